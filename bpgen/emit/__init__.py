@@ -1,0 +1,1 @@
+"""IntModel to C text: cfmt spells, view computes, render places, write stores."""

@@ -1,0 +1,81 @@
+"""How integers, text and identifiers are spelled in C99."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from bpgen.errors import BpgenError
+
+# C99 and C++ keywords, what the generated files and <stdint.h>, <stddef.h>, <limits.h> declare,
+# and names whose macros exist on common cores.
+RESERVED = frozenset(
+    """
+    auto break case char const continue default do double else enum extern float for goto if inline
+    int long register restrict return short signed sizeof static struct switch typedef union
+    unsigned void volatile while
+    alignas alignof and and_eq asm bitand bitor bool catch char16_t char32_t class compl constexpr
+    const_cast decltype delete dynamic_cast explicit export false friend mutable namespace new
+    noexcept not not_eq nullptr operator or or_eq private protected public reinterpret_cast
+    static_assert static_cast template this thread_local throw true try typeid typename using
+    virtual wchar_t xor xor_eq
+    main offsetof size_t ptrdiff_t errno signal setup loop linux unix i386 arm
+    """.split()
+)
+
+_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,30}")
+
+
+def check_identifier(name: str) -> str:
+    """
+    `name`, if it can start every name of a generated file.
+
+    Raises BpgenError for what is no C identifier of up to 31 letters, digits and underscores,
+    for a reserved word, and for bpgen's own `bp_` and `bpgen_`.
+    """
+    if not _IDENTIFIER.fullmatch(name):
+        raise BpgenError(
+            f"{name!r} cannot be a prefix: use a letter, then up to 30 letters, digits or '_'."
+        )
+    if name in RESERVED or name.lower().startswith(("bp_", "bpgen")) or name.lower() == "bp":
+        raise BpgenError(f"{name!r} is a reserved name: choose another prefix, such as 'my_{name}'.")
+    return name
+
+
+def integer(value: int) -> str:
+    """A decimal literal of any s32; the most negative one has no literal of its own."""
+    return "(-2147483647 - 1)" if value == -(2**31) else str(value)
+
+
+def rows(values: Sequence[int], width: int = 6, per_row: int = 8) -> tuple[str, ...]:
+    """Initialiser rows of 8 right-aligned integers, so that one changed weight is one changed line."""
+    return tuple(
+        ", ".join(f"{integer(v):>{width}}" for v in values[start : start + per_row]) + ","
+        for start in range(0, len(values), per_row)
+    )
+
+
+def string(text: str) -> str:
+    """
+    A string literal that holds `text` in UTF-8, whatever it contains.
+
+    All but plain letters, digits, spaces and `_-.,:;()+*/=<>` become octal escapes of three digits,
+    so that no quote, backslash, newline or trigraph reaches the compiler.
+    """
+    plain = "_-.,:;()+*/=<> "
+    return (
+        '"'
+        + "".join(
+            chr(byte)
+            if (chr(byte).isalnum() and byte < 128) or chr(byte) in plain
+            else f"\\{byte:03o}"
+            for byte in text.encode("utf-8", "surrogateescape")
+        )
+        + '"'
+    )
+
+
+def comment(text: str) -> str:
+    """`text` as it can stand inside a comment: printable ASCII, no comment end, no line splice."""
+    safe = "".join(c if " " <= c <= "~" and c not in "\\?" else "." for c in text)
+    return safe.replace("*/", "*.").replace("/*", "/.")

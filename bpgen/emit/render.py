@@ -1,0 +1,22 @@
+"""View to text. The only module that knows Jinja."""
+
+from __future__ import annotations
+
+import jinja2
+
+from bpgen.data import TEMPLATES
+from bpgen.emit.view import View
+
+
+def render(template: str, view: View) -> str:
+    """The text of `templates/<template>.j2` for `view`, which it sees as `m`."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(str(TEMPLATES), encoding="utf-8"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        newline_sequence="\n",
+        autoescape=False,
+    )
+    return environment.get_template(f"{template}.j2").render(m=view)

@@ -1,0 +1,586 @@
+"""
+IntModel to View: everything the templates place, computed and spelled.
+
+The templates compute nothing, so each number and name they print is a field here. Fields are
+plain text, integers, booleans and tuples of such; names are those of docs/numbers.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bpgen import __version__, lut
+from bpgen.emit import cfmt
+from bpgen.model import UPDATES, Dense, Input, IntModel, magnitude_bits
+from bpgen.ranges import LayerProof, Sum, derivative_fraction, prove
+
+CORE_ABI = 1
+WEIGHT_LIMIT = 32768
+
+
+@dataclass(frozen=True)
+class RomArray:
+    """A constant array in flash."""
+
+    type: str
+    name: str
+    length: int
+    comment: str
+    rows: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StateMember:
+    """A member of the state; `length` is 0 for a scalar, `size` its bytes."""
+
+    type: str
+    name: str
+    length: int
+    comment: str
+    size: int
+
+
+@dataclass(frozen=True)
+class ResetCopy:
+    """A state array that a reset fills from `value`, an expression of i."""
+
+    name: str
+    length: int
+    value: str
+
+
+@dataclass(frozen=True)
+class SumView:
+    """One accumulator loop: its proven bound and how its sum is rounded."""
+
+    plain: bool
+    bound: int
+    block: int
+    acc_type: str
+    acc_frac: int
+    shift: int
+    wide: str
+    rounded: str
+
+
+@dataclass(frozen=True)
+class SparsityView:
+    rate: int
+    target: int
+    offset: int
+    reciprocal: int
+    multiplier: int
+    shift: int
+
+
+@dataclass(frozen=True)
+class InputView:
+    a_format: str
+    a_top: int
+    a_cast: str
+    lowest: int
+
+
+@dataclass(frozen=True)
+class LayerView:
+    """Layer k. Fields about learning are 0 or empty where the layer does not need them."""
+
+    k: int
+    inputs: int
+    outputs: int
+    weights: int
+    activation: str
+    is_byte: bool
+    is_table: bool
+    is_relu: bool
+    is_linear: bool
+    is_softmax: bool
+    w: str
+    b: str
+    w_type: str
+    rom: str
+    bias: str
+    a: str
+    a_in: str
+    a_in_frac: int
+    a_format: str
+    a_frac: int
+    a_top: int
+    a_cast: str
+    z_format: str
+    z_frac: int
+    table: str
+    table_bits: int
+    forward: SumView
+    dz: str
+    dz_format: str
+    dz_top: int
+    derivative: str
+    delta_shift: int
+    sum_frac: int
+    backward: SumView | None
+    p: str
+    sparsity: SparsityView | None
+    vw: str
+    vb: str
+    has_low: bool
+    w_low: str
+    b_low: str
+    w_index: int
+    b_index: int
+    offset: int
+    lowest_frac: int
+
+
+@dataclass(frozen=True)
+class HiddenDelta:
+    layer: LayerView
+    above: LayerView
+
+
+@dataclass(frozen=True)
+class TrainingView:
+    residual: bool
+    stochastic: bool
+    online: bool
+    applies: bool
+    has_momentum: bool
+    decays: bool
+    decay: int
+    decay_argument: str
+    momentum: int
+    seed: int
+    mantissa: int
+    exponent: int
+    batch_size: int
+    smallest_shift: int
+    delta_names: str
+    hidden_deltas: tuple[HiddenDelta, ...]
+    learning: tuple[LayerView, ...]
+
+
+@dataclass(frozen=True)
+class SelfTest:
+    """
+    Test vectors: raws of `a0`, `t` and the outputs `a` of each sample, and the checksum after
+    training on them in turn (0 without training).
+    """
+
+    a0: tuple[tuple[int, ...], ...]
+    t: tuple[tuple[int, ...], ...]
+    a: tuple[tuple[int, ...], ...]
+    crc32: int
+
+
+@dataclass(frozen=True)
+class SelfTestView:
+    samples: int
+    read_a0: str
+    crc32: int
+
+
+@dataclass(frozen=True)
+class View:
+    """The whole of what the templates of net.h, net.c, main.c and simulation.c see, as `m`."""
+
+    version: str
+    hash: str
+    prefix: str
+    upper: str
+    guard: str
+    core_abi: int
+    shape: str
+    learns_text: str
+    inputs: int
+    outputs: int
+    parameter_count: int
+    activation_count: int
+    delta_count: int
+    loss_frac: int
+    loss_text: str
+    squared_error: bool
+    labels: str
+    features: tuple[str, ...]
+    input: InputView
+    layers: tuple[LayerView, ...]
+    output: LayerView
+    training: TrainingView | None
+    state: tuple[StateMember, ...]
+    state_size: int
+    rom: tuple[RomArray, ...]
+    reset: tuple[ResetCopy, ...]
+    self_test: SelfTestView
+
+
+def build_view(model: IntModel, prefix: str, self_test: SelfTest) -> View:
+    """
+    Everything the templates need to print `model` with names that start with `prefix`.
+
+    Raises BpgenError for a prefix that is no free C identifier, and where a bound cannot be proven.
+    """
+    cfmt.check_identifier(prefix)
+    layers = tuple(_layers(model, prefix, prove(model)))
+    state = tuple(_state(model, layers))
+    squared = model.loss == "squared_error"
+    output = layers[-1]
+    return View(
+        version=__version__,
+        hash=model.hash,
+        prefix=prefix,
+        upper=prefix.upper(),
+        guard=f"{prefix.upper()}_H",
+        core_abi=CORE_ABI,
+        shape="-".join(str(n) for n in model.sizes),
+        learns_text=" with on-device backpropagation" if model.training else "",
+        inputs=model.input.size,
+        outputs=output.outputs,
+        parameter_count=model.parameter_count,
+        activation_count=sum(layer.outputs for layer in layers),
+        delta_count=sum(layer.outputs for layer in layers if layer.dz),
+        loss_frac=2 * output.a_frac + 1 if squared else output.a_frac + 16,
+        loss_text="half the squared error" if squared else "cross-entropy",
+        squared_error=squared,
+        labels=", ".join(cfmt.string(label) for label in model.labels),
+        features=tuple(
+            f"{cfmt.comment(name)}: one count is {_unit(decimals)}"
+            for name, decimals in zip(model.input.features, model.input.decimals, strict=True)
+        ),
+        input=_input(model.input),
+        layers=layers,
+        output=output,
+        training=_training(model, layers),
+        state=state,
+        state_size=sum(member.size for member in state),
+        rom=tuple(_rom(model, layers, prefix, self_test)),
+        reset=tuple(_reset(model, layers, prefix)),
+        self_test=SelfTestView(
+            samples=len(self_test.a0),
+            read_a0=(
+                f"bp_rom_u8({prefix}_test_a0 + sample * {model.input.size} + i)"
+                if model.input.a_format.bits == 8
+                else f"bp_rom_s16({prefix}_test_a0 + sample * {model.input.size} + i)"
+            ),
+            crc32=self_test.crc32,
+        ),
+    )
+
+
+def _unit(decimals: int) -> str:
+    return "1" if decimals == 0 else f"0.{'0' * (decimals - 1)}1"
+
+
+def _input(a0: Input) -> InputView:
+    is_byte = a0.a_format.bits == 8
+    return InputView(
+        a_format=str(a0.a_format),
+        a_top=a0.a_top,
+        a_cast="(uint8_t)" if is_byte else "",
+        lowest=0 if is_byte else -a0.a_top,
+    )
+
+
+def _layers(model: IntModel, prefix: str, proofs: Sequence[LayerProof]) -> Iterator[LayerView]:
+    index = 0
+    for k, (layer, proof) in enumerate(zip(model.layers, proofs, strict=True), start=1):
+        yield _layer(model, prefix, k, layer, proof, index)
+        index += layer.count
+
+
+def _layer(
+    model: IntModel, prefix: str, k: int, layer: Dense, proof: LayerProof, index: int
+) -> LayerView:
+    previous = model.previous(k)
+    learns, has_dz, is_output = model.learns(k), model.has_dz(k), k == len(model.layers)
+    is_byte = layer.w_format.bits == 8
+    updated_frac = layer.w_format.frac + (UPDATES[model.training.update][0] if model.training else 0)
+    master = model.training.update if learns and model.training else ""
+    has_low = master in ("residual", "momentum")
+    has_velocity = master in ("batch", "momentum")
+    w, b = (f"s->w{k}", f"s->b{k}") if learns else (f"{prefix}_w{k}_rom", f"{prefix}_b{k}_rom")
+    forward = _sum(proof.forward, layer.w_format.bits)
+    read_bias = f"{b}[j]" if learns else f"bp_rom_s16({b} + j)"
+    return LayerView(
+        k=k,
+        inputs=layer.inputs,
+        outputs=layer.outputs,
+        weights=layer.inputs * layer.outputs,
+        activation=layer.activation,
+        is_byte=is_byte,
+        is_table=layer.activation in ("sigmoid", "tanh", "tanh_opt"),
+        is_relu=layer.activation == "relu",
+        is_linear=layer.activation == "linear",
+        is_softmax=layer.activation == "softmax",
+        w=w,
+        b=b,
+        w_type="s8" if is_byte else "s16",
+        rom="" if learns else "_rom",
+        bias=f"({forward.acc_type}){read_bias}",
+        a=f"a{k}",
+        a_in=f"a{k - 1}",
+        a_in_frac=previous.a_format.frac,
+        a_format=str(layer.a_format),
+        a_frac=layer.a_format.frac,
+        a_top=layer.a_top,
+        a_cast="(uint8_t)" if layer.a_format.bits == 8 else "",
+        z_format=str(layer.z_format),
+        z_frac=layer.z_format.frac,
+        table=_table_name(prefix, layer),
+        table_bits=_table(layer).bits if _table_name(prefix, layer) else 0,
+        forward=forward,
+        dz=f"dz{k}" if has_dz else "",
+        dz_format=f"s16q{layer.dz_frac}" if has_dz else "",
+        dz_top=layer.dz_top or 0,
+        derivative=_derivative(model, layer, k) if has_dz else "",
+        delta_shift=_delta_shift(model, layer, is_output) if has_dz else 0,
+        sum_frac=(layer.dz_frac or 0) + 4,
+        backward=_sum(proof.backward, 16) if proof.backward else None,
+        p=f"p{k}" if layer.sparsity and has_dz else "",
+        sparsity=_sparsity(model, layer) if layer.sparsity and has_dz else None,
+        vw=f"s->vw{k}" if has_velocity else "",
+        vb=f"s->vb{k}" if has_velocity else "",
+        has_low=has_low,
+        w_low=f"{w}_low" if has_low else "NULL",
+        b_low=f"{b}_low" if has_low else "NULL",
+        w_index=index,
+        b_index=index + layer.inputs * layer.outputs,
+        offset=(layer.dz_frac or 0) - updated_frac,
+        lowest_frac=8 - magnitude_bits(previous),
+    )
+
+
+def _sum(proof: Sum, weight_bits: int) -> SumView:
+    if proof.shift < 0:
+        rounded = f"(int64_t)acc * ((int32_t)1 << {-proof.shift})"
+    else:
+        rounded = f"bp_round{'32' if proof.plain else '64'}(acc, {proof.shift})"
+    return SumView(
+        plain=proof.plain,
+        bound=proof.bound if proof.plain else proof.block * WEIGHT_LIMIT * proof.top,
+        block=proof.block,
+        acc_type="int32_t" if proof.plain else "int64_t",
+        acc_frac=proof.frac,
+        shift=max(proof.shift, 0),
+        wide="" if proof.plain and proof.shift >= 0 else "_wide",
+        rounded=rounded,
+    )
+
+
+def _table(layer: Dense) -> lut.Table:
+    if layer.activation == "softmax":
+        return lut.exponential_table(layer.z_format.frac, layer.a_format.frac)
+    return lut.activation_table(layer.activation, layer.a_format.frac)
+
+
+def _table_name(prefix: str, layer: Dense) -> str:
+    if layer.activation not in ("sigmoid", "tanh", "tanh_opt", "softmax"):
+        return ""
+    table = _table(layer)
+    return f"{prefix}_{table.name}{1 << table.bits}"
+
+
+def _derivative(model: IntModel, layer: Dense, k: int) -> str:
+    """The derivative of unit j from its output; empty where it is 1 or not part of dz."""
+    if k == len(model.layers) and model.loss == "cross_entropy":
+        return ""
+    a, frac = f"s->a{k}[j]", layer.a_format.frac
+    return {
+        "sigmoid": f"bp_sigmoid_derivative({a}, {frac})",
+        "tanh": f"bp_tanh_derivative({a}, {frac})",
+        "tanh_opt": f"bp_tanh_opt_derivative({a}, {layer.a_top}, {frac})",
+        "relu": f"({a} > 0)",
+        "linear": "",
+    }[layer.activation]
+
+
+def _delta_shift(model: IntModel, layer: Dense, is_output: bool) -> int:
+    if not is_output:
+        return 4 + derivative_fraction(layer.activation)
+    extra = derivative_fraction(layer.activation) if model.loss == "squared_error" else 0
+    return layer.a_format.frac + extra - (layer.dz_frac or 0)
+
+
+def _sparsity(model: IntModel, layer: Dense) -> SparsityView:
+    assert model.training is not None and model.training.sparsity is not None
+    assert layer.sparsity is not None
+    return SparsityView(
+        rate=model.training.sparsity.rate,
+        target=model.training.sparsity.target,
+        offset=layer.sparsity.offset,
+        reciprocal=layer.sparsity.reciprocal,
+        multiplier=layer.sparsity.multiplier,
+        shift=layer.sparsity.shift,
+    )
+
+
+def _training(model: IntModel, layers: tuple[LayerView, ...]) -> TrainingView | None:
+    training = model.training
+    if training is None:
+        return None
+    applies = training.update in ("batch", "momentum")
+    with_dz = [layer for layer in layers if layer.dz]
+    return TrainingView(
+        residual=training.update == "residual",
+        stochastic=training.update == "stochastic",
+        online=not applies,
+        applies=applies,
+        has_momentum=training.update == "momentum",
+        decays=training.decay > 0,
+        decay=training.decay,
+        decay_argument="s->decay" if training.decay > 0 else "0",
+        momentum=training.momentum,
+        seed=training.seed,
+        mantissa=training.learning_rate.mantissa,
+        exponent=training.learning_rate.exponent,
+        batch_size=training.batch_size,
+        smallest_shift=-8 if applies else 0,
+        delta_names=", ".join(f"{layer.dz} ({layer.dz_format})" for layer in with_dz),
+        hidden_deltas=tuple(
+            HiddenDelta(layers[layer.k - 1], layers[layer.k])
+            for layer in reversed(with_dz)
+            if layer.k < len(layers)
+        ),
+        learning=tuple(layer for layer in layers if model.learns(layer.k)),
+    )
+
+
+def _state(model: IntModel, layers: tuple[LayerView, ...]) -> Iterator[StateMember]:
+    """Members by falling alignment, so that no core pads between them."""
+    yield from _state32(model, layers)
+    yield from _state16(model, layers)
+    yield from _state8(model, layers)
+
+
+def _state32(model: IntModel, layers: tuple[LayerView, ...]) -> Iterator[StateMember]:
+    if model.training is None:
+        return
+    yield StateMember("uint32_t", "steps", 0, "updates since the reset", 4)
+    for layer in layers:
+        velocity_frac = model.layers[layer.k - 1].w_format.frac + 16
+        meaning = "velocity" if model.training.update == "momentum" else "sum over the batch"
+        if layer.vw:
+            text = f"{meaning}, s32q{velocity_frac}"
+            yield _array("int32_t", f"vw{layer.k}", layer.weights, text, 4)
+            yield _array("int32_t", f"vb{layer.k}", layer.outputs, text, 4)
+        if layer.p:
+            text = f"running means of a{layer.k}, s32q{layer.a_frac + 15}"
+            yield _array("int32_t", layer.p, layer.outputs, text, 4)
+
+
+def _state16(model: IntModel, layers: tuple[LayerView, ...]) -> Iterator[StateMember]:
+    for layer in layers:
+        w_format = model.layers[layer.k - 1].w_format
+        if model.learns(layer.k):
+            shape = f"row-major [{layer.outputs}][{layer.inputs}], {w_format}"
+            yield _array("int16_t", f"w{layer.k}", layer.weights, shape, 2)
+            yield _array("int16_t", f"b{layer.k}", layer.outputs, str(w_format), 2)
+    if model.input.a_format.bits == 16:
+        yield _array("int16_t", "a0", model.input.size, f"input, {model.input.a_format}", 2)
+    for layer in layers:
+        if not layer.a_cast:
+            yield _array("int16_t", layer.a, layer.outputs, layer.a_format, 2)
+    for layer in layers:
+        if layer.dz:
+            yield _array("int16_t", layer.dz, layer.outputs, f"delta, {layer.dz_format}", 2)
+    if model.training is not None:
+        yield StateMember("uint16_t", "learning_rate_mantissa", 0, "u16q15", 2)
+        yield StateMember("uint16_t", "seed", 0, "of the stochastic update", 2)
+        if model.training.decay:
+            yield StateMember("uint16_t", "decay", 0, "learning rate * L2, u15q24", 2)
+        if model.training.update == "momentum":
+            yield StateMember("uint16_t", "momentum", 0, "u16q16", 2)
+
+
+def _state8(model: IntModel, layers: tuple[LayerView, ...]) -> Iterator[StateMember]:
+    if model.input.a_format.bits == 8:
+        yield _array("uint8_t", "a0", model.input.size, f"input, {model.input.a_format}", 1)
+    for layer in layers:
+        if layer.a_cast:
+            yield _array("uint8_t", layer.a, layer.outputs, layer.a_format, 1)
+    for layer in layers:
+        if layer.has_low:
+            yield _array("uint8_t", f"w{layer.k}_low", layer.weights, "low byte of each master", 1)
+            yield _array("uint8_t", f"b{layer.k}_low", layer.outputs, "low byte of each master", 1)
+    for layer in layers:
+        if model.learns(layer.k):
+            text = f"how layer {layer.k} shifts its steps"
+            yield StateMember("bp_alignment_t", f"alignment{layer.k}", 0, text, 2)
+    if model.training is not None:
+        yield StateMember("int8_t", "learning_rate_exponent", 0, "learning rate / 2^-exponent", 1)
+
+
+def _array(type_: str, name: str, length: int, comment: str, size: int) -> StateMember:
+    return StateMember(type_, name, length, comment, length * size)
+
+
+def _rom(
+    model: IntModel, layers: tuple[LayerView, ...], prefix: str, self_test: SelfTest
+) -> Iterator[RomArray]:
+    for view, layer in zip(layers, model.layers, strict=True):
+        w = [value for row in layer.w for value in row]
+        kind = "int8_t" if view.is_byte else "int16_t"
+        shape = f"row-major [{view.outputs}][{view.inputs}], {layer.w_format}"
+        initial = "initial weights" if model.learns(view.k) else "weights"
+        yield _rom_array(kind, f"{prefix}_w{view.k}_rom", w, f"Layer {view.k} {initial}, {shape}.")
+        bias_format = f"s32q{view.forward.acc_frac}" if view.is_byte else str(layer.w_format)
+        yield _rom_array(
+            "int32_t" if view.is_byte else "int16_t",
+            f"{prefix}_b{view.k}_rom",
+            layer.b,
+            f"Layer {view.k} {initial.replace('weights', 'biases')}, {bias_format}.",
+        )
+    yield from _rom_tables(model, layers, prefix)
+    a0 = model.input
+    text = f"Input: a0 = (count - offset) * multiplier * 2^-shift, {a0.a_format}."
+    yield _rom_array("int32_t", f"{prefix}_input_offset", a0.offset, text)
+    yield _rom_array("uint16_t", f"{prefix}_input_multiplier", a0.multiplier, text)
+    yield _rom_array("uint8_t", f"{prefix}_input_shift", a0.shift, text)
+    byte = model.input.a_format.bits == 8
+    for name, kind, values in (
+        ("a0", "uint8_t" if byte else "int16_t", self_test.a0),
+        ("t", "int16_t", self_test.t),
+        ("a", "int16_t", self_test.a),
+    ):
+        meaning = {"a0": "inputs", "t": "targets", "a": "expected outputs"}[name]
+        if name != "t" or model.training:
+            yield _rom_array(
+                kind,
+                f"{prefix}_test_{name}",
+                [value for sample in values for value in sample],
+                f"Self-test {meaning}, a sample after the other.",
+            )
+
+
+def _rom_tables(
+    model: IntModel, layers: tuple[LayerView, ...], prefix: str
+) -> Iterator[RomArray]:
+    seen = set()
+    for view, layer in zip(layers, model.layers, strict=True):
+        if not view.table or view.table in seen:
+            continue
+        seen.add(view.table)
+        table = _table(layer)
+        meaning = {
+            "sigmoid": "1 / (1 + exp(-x))",
+            "tanh_opt": "1.7159 tanh(2x / 3)",
+            "exp": "exp(-x)",
+        }[table.name]
+        text = f"{meaning} for x in [0, 8), u16q{table.frac}, {1 << table.bits} intervals."
+        yield _rom_array("uint16_t", view.table, table.entries, text)
+    if model.loss == "cross_entropy":
+        text = "ln(1 + x) for x in [0, 1), u16q16, 64 intervals."
+        yield _rom_array("uint16_t", f"{prefix}_ln_table", lut.ln_table().entries, text)
+
+
+def _rom_array(kind: str, name: str, values: Sequence[int], comment: str) -> RomArray:
+    return RomArray(kind, name, len(values), comment, cfmt.rows(values))
+
+
+def _reset(model: IntModel, layers: tuple[LayerView, ...], prefix: str) -> Iterator[ResetCopy]:
+    for view, layer in zip(layers, model.layers, strict=True):
+        k = view.k
+        if model.learns(k):
+            yield ResetCopy(f"w{k}", view.weights, f"bp_rom_s16({prefix}_w{k}_rom + i)")
+            yield ResetCopy(f"b{k}", view.outputs, f"bp_rom_s16({prefix}_b{k}_rom + i)")
+        if view.p and layer.sparsity:
+            yield ResetCopy(view.p, view.outputs, cfmt.integer(layer.sparsity.initial_mean))

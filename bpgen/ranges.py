@@ -1,0 +1,739 @@
+"""
+Pick the fixed-point formats of a network, and prove that no integer in it can overflow.
+
+Formats follow the magnitudes that a float training run logged (`floatnet.Ranges`). The proof does
+not: it holds for every s16 weight, every activation up to its top and every s16 target, because
+weights move on the device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
+
+import numpy as np
+import numpy.typing as npt
+
+from bpgen import lut
+from bpgen.errors import BpgenError
+from bpgen.floatnet import Ranges
+from bpgen.model import (
+    INT16_MAX,
+    INT32_MAX,
+    TABLE_ACTIVATIONS,
+    UPDATES,
+    Dense,
+    Input,
+    IntModel,
+    LearningRate,
+    magnitude_bits,
+)
+from bpgen.qformat import QFormat, round_shift
+
+HEADROOM = 1.5  # of tops and weights over what the float run saw
+DELTA_HEADROOM = 2  # clipped deltas do more harm than anything else, so they get more
+
+# The fractions tried for an activation, best first, and the one that is used in blocks. 12 bits
+# lose nothing measurable against 15 on seven data sets.
+FRACTIONS = (15, 14, 13, 12, 11)
+BLOCK_FRACTION = 12
+UNLOGGED_WEIGHT_FRACTION = 11
+UNLOGGED_LOGIT_FRACTION = 10
+# Without a log a plain back-propagated sum must leave the deltas a quarter of s16.
+UNLOGGED_DELTA_TOP = 8191
+
+S24_MAX = 2**23 - 1
+EXPONENTS = range(-16, 32)  # of a learning rate
+
+_WEIGHT_LIMIT = 32768  # largest |w| and |b| of s16
+_TARGET_LIMIT = 32768  # largest |t| of s16
+_LIMITS = {"s32": INT32_MAX, "u32": 2**32 - 1, "s64": 2**63 - 1}
+
+
+@dataclass(frozen=True)
+class LayerFormats:
+    """Formats and tops of one weight layer; `dz_frac` and `dz_top` are None without training."""
+
+    w: QFormat
+    z: QFormat
+    a: QFormat
+    a_top: int
+    dz_frac: int | None
+    dz_top: int | None
+
+
+@dataclass(frozen=True)
+class Formats:
+    """Formats and tops of a network: the input's, and those of layers 1..L."""
+
+    a0: QFormat
+    a0_top: int
+    layers: tuple[LayerFormats, ...]
+
+
+@dataclass(frozen=True)
+class Sum:
+    """
+    A sum of products of 16-bit numbers, proven for every reachable state.
+
+    `bound` limits every partial sum, the bias and the rounding half included. A plain sum keeps
+    to int32; otherwise each `block` products do, and the blocks are added in 64 bits. `frac` is
+    the fraction of the sum and `shift` what its rounding drops.
+    """
+
+    terms: int
+    top: int
+    frac: int
+    shift: int
+    bound: int
+    plain: bool
+    block: int
+
+
+@dataclass(frozen=True)
+class Product:
+    """An intermediate result: its largest magnitude, and the type that holds it."""
+
+    name: str
+    bound: int
+    type: str
+
+
+@dataclass(frozen=True)
+class LayerProof:
+    """
+    The proven bounds of layer k, counted from 1.
+
+    `backward` is the sum over this layer's outputs that the deltas of layer k - 1 are made from,
+    None where nothing below learns.
+    """
+
+    layer: int
+    forward: Sum
+    backward: Sum | None
+    products: tuple[Product, ...]
+
+
+def rounding_half(shift: int) -> int:
+    """What a rounding right shift adds first."""
+    return 1 << (shift - 1) if shift > 0 else 0
+
+
+def forward_bound(inputs: int, a_top: int, a_frac: int, shift: int) -> int:
+    """The largest magnitude of a layer's sum over every s16 w and b (section 3)."""
+    return _WEIGHT_LIMIT * (inputs * a_top + (1 << a_frac)) + rounding_half(shift)
+
+
+def plain_delta_top(outputs: int, shift: int) -> int:
+    """The largest top of dz that keeps the back-propagated sum in int32, below 1 if none does."""
+    return (INT32_MAX - rounding_half(shift)) // (_WEIGHT_LIMIT * outputs)
+
+
+def block_size(top: int) -> int:
+    """How many products of an s16 weight with a number up to `top` always fit int32."""
+    return INT32_MAX // (_WEIGHT_LIMIT * top)
+
+
+def weight_fraction(peak: float) -> int:
+    """Fraction of s16 weights that reached `peak` in training, 8..14."""
+    if peak <= 0:
+        return 14
+    return min(14, max(8, 15 - math.ceil(math.log2(HEADROOM * peak))))
+
+
+def choose_formats(
+    sizes: Sequence[int],
+    activations: Sequence[str],
+    loss: str,
+    ranges: Ranges | None,
+    *,
+    training: bool = True,
+    freeze: Sequence[int] = (),
+    hidden_frac: int | None = None,
+) -> Formats:
+    """
+    Choose the formats of a 16-bit network with layer sizes n0, ..., nL.
+
+    `freeze` names the layers, counted from 1, that do not learn. `hidden_frac` replaces the
+    search for the fraction of hidden activations as far as each can take it. Without `ranges`
+    the input, relu and linear get s16q12 with the whole range of s16, that is +-8.
+
+    Raises BpgenError when something is too large for any format; the message says what to scale.
+    """
+    count = len(activations)
+    w = [
+        UNLOGGED_WEIGHT_FRACTION if ranges is None else weight_fraction(ranges.w[k])
+        for k in range(count)
+    ]
+    learns = [training and k not in freeze for k in range(1, count + 1)]
+    z = [lut.Z_FRAC] * count
+    # a[k] and tops[k] belong to a{k}, w[k] and z[k] to layer k + 1.
+    a = [0] * (count + 1)
+    tops = [0] * (count + 1)
+    output = activations[-1]
+    if output == "softmax":
+        z[-1] = _logit_fraction(ranges, w[-1])
+    elif output == "linear":
+        a[-1], tops[-1] = _linear_output(ranges, w[-1])
+        z[-1] = a[-1]
+    for k in range(count - 1, -1, -1):
+        kind = activations[k - 1] if k > 0 else "input"
+        reader = _Reader(sizes[k], w[k], z[k], learns[k])
+        a[k], tops[k] = _activation(
+            kind,
+            f"the activations of layer {k}" if k else "the inputs",
+            None if ranges is None else ranges.a[k],
+            reader,
+            w[k - 1] + 4 if kind in ("relu", "linear") else 15,
+            hidden_frac if k > 0 else None,
+        )
+        if kind in ("relu", "linear"):
+            z[k - 1] = a[k]
+    if output != "linear":
+        # Equal formats share one table; a coarse relu below is no reason for a coarse output.
+        a[-1] = min(14, max(11, a[-2])) if count > 1 else BLOCK_FRACTION
+        tops[-1] = lut.activation_top(output, a[-1])
+    dz: Sequence[tuple[int | None, int | None]] = [(None, None)] * count
+    if training:
+        dz = _deltas(sizes, activations, loss, ranges, w, a[-1], learns)
+    return Formats(
+        QFormat(True, 16, a[0]),
+        tops[0],
+        tuple(
+            LayerFormats(
+                QFormat(True, 16, w[k]),
+                QFormat(True, 16, z[k]),
+                QFormat(True, 16, a[k + 1]),
+                tops[k + 1],
+                *dz[k],
+            )
+            for k in range(count)
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """The layer that reads an activation: its fan-in, weight and z fractions, and if it learns."""
+
+    inputs: int
+    w_frac: int
+    z_frac: int
+    learns: bool
+
+    def is_plain(self, top: int, frac: int) -> bool:
+        shift = self.w_frac + frac - self.z_frac
+        return shift >= 0 and forward_bound(self.inputs, top, frac, shift) <= INT32_MAX
+
+
+def _ranged_top(peak: float | None, frac: int) -> int:
+    """The top of a tensor that reached `peak`; a tensor that was always 0 is taken to reach 1."""
+    if peak is None:
+        return INT16_MAX
+    return math.ceil(HEADROOM * (peak if peak > 0 else 1.0) * 2.0**frac)
+
+
+def _activation(
+    kind: str,
+    name: str,
+    peak: float | None,
+    reader: _Reader,
+    highest: int,
+    wanted: int | None,
+) -> tuple[int, int]:
+    """Fraction and top of an input or hidden activation."""
+    if kind in ("tanh", "tanh_opt"):
+        highest = 14
+    ranged = kind not in TABLE_ACTIVATIONS
+    if ranged and peak is None:
+        return min(BLOCK_FRACTION, highest), INT16_MAX
+    # Below 7 a top can reach 2^8 and more, and section 8 has no place for the bias of an update.
+    lowest = 7 if reader.learns else 4
+
+    def top(frac: int) -> int:
+        return _ranged_top(peak, frac) if ranged else lut.activation_top(kind, frac)
+
+    fits = [f for f in range(highest, lowest - 1, -1) if top(f) <= INT16_MAX]
+    if not fits:
+        raise BpgenError(
+            f"{name} reach {peak:g}, too large for 16 bits with a fraction of {lowest}: scale the "
+            "inputs, for example with the scaling 'minmax' or 'standard'"
+        )
+    if wanted is not None:
+        chosen = next((f for f in fits if f <= wanted), fits[-1])
+        return chosen, top(chosen)
+    for frac in fits:
+        if frac in FRACTIONS and reader.is_plain(top(frac), frac):
+            return frac, top(frac)
+    chosen = next((f for f in fits if f <= BLOCK_FRACTION), fits[-1])
+    return chosen, top(chosen)
+
+
+def _logit_fraction(ranges: Ranges | None, w_frac: int) -> int:
+    chosen = UNLOGGED_LOGIT_FRACTION
+    if ranges is not None:
+        peak = ranges.z[-1]
+        chosen = 14 if peak <= 0 else math.floor(math.log2(INT16_MAX / (HEADROOM * peak)))
+    return min(14, w_frac + 4, max(5, chosen))
+
+
+def _linear_output(ranges: Ranges | None, w_frac: int) -> tuple[int, int]:
+    highest = min(14, w_frac + 4)
+    if ranges is None:
+        return min(BLOCK_FRACTION, highest), INT16_MAX
+    peak = max(ranges.a[-1], ranges.t)
+    for frac in range(highest, 3, -1):
+        top = _ranged_top(peak, frac)
+        if top <= INT16_MAX:
+            return frac, top
+    raise BpgenError(
+        f"the outputs or targets reach {peak:g}, too large for 16 bits with a fraction of 4: "
+        "scale the targets, for example to 0..1"
+    )
+
+
+def derivative_fraction(kind: str) -> int:
+    """The fraction g of an activation's derivative (section 7)."""
+    return {"sigmoid": 16, "tanh": 14, "tanh_opt": 14}.get(kind, 0)
+
+
+def _deltas(
+    sizes: Sequence[int],
+    activations: Sequence[str],
+    loss: str,
+    ranges: Ranges | None,
+    w: Sequence[int],
+    output_frac: int,
+    learns: Sequence[bool],
+) -> list[tuple[int, int]]:
+    """Fraction and top of dz1..dzL."""
+    count = len(activations)
+    squared = loss == "squared_error"
+    fractions = [0] * count
+    for k in range(count - 1, -1, -1):
+        peak = None if ranges is None else ranges.dz[k]
+        is_output = k == count - 1
+        if peak is None:
+            wanted = (16 if is_output else 15) if squared else (14 if is_output else 13)
+        elif peak > 0:
+            wanted = math.floor(math.log2(INT16_MAX / (DELTA_HEADROOM * peak)))
+        else:
+            wanted = 24
+        if wanted < 0:
+            raise BpgenError(
+                f"the deltas of layer {k + 1} reach {peak:g}, too large for 16 bits: scale the "
+                "targets, or lower the learning rate of the float training"
+            )
+        if not is_output:
+            cap = w[k + 1] + fractions[k + 1] - 4
+        else:
+            cap = output_frac + (derivative_fraction(activations[-1]) if squared else 0)
+        fractions[k] = min(wanted, cap, 24)
+    result = []
+    for k in range(count):
+        top = INT16_MAX
+        if any(learns[:k]):
+            limit = plain_delta_top(sizes[k + 1], w[k] + fractions[k] - fractions[k - 1] - 4)
+            needed = float(UNLOGGED_DELTA_TOP)
+            if ranges is not None:
+                needed = DELTA_HEADROOM * ranges.dz[k] * 2.0 ** fractions[k]
+            top = min(INT16_MAX, limit) if limit >= max(1.0, needed) else INT16_MAX
+        result.append((fractions[k], top))
+    return result
+
+
+def choose_byte_formats(
+    w: Sequence[npt.NDArray[np.float64]],
+    activations: Sequence[str],
+    ranges: Ranges | None,
+    input_peak: float,
+) -> Formats:
+    """
+    Choose the formats of an inference-only s8/u8 network (section 13).
+
+    `w` is w1..wL. Inputs and hidden activations are u8: sigmoid u8q8, and relu from the log with
+    1.5x headroom (u8q5 without one). Inputs get no headroom above `input_peak`, and 1.0 may be
+    held as 255/256, so inputs in 0..1 are u8q8.
+
+    Raises BpgenError for a hidden activation other than sigmoid and relu, and for magnitudes that
+    no format holds.
+    """
+    count = len(activations)
+    for k, kind in enumerate(activations[:-1], start=1):
+        if kind not in ("sigmoid", "relu"):
+            raise BpgenError(
+                f"hidden layer {k} is {kind}, but s8 models have sigmoid or relu there: choose "
+                "one of these, or s16 weights"
+            )
+    peak = input_peak if input_peak > 0 else 1.0
+    a0 = min(15, math.floor(math.log2(256 / peak)))
+    if a0 < 0:
+        raise BpgenError(f"the inputs reach {peak:g}, more than a byte holds: use minmax scaling")
+    layers = []
+    for k, kind in enumerate(activations):
+        w_frac = _byte_weight_fraction(k + 1, float(np.abs(w[k]).max()))
+        z_frac, a_frac, a_format_bits = lut.Z_FRAC, BLOCK_FRACTION, 16
+        if k == count - 1:
+            a_top = lut.activation_top(kind, a_frac)
+            if kind == "softmax":
+                z_frac = _logit_fraction(ranges, 14)
+            elif kind == "linear":
+                a_frac, a_top = _linear_output(ranges, 14)
+                z_frac = a_frac
+        else:
+            a_format_bits, a_frac, a_top = 8, 8, 255
+            if kind == "relu":
+                a_frac = z_frac = _byte_relu_fraction(k + 1, ranges)
+        layers.append(
+            LayerFormats(
+                QFormat(True, 8, w_frac),
+                QFormat(True, 16, z_frac),
+                QFormat(a_format_bits == 16, a_format_bits, a_frac),
+                a_top,
+                None,
+                None,
+            )
+        )
+    return Formats(QFormat(False, 8, a0), 255, tuple(layers))
+
+
+def _byte_weight_fraction(layer: int, peak: float) -> int:
+    for frac in range(14, -9, -1):
+        if math.floor(peak * 2.0**frac + 0.5) <= 127:
+            return frac
+    raise BpgenError(
+        f"a weight of layer {layer} is {peak:g}, too large for 8 bits: scale the inputs and train "
+        "again"
+    )
+
+
+def _byte_relu_fraction(layer: int, ranges: Ranges | None) -> int:
+    if ranges is None:
+        return 5
+    peak = ranges.a[layer] if ranges.a[layer] > 0 else 1.0
+    frac = min(15, math.floor(math.log2(255 / (HEADROOM * peak))))
+    if frac < 0:
+        raise BpgenError(
+            f"the activations of layer {layer} reach {peak:g}, more than a byte holds: scale the "
+            "inputs and train again, or choose s16 weights"
+        )
+    return frac
+
+
+def learning_rate(value: float) -> LearningRate:
+    """
+    The integers of a learning rate, at most 1e-4 of its value away from it (section 8).
+
+    A value that rounds to a power of two becomes one; any other mantissa is made odd.
+
+    Raises BpgenError when it lies outside 2^-32..2^16.
+    """
+    if not (math.isfinite(value) and value > 0):
+        raise BpgenError(f"the learning rate is {value}: choose a number above 0, for example 0.1")
+    fraction, exponent = math.frexp(value)
+    mantissa, exponent = math.floor(fraction * 2.0**15 + 0.5), -exponent
+    if mantissa == 16384:
+        mantissa, exponent = 32768, exponent + 1
+    elif mantissa != 32768:
+        mantissa |= 1
+    if exponent not in EXPONENTS:
+        nearest = _spelled_rate(EXPONENTS if exponent < 0 else EXPONENTS[1:], 1, exponent < 0)
+        raise BpgenError(
+            f"the learning rate {value:g} is outside what 16 bits can apply: the nearest one that "
+            f"works is {nearest}"
+        )
+    return LearningRate(mantissa, exponent)
+
+
+def solvable_exponents(model: IntModel) -> range:
+    """The exponents of learning rates that every learning layer can use, possibly none."""
+    solvable = [
+        e
+        for e in EXPONENTS
+        if all(
+            model.alignment(k, e) is not None
+            for k in range(1, len(model.layers) + 1)
+            if model.learns(k)
+        )
+    ]
+    return range(solvable[0], solvable[-1] + 1) if solvable else range(0)
+
+
+def check_learning_rate(model: IntModel, divisor: int = 1) -> None:
+    """
+    Refuse a learning rate that some learning layer cannot align (section 8).
+
+    `divisor` is the batch size that the model's learning rate includes for a mean; the message
+    speaks of the rate before it. Raises BpgenError naming the nearest learning rate that works.
+    """
+    if model.training is None:
+        return
+    rate = model.training.learning_rate
+    exponents = solvable_exponents(model)
+    if rate.exponent in exponents:
+        return
+    stuck = next(
+        k
+        for k in range(1, len(model.layers) + 1)
+        if model.learns(k) and (not exponents or model.alignment(k, rate.exponent) is None)
+    )
+    if not exponents:
+        raise BpgenError(
+            "no learning rate suits all layers at once, their deltas differ too much: freeze layer "
+            f"{stuck}, or scale the inputs and train again"
+        )
+    too_large = rate.exponent < exponents[0]
+    raise BpgenError(
+        f"the learning rate {rate.value * divisor:.3g} is too {'large' if too_large else 'small'} "
+        f"for layer {stuck} in 16 bits: the nearest one that works is "
+        f"{_spelled_rate(exponents, divisor, too_large)}"
+    )
+
+
+def _spelled_rate(exponents: range, divisor: int, largest: bool) -> str:
+    """The largest or smallest rate with one of the exponents, in digits that stay inside."""
+    value = (2.0 ** -exponents[0] if largest else 16385 * 2.0 ** (-15 - exponents[-1])) * divisor
+    context = Context(prec=5, rounding=ROUND_FLOOR if largest else ROUND_CEILING)
+    return f"{float(context.create_decimal(value)):.5g}"
+
+
+def prove(model: IntModel) -> list[LayerProof]:
+    """
+    Bound every sum and product of layers 1..L over all reachable states.
+
+    Reachable are any s16 weights and biases (in an s8 model: any s8 weights with its own biases),
+    activations up to their tops, any s16 target, and any learning rate that the layers can align.
+
+    Raises BpgenError, naming layer and product, when one does not fit the type it is computed in.
+    """
+    proofs = []
+    for k in range(1, len(model.layers) + 1):
+        products = [*_forward_products(model, k)]
+        if model.has_dz(k):
+            products += _delta_products(model, k)
+        if model.learns(k):
+            products += _update_products(model, k)
+        backward = _backward_sum(model, k) if k > 1 and model.has_dz(k - 1) else None
+        for product in products:
+            if product.bound > _LIMITS[product.type]:
+                raise BpgenError(
+                    f"layer {k}: {product.name} reaches {product.bound}, more than "
+                    f"{product.type} holds; make the model again with 'bpgen quantize'"
+                )
+        proofs.append(LayerProof(k, _forward_sum(model, k), backward, tuple(products)))
+    return proofs
+
+
+def _forward_sum(model: IntModel, k: int) -> Sum:
+    layer, previous = model.layers[k - 1], model.previous(k)
+    frac = layer.w_format.frac + previous.a_format.frac
+    shift = frac - layer.z_format.frac
+    top, n = previous.a_top, layer.inputs
+    if layer.w_format.bits == 8:
+        bound = max(abs(b) for b in layer.b) + n * 128 * 255 + rounding_half(shift)
+        if bound > INT32_MAX:
+            raise BpgenError(
+                f"layer {k}: with a bias of {max(abs(b) for b in layer.b)} the sum reaches "
+                f"{bound}, more than s32 holds; choose s16 weights"
+            )
+        return Sum(n, top, frac, shift, bound, True, n)
+    if shift < 0:
+        raise BpgenError(
+            f"layer {k} has a z with {layer.z_format.frac} fraction bits, more than its sum's "
+            f"{frac}; make the model again with 'bpgen quantize'"
+        )
+    bound = forward_bound(n, top, previous.a_format.frac, shift)
+    return _sum(n, top, frac, shift, bound)
+
+
+def _backward_sum(model: IntModel, k: int) -> Sum:
+    layer, below = model.layers[k - 1], model.layers[k - 2]
+    assert layer.dz_frac is not None
+    assert layer.dz_top is not None
+    assert below.dz_frac is not None
+    frac = layer.w_format.frac + layer.dz_frac
+    shift = frac - below.dz_frac - 4
+    if shift < 0:
+        raise BpgenError(
+            f"layer {k - 1} has deltas finer than the sum they are made from; make the model "
+            "again with 'bpgen quantize'"
+        )
+    bound = _WEIGHT_LIMIT * layer.outputs * layer.dz_top + rounding_half(shift)
+    return _sum(layer.outputs, layer.dz_top, frac, shift, bound)
+
+
+def _sum(terms: int, top: int, frac: int, shift: int, bound: int) -> Sum:
+    plain = bound <= INT32_MAX
+    if bound > _LIMITS["s64"]:
+        raise BpgenError(f"a sum of {terms} products reaches {bound}: use a smaller layer")
+    return Sum(terms, top, frac, shift, bound, plain, terms if plain else block_size(top))
+
+
+def _forward_products(model: IntModel, k: int) -> list[Product]:
+    layer = model.layers[k - 1]
+    frac = layer.a_format.frac
+    products = []
+    if k == 1:
+        # counts - offset is a difference of two s32.
+        bound = max(
+            (2**32 - 1) * m + rounding_half(s)
+            for m, s in zip(model.input.multiplier, model.input.shift, strict=True)
+        )
+        products.append(Product("(c - offset) * multiplier", bound, "s64"))
+    if layer.w_format.bits == 8:
+        total = _forward_sum(model, k)
+        if total.shift < 0:
+            products.append(Product("acc * 2^(fz - fw - fa)", total.bound << -total.shift, "s64"))
+    if layer.activation in TABLE_ACTIVATIONS:
+        if layer.a_top < lut.activation_top(layer.activation, frac):
+            raise BpgenError(
+                f"layer {k} has an a_top of {layer.a_top}, but its {layer.activation} reaches "
+                f"{lut.activation_top(layer.activation, frac)}; make the model again with "
+                "'bpgen quantize'"
+            )
+        table = lut.activation_table(layer.activation, frac)
+        shift = 15 - table.bits
+        entry = max(table.entries) << shift
+        if layer.activation == "tanh":
+            entry *= 2
+        products.append(
+            Product("interpolation", entry + rounding_half(table.frac + shift - frac), "s32")
+        )
+    if layer.activation == "softmax":
+        exponential = lut.exponential_table(layer.z_format.frac, frac)
+        shift = layer.z_format.frac + 3 - exponential.bits
+        products.append(Product("interpolation", (32768 << shift) + rounding_half(shift), "s32"))
+        products.append(Product("e * 2^fa + S / 2", (32768 << frac) + (layer.outputs << 14), "u32"))
+    return products
+
+
+def largest_derivative(layer: Dense) -> int:
+    """The largest raw of an activation's derivative d (section 7)."""
+    frac, top = layer.a_format.frac, layer.a_top
+    if layer.activation == "sigmoid":
+        return 1 << 14  # a = 2^(fa - 1)
+    if layer.activation == "tanh":
+        return 1 << 14  # a = 0
+    if layer.activation == "tanh_opt":
+        return round_shift(round_shift(top * top, 2 * frac - 14) * 25462, 16)
+    return 1
+
+
+def _delta_products(model: IntModel, k: int) -> list[Product]:
+    layer = model.layers[k - 1]
+    assert layer.dz_frac is not None
+    frac, top, kind = layer.a_format.frac, layer.a_top, layer.activation
+    g, d = derivative_fraction(kind), largest_derivative(layer)
+    is_output = k == len(model.layers)
+    products = []
+    if kind in TABLE_ACTIVATIONS and not (is_output and model.loss == "cross_entropy"):
+        if kind == "sigmoid":
+            square, shift = 1 << (2 * frac - 2), 2 * frac - 16
+        else:
+            square, shift = (1 << 2 * frac) if kind == "tanh" else top * top, 2 * frac - 14
+        products.append(Product("derivative", square + rounding_half(shift), "s32"))
+        if kind == "tanh_opt":
+            products.append(
+                Product("v * 25462", round_shift(square, shift) * 25462 + (1 << 15), "s32")
+            )
+    if is_output:
+        e = top + _TARGET_LIMIT
+        shift = frac + g - layer.dz_frac if model.loss == "squared_error" else frac - layer.dz_frac
+        if shift < 0:
+            raise BpgenError(
+                f"layer {k} has deltas finer than the product they are made from; make the model "
+                "again with 'bpgen quantize'"
+            )
+        if model.loss == "squared_error":
+            products.append(Product("e * d", e * d + rounding_half(shift), "s32"))
+        else:
+            products.append(Product("e", e + rounding_half(shift), "s32"))
+        return products
+    above = _backward_sum(model, k + 1)
+    correction = S24_MAX if layer.sparsity else 0
+    before_clamp = (above.bound >> above.shift) + correction
+    products.append(
+        Product("s before its clamp", before_clamp, "s32" if before_clamp <= INT32_MAX else "s64")
+    )
+    products.append(Product("s * d", S24_MAX * d + rounding_half(4 + g), "s64"))
+    if layer.sparsity:
+        products += _sparsity_products(model, layer)
+    return products
+
+
+def _sparsity_products(model: IntModel, layer: Dense) -> list[Product]:
+    assert model.training is not None
+    assert model.training.sparsity is not None
+    assert layer.sparsity
+    sparsity = layer.sparsity
+    rho = model.training.sparsity.target
+    mean = max(layer.a_top << 15, abs(sparsity.initial_mean))
+    low = 0 if layer.activation == "sigmoid" else -mean
+    quotient = (32768 * 32768 + 16384) // 33
+    return [
+        Product("a * 2^15 - p", mean - low, "s32"),
+        Product("(a * 2^15 - p) * rate", (mean - low) * 65535 + (1 << 15), "s64"),
+        Product(
+            "(p + offset) * reciprocal",
+            (mean + sparsity.offset) * sparsity.reciprocal + (1 << 29),
+            "s64",
+        ),
+        Product("dividends of D", (max(rho, 32768 - rho) << 15) + 16384, "u32"),
+        Product(
+            "D * multiplier",
+            quotient * sparsity.multiplier + rounding_half(sparsity.shift),
+            "s64",
+        ),
+    ]
+
+
+def update_activation_top(previous: Input | Dense, fraction: int) -> int:
+    """The largest |u|: the top of a rescaled to `fraction` (section 8)."""
+    excess = previous.a_format.frac - fraction
+    return previous.a_top << -excess if excess <= 0 else round_shift(previous.a_top, excess)
+
+
+def _update_products(model: IntModel, k: int) -> list[Product]:
+    layer, previous, training = model.layers[k - 1], model.previous(k), model.training
+    assert training is not None
+    assert layer.dz_top is not None
+    i = magnitude_bits(previous)
+    if i > 8:
+        raise BpgenError(
+            f"layer {k} learns from activations up to 2^{i}, more than an update can take: scale "
+            "the inputs"
+        )
+    extra = UPDATES[training.update][0]
+    g = layer.dz_top
+    fractions = range(8 - i, 16 - i)
+    u = max(update_activation_top(previous, f) for f in fractions)
+    if u > INT16_MAX:
+        raise BpgenError(f"layer {k}: u reaches {u}, more than s16 holds; scale the inputs")
+    weight = g * u
+    bias = g << fractions[-1]
+    largest = max(weight, bias)
+    rounding = 2**24 - 1 if training.update == "stochastic" else rounding_half(24)
+    products = [
+        Product("m * dz", training.learning_rate.mantissa * g + (1 << 14), "s32"),
+        Product("g * u", weight + rounding, "s32"),
+        Product("g * 2^fu", bias + rounding, "s32"),
+        Product("dz * a", g * previous.a_top, "s32"),
+        Product("dz * 2^fa", g << previous.a_format.frac, "s32"),
+    ]
+    if training.update == "residual":
+        products.append(Product("M + dw", 2**23 + largest, "s32"))
+    elif training.update == "stochastic":
+        products.append(Product("M + dw", 2**15 + largest, "s32"))
+    if extra == 16:
+        products.append(Product("dw * 2^8", largest << 8, "s64"))
+        products.append(Product("vw + dw", 2**31 + 2**31, "s64"))
+        products.append(Product("vw + half", 2**31 + 2**15, "s64"))
+    if training.update == "momentum":
+        products.append(Product("vw * mu", 2**31 * training.momentum + 2**15, "s64"))
+        products.append(Product("M + vw", 2**23 + 2**23, "s32"))
+    if training.decay:
+        extra_bits = {"residual": 2**15, "stochastic": 65535 << 8}.get(training.update, 2**7)
+        products.append(Product("w * decay", _WEIGHT_LIMIT * training.decay + extra_bits, "s32"))
+    return products

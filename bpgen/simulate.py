@@ -1,0 +1,259 @@
+"""
+The generated C, compiled for this machine and called in batches.
+
+`Simulation` has the same operations as `Twin` for one network, so that the two can be compared bit for bit.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from bpgen.emit.render import render
+from bpgen.errors import BpgenError
+from bpgen.generate import generate, view_of
+from bpgen.model import IntModel, LearningRate
+from bpgen.qformat import IntArray
+from bpgen.twin import Counters
+
+WARNINGS = tuple(
+    """
+    -std=c99 -pedantic-errors -Wall -Wextra -Werror -Wconversion -Wsign-conversion -Wshadow -Wundef
+    -Wcast-qual -Wstrict-prototypes -Wmissing-prototypes -Wdouble-promotion -Wvla
+    """.split()
+)
+OPTIMISED = ("-O3", "-march=native", "-flto")
+PREFIX = "net"
+
+
+def compiler() -> str:
+    """The C compiler of this machine; BpgenError with the line that installs one when there is none."""
+    for name in ("gcc", "cc", "clang"):
+        found = shutil.which(name)
+        if found:
+            return found
+    raise BpgenError("no C compiler found: install one, for instance 'sudo apt-get install gcc'.")
+
+
+def build(
+    model: IntModel, folder: Path, *, command: Sequence[str] = (), flags: Sequence[str] = OPTIMISED
+) -> Path:
+    """
+    Generate C for `model` into `folder`, compile it to a shared library there, and name the library.
+
+    `command` is the compiler (default: this machine's), `flags` what is added to the warnings.
+    Raises BpgenError when there is no compiler or it refuses.
+    """
+    files = generate(model, PREFIX)
+    files["simulation.c"] = render("simulation.c", view_of(model, PREFIX))
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+    library = folder / "simulation.so"
+    sources = [str(folder / name) for name in files if name.endswith(".c")]
+    run = subprocess.run(
+        [*(command or (compiler(),)), *WARNINGS, *flags, "-fPIC", "-shared", "-o", str(library)]
+        + sources,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if run.returncode != 0:
+        raise BpgenError(f"the compiler refused the generated C: {run.stderr.strip()}")
+    return library
+
+
+class Simulation:
+    """
+    One network in compiled C: state, and batch calls over samples [n][...] of raws.
+
+    Counters are compiled in only with `counters=True`; without them `counters` is all zeros. Use as a
+    context manager, or call `close`, to remove the files it built.
+    """
+
+    def __init__(
+        self,
+        model: IntModel,
+        *,
+        command: Sequence[str] = (),
+        flags: Sequence[str] = OPTIMISED,
+        counters: bool = False,
+    ) -> None:
+        self.model = model
+        self._folder = tempfile.TemporaryDirectory(prefix="bpgen-simulation-")
+        extra = ("-DBPGEN_COUNTERS=1",) if counters else ()
+        path = build(
+            model, Path(self._folder.name), command=command, flags=(*flags, *extra)
+        )
+        self._library = ctypes.CDLL(str(path))
+        self._library.bp_sim_state_size.restype = ctypes.c_size_t
+        self._library.bp_sim_crc32.restype = ctypes.c_uint32 if model.training else None
+        # uint64 so that the state is aligned for any member.
+        size = int(self._library.bp_sim_state_size())
+        self.state_size = size
+        self._state = np.zeros((size + 7) // 8, dtype=np.uint64)
+        self.reset()
+
+    def __enter__(self) -> Simulation:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the files; the loaded library stays usable."""
+        self._folder.cleanup()
+
+    def reset(self) -> None:
+        """Go back to the model's parameters and learning rate."""
+        self._call("reset")
+
+    def self_test(self) -> bool:
+        """Whether the built-in vectors give the expected bits; the state is reset."""
+        return self._call("self_test") == 0
+
+    def quantize_input(self, counts: npt.ArrayLike) -> IntArray:
+        """a0 [n][n0] of raw counts [n][n0]."""
+        rows = np.ascontiguousarray(counts, dtype=np.int32)
+        a0 = np.zeros(rows.shape, dtype=np.int16)
+        self._call("quantize_input", rows, a0, ctypes.c_size_t(len(rows)))
+        return a0.astype(np.int64)
+
+    def forward(self, a0: npt.ArrayLike) -> list[IntArray]:
+        """Activations a0, a1, ..., aL [n][n_k]."""
+        x = _int16(a0)
+        sizes = self.model.sizes[1:]
+        a = np.zeros((len(x), sum(sizes)), dtype=np.int16)
+        self._call("forward", x, a, ctypes.c_size_t(len(x)))
+        # A u8 activation arrives as 0..255, an s16 one as it is.
+        return [x.astype(np.int64), *_split(a, sizes)]
+
+    def backward(self, a0: npt.ArrayLike, t: npt.ArrayLike) -> list[IntArray | None]:
+        """Deltas dz1, ..., dzL [n][n_k]; None for a layer that has none."""
+        x, target = _int16(a0), _int16(t)
+        layers = range(1, len(self.model.layers) + 1)
+        sizes = [self.model.sizes[k] if self.model.has_dz(k) else 0 for k in layers]
+        dz = np.zeros((len(x), sum(sizes)), dtype=np.int16)
+        self._call("backward", x, target, dz, ctypes.c_size_t(len(x)))
+        return [part if part.shape[1] else None for part in _split(dz, sizes)]
+
+    def losses(self, a0: npt.ArrayLike, t: npt.ArrayLike) -> IntArray:
+        """Loss of each sample [n], with the fraction of docs/numbers.md, section 6."""
+        x, target = _int16(a0), _int16(t)
+        loss = np.zeros(len(x), dtype=np.int64)
+        self._call("losses", x, target, loss, ctypes.c_size_t(len(x)))
+        return loss
+
+    def train(
+        self, a0: npt.ArrayLike, t: npt.ArrayLike, order: npt.ArrayLike, batch: int = 1
+    ) -> int:
+        """
+        Train on the samples `order` [steps]; with a batch update also apply every `batch` samples and
+        at the end. Returns the sum of the losses, each taken before its sample's update.
+        """
+        x, target = _int16(a0), _int16(t)
+        indices = np.ascontiguousarray(order, dtype=np.uint32)
+        if len(indices) and int(indices.max()) >= min(len(x), len(target)):
+            raise ValueError("order names a sample that does not exist")
+        loss = ctypes.c_int64()
+        self._call(
+            "train",
+            x,
+            target,
+            indices,
+            ctypes.byref(loss),
+            ctypes.c_size_t(batch),
+            ctypes.c_size_t(len(indices)),
+        )
+        return loss.value
+
+    def set_learning_rate(self, rate: LearningRate, decay: int | None = None) -> None:
+        """Change the learning rate, and the L2 decay that goes with it; BpgenError out of range."""
+        assert self.model.training is not None
+        refused = self._call(
+            "set_learning_rate",
+            ctypes.c_uint16(rate.mantissa),
+            ctypes.c_int8(rate.exponent),
+            ctypes.c_uint16(self.model.training.decay if decay is None else decay),
+        )
+        if refused:
+            raise BpgenError(f"the model cannot use a learning rate of {rate.value:g}.")
+
+    def set_seed(self, seed: int) -> None:
+        """Change the seed of the stochastic update, u16."""
+        self._call("set_seed", ctypes.c_uint16(seed))
+
+    def crc32(self) -> int:
+        """CRC-32 of the learning layers' parameters."""
+        return self._call("crc32")
+
+    def parameters(self) -> IntArray:
+        """Masters of the learning layers in canonical order."""
+        return self._get("get_parameters", self._count())
+
+    def set_parameters(self, masters: npt.ArrayLike) -> None:
+        """Set the masters of the learning layers, in canonical order."""
+        values = np.ascontiguousarray(masters, dtype=np.int32)
+        if values.shape != (self._count(),):
+            raise ValueError(f"expected {self._count()} masters, got shape {values.shape}")
+        self._call("set_parameters", values)
+
+    def velocities(self) -> IntArray:
+        """vw and vb of the learning layers in canonical order; empty for an online update."""
+        training = self.model.training
+        applies = training is not None and training.update in ("batch", "momentum")
+        return self._get("get_velocities", self._count() if applies else 0)
+
+    def means(self) -> IntArray:
+        """Running means p of the sparsity penalty, layer by layer."""
+        layers = enumerate(self.model.layers, start=1)
+        count = sum(
+            layer.outputs for k, layer in layers if layer.sparsity and self.model.has_dz(k)
+        )
+        return self._get("get_means", count)
+
+    @property
+    def counters(self) -> Counters:
+        """What was clipped or lost since the reset."""
+        values = np.zeros(5, dtype=np.uint32)
+        self._call("counters", values)
+        return Counters(*(int(v) for v in values))
+
+    def _count(self) -> int:
+        layers = enumerate(self.model.layers, start=1)
+        return sum(layer.count for k, layer in layers if self.model.learns(k))
+
+    def _get(self, name: str, count: int) -> IntArray:
+        values = np.zeros(count, dtype=np.int32)
+        self._call(name, values)
+        return values.astype(np.int64)
+
+    def _call(self, name: str, *arguments: object) -> int:
+        converted = [
+            a.ctypes.data_as(ctypes.c_void_p) if isinstance(a, np.ndarray) else a
+            for a in (self._state, *arguments)
+        ]
+        return int(getattr(self._library, f"bp_sim_{name}")(*converted) or 0)
+
+
+def _int16(rows: npt.ArrayLike) -> npt.NDArray[np.int16]:
+    values = np.asarray(rows)
+    if values.size and (values.min() < -32768 or values.max() > 32767):
+        raise ValueError("a raw is outside s16")
+    return np.ascontiguousarray(values, dtype=np.int16)
+
+
+def _split(rows: npt.NDArray[np.int16], sizes: Sequence[int]) -> list[IntArray]:
+    return list(np.split(rows.astype(np.int64), np.cumsum(sizes)[:-1], axis=1))

@@ -1,0 +1,128 @@
+/* bpgen_fix.h -- fixed-point primitives: rounding, saturation, flash access, counters.
+ *
+ * Every function here is one line of docs/numbers.md. Nothing depends on a model.
+ * SPDX-License-Identifier: 0BSD
+ */
+#ifndef BPGEN_FIX_H
+#define BPGEN_FIX_H
+
+#include <limits.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Generated code refuses to compile against a core with another number. */
+#define BPGEN_CORE_ABI 1
+
+/* C99 has no _Static_assert under -pedantic. */
+#define BP_STATIC_ASSERT(condition, name) typedef char bp_assert_##name[(condition) ? 1 : -1]
+
+BP_STATIC_ASSERT(CHAR_BIT == 8, bytes_have_8_bits);
+BP_STATIC_ASSERT((-3 >> 1) == -2, right_shift_is_arithmetic);
+
+/* Constants in flash. On AVR flash is another address space, read through these functions only. */
+#if defined(__AVR__)
+#include <avr/pgmspace.h>
+#define BP_ROM PROGMEM
+static inline int16_t bp_rom_s16(const int16_t *p) { return (int16_t)pgm_read_word(p); }
+static inline uint16_t bp_rom_u16(const uint16_t *p) { return pgm_read_word(p); }
+static inline int8_t bp_rom_s8(const int8_t *p) { return (int8_t)pgm_read_byte(p); }
+static inline uint8_t bp_rom_u8(const uint8_t *p) { return pgm_read_byte(p); }
+static inline int32_t bp_rom_s32(const int32_t *p) { return (int32_t)pgm_read_dword(p); }
+#else
+#define BP_ROM
+static inline int16_t bp_rom_s16(const int16_t *p) { return *p; }
+static inline uint16_t bp_rom_u16(const uint16_t *p) { return *p; }
+static inline int8_t bp_rom_s8(const int8_t *p) { return *p; }
+static inline uint8_t bp_rom_u8(const uint8_t *p) { return *p; }
+static inline int32_t bp_rom_s32(const int32_t *p) { return *p; }
+#endif
+
+/* Counters of what was clipped or lost; they wrap. Compile everything with -DBPGEN_COUNTERS=1
+ * to have them in the state; without it they cost neither RAM nor time.
+ */
+#ifndef BPGEN_COUNTERS
+#define BPGEN_COUNTERS 0
+#endif
+
+typedef struct {
+    uint32_t inputs;       /* elements of a0 clipped by the input rule */
+    uint32_t activations;  /* elements of z clipped */
+    uint32_t deltas;       /* clips of a back-propagated sum, and of dz */
+    uint32_t weights;      /* clips of a master weight or of a velocity */
+    uint32_t zero_updates; /* gradients that are not 0 but moved nothing */
+} bp_counters_t;
+
+#if BPGEN_COUNTERS
+#define BP_COUNTERS(s) (&(s)->counters)
+#define BP_COUNTER(counters, field) (&(counters)->field)
+#define BP_CLIPPED(s, field) (&(s)->counters.field)
+#define BP_COUNT(counter) ((void)++*(counter))
+#else
+#define BP_COUNTERS(s) ((bp_counters_t *)0)
+#define BP_COUNTER(counters, field) ((void)(counters), (uint32_t *)0)
+#define BP_CLIPPED(s, field) ((uint32_t *)0)
+#define BP_COUNT(counter) ((void)(counter))
+#endif
+
+/* x * 2^-shift, halves up; x + 2^(shift-1) must fit. */
+static inline int32_t bp_round32(int32_t x, uint8_t shift)
+{
+    return shift == 0 ? x : (x + ((int32_t)1 << (shift - 1))) >> shift;
+}
+
+static inline int64_t bp_round64(int64_t x, uint8_t shift)
+{
+    return shift == 0 ? x : (x + ((int64_t)1 << (shift - 1))) >> shift;
+}
+
+/* x clipped to [-top, top]. */
+static inline int16_t bp_clamp(int32_t x, int16_t top, uint32_t *clipped)
+{
+    if (x > top) {
+        BP_COUNT(clipped);
+        return top;
+    }
+    if (x < -(int32_t)top) {
+        BP_COUNT(clipped);
+        return (int16_t)-top;
+    }
+    return (int16_t)x;
+}
+
+static inline int16_t bp_clamp_wide(int64_t x, int16_t top, uint32_t *clipped)
+{
+    if (x > INT32_MAX) {
+        x = INT32_MAX;
+    }
+    if (x < -INT32_MAX) {
+        x = -INT32_MAX;
+    }
+    return bp_clamp((int32_t)x, top, clipped);
+}
+
+/* x clipped to s24, symmetric. */
+static inline int32_t bp_clamp24(int32_t x, uint32_t *clipped)
+{
+    if (x > 8388607) {
+        BP_COUNT(clipped);
+        return 8388607;
+    }
+    if (x < -8388607) {
+        BP_COUNT(clipped);
+        return -8388607;
+    }
+    return x;
+}
+
+static inline int32_t bp_clamp24_wide(int64_t x, uint32_t *clipped)
+{
+    if (x > INT32_MAX) {
+        x = INT32_MAX;
+    }
+    if (x < -INT32_MAX) {
+        x = -INT32_MAX;
+    }
+    return bp_clamp24((int32_t)x, clipped);
+}
+
+#endif

@@ -53,7 +53,8 @@ def build(
     Raises BpgenError when there is no compiler or it refuses.
     """
     files = generate(model, PREFIX)
-    files["simulation.c"] = render("simulation.c", view_of(model, PREFIX))
+    for name in ("simulation.h", "simulation.c"):
+        files[name] = render(name, view_of(model, PREFIX))
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
     library = folder / "simulation.so"

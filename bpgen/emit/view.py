@@ -32,11 +32,9 @@ class RomArray:
 
 @dataclass(frozen=True)
 class StateMember:
-    """A member of the state; `length` is 0 for a scalar, `size` its bytes."""
+    """A member of the state, and its bytes."""
 
-    type: str
-    name: str
-    length: int
+    declaration: str
     comment: str
     size: int
 
@@ -195,8 +193,8 @@ class View:
     inputs: int
     outputs: int
     parameter_count: int
-    activation_count: int
-    delta_count: int
+    one: int
+    line_length: int
     loss_frac: int
     loss_text: str
     squared_error: bool
@@ -236,8 +234,8 @@ def build_view(model: IntModel, prefix: str, self_test: SelfTest) -> View:
         inputs=model.input.size,
         outputs=output.outputs,
         parameter_count=model.parameter_count,
-        activation_count=sum(layer.outputs for layer in layers),
-        delta_count=sum(layer.outputs for layer in layers if layer.dz),
+        one=1 << output.a_frac,
+        line_length=12 * (model.input.size + output.outputs) + 2,
         loss_frac=2 * output.a_frac + 1 if squared else output.a_frac + 16,
         loss_text="half the squared error" if squared else "cross-entropy",
         squared_error=squared,
@@ -454,7 +452,7 @@ def _state(model: IntModel, layers: tuple[LayerView, ...]) -> Iterator[StateMemb
 def _state32(model: IntModel, layers: tuple[LayerView, ...]) -> Iterator[StateMember]:
     if model.training is None:
         return
-    yield StateMember("uint32_t", "steps", 0, "updates since the reset", 4)
+    yield StateMember("uint32_t steps", "updates since the reset", 4)
     for layer in layers:
         velocity_frac = model.layers[layer.k - 1].w_format.frac + 16
         meaning = "velocity" if model.training.update == "momentum" else "sum over the batch"
@@ -483,12 +481,12 @@ def _state16(model: IntModel, layers: tuple[LayerView, ...]) -> Iterator[StateMe
         if layer.dz:
             yield _array("int16_t", layer.dz, layer.outputs, f"delta, {layer.dz_format}", 2)
     if model.training is not None:
-        yield StateMember("uint16_t", "learning_rate_mantissa", 0, "u16q15", 2)
-        yield StateMember("uint16_t", "seed", 0, "of the stochastic update", 2)
+        yield StateMember("uint16_t learning_rate_mantissa", "u16q15", 2)
+        yield StateMember("uint16_t seed", "of the stochastic update", 2)
         if model.training.decay:
-            yield StateMember("uint16_t", "decay", 0, "learning rate * L2, u15q24", 2)
+            yield StateMember("uint16_t decay", "learning rate * L2, u15q24", 2)
         if model.training.update == "momentum":
-            yield StateMember("uint16_t", "momentum", 0, "u16q16", 2)
+            yield StateMember("uint16_t momentum", "u16q16", 2)
 
 
 def _state8(model: IntModel, layers: tuple[LayerView, ...]) -> Iterator[StateMember]:
@@ -504,13 +502,13 @@ def _state8(model: IntModel, layers: tuple[LayerView, ...]) -> Iterator[StateMem
     for layer in layers:
         if model.learns(layer.k):
             text = f"how layer {layer.k} shifts its steps"
-            yield StateMember("bp_alignment_t", f"alignment{layer.k}", 0, text, 2)
+            yield StateMember(f"bp_alignment_t alignment{layer.k}", text, 2)
     if model.training is not None:
-        yield StateMember("int8_t", "learning_rate_exponent", 0, "learning rate / 2^-exponent", 1)
+        yield StateMember("int8_t learning_rate_exponent", "learning rate / 2^-exponent", 1)
 
 
 def _array(type_: str, name: str, length: int, comment: str, size: int) -> StateMember:
-    return StateMember(type_, name, length, comment, length * size)
+    return StateMember(f"{type_} {name}[{length}]", comment, length * size)
 
 
 def _rom(

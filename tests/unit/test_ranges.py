@@ -366,7 +366,7 @@ def test_one_input_above_the_plain_limit_really_overflows(a_frac: int) -> None:
 
 
 @pytest.mark.parametrize("outputs", [3, 5, 10, 100])
-@pytest.mark.parametrize("shift", [0, 8, 13])
+@pytest.mark.parametrize("shift", [0, 8, 13, 17])
 def test_one_unit_above_the_plain_delta_top_really_overflows(outputs: int, shift: int) -> None:
     limit, half = plain_delta_top(outputs, shift), rounding_half(shift)
     for top, fits in ((limit, True), (limit + 1, False)):

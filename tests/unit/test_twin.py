@@ -315,12 +315,12 @@ def squashed(kind: str, z: int, frac: int, bits: int) -> int:
     assert 0 <= p < 2**27
     if kind == "sigmoid":
         y = rounded(p, 16 + r - frac)
-        return min(y, 2**frac - 1) if z >= 0 else 2**frac - y
+        return int(min(y, 2**frac - 1) if z >= 0 else 2**frac - y
     if kind == "tanh":
         y = min(rounded(2 * p - 2 ** (16 + r), 16 + r - frac), 2**frac - 1)
     else:
         y = min(rounded(p, 15 + r - frac), math.floor(1.7159 * 2**frac + 0.5))
-    return y if z >= 0 else -y
+    return int(y if z >= 0 else -y)
 
 
 def exponential(d: int, z_frac: int, bits: int) -> int:
@@ -343,7 +343,7 @@ def top_of(kind: str, frac: int, chosen: int = 32767) -> int:
         "tanh_opt": math.floor(1.7159 * 2**frac + 0.5),
         "softmax": 2**frac,
     }
-    return tops.get(kind, chosen)
+    return int(tops.get(kind, chosen))
 
 
 def layer_sparsity(kind: str, frac: int, target: int, multiplier: int, shift: int) -> LayerSparsity:

@@ -1,0 +1,149 @@
+"""The rooms of the house and who may enter which, held by walking every module's syntax tree."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "bpgen"
+
+# module -> what it may import of bpgen itself; "" is the package.
+ALLOWED: dict[str, set[str]] = {
+    "": set(),
+    "__main__": {"cli"},
+    "errors": set(),
+    "data": set(),
+    "qformat": {"errors"},
+    "lut": {"qformat"},
+    "dataset": {"errors"},
+    "floatnet": {"errors"},
+    "training": {"errors", "floatnet"},
+    "checkpoint": {"dataset", "emit.write", "errors", "floatnet", "training"},
+    "model": {"errors", "lut", "qformat"},
+    "twin": {"errors", "lut", "model", "qformat"},
+    "ranges": {"errors", "floatnet", "lut", "model", "qformat", "training"},
+    "quantize": {
+        "dataset", "errors", "floatnet", "lut", "model", "qformat", "ranges", "training",
+    },
+    "bounds": {"errors", "floatnet", "lut", "model", "qformat", "ranges"},
+    "emit": set(),
+    "emit.cfmt": {"errors"},
+    "emit.view": {"", "emit.cfmt", "errors", "lut", "model", "ranges"},
+    "emit.render": {"data", "emit.view"},
+    "emit.write": {"errors"},
+    "generate": {"data", "emit.render", "emit.view", "model", "twin"},
+    "simulate": {"emit.render", "errors", "generate", "model", "qformat", "twin"},
+    "targets": {"emit.view", "errors"},
+}  # fmt: skip
+
+# third-party package -> the modules that may import it
+OUTSIDE: dict[str, set[str]] = {
+    "numpy": {
+        "bounds", "checkpoint", "cli", "dataset", "floatnet", "generate", "lut", "qformat",
+        "quantize", "ranges", "simulate", "training", "twin",
+    },
+    "jinja2": {"emit.render"},
+    "serial": set(),
+    "click": {"cli"},
+    "rich": {"cli"},
+    "matplotlib": {"cli"},
+}  # fmt: skip
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(source: str) -> set[str]:
+    """Every module an import statement names, wherever in the file it stands."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            names.add(node.module or "")
+            if node.module in ("bpgen", "bpgen.emit"):
+                names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def complaints(module: str, source: str) -> list[str]:
+    """What `source` imports that module `module` may not."""
+    known = {f"bpgen.{name}".rstrip(".") for name in ALLOWED} | {"bpgen.cli"}
+    found = []
+    for name in sorted(imported(source)):
+        top = name.split(".")[0]
+        if top == "bpgen":
+            inside = name.removeprefix("bpgen").lstrip(".")
+            if name in known and name != "bpgen" and inside != "emit":
+                if module != "cli" and inside not in ALLOWED[module]:
+                    found.append(f"bpgen.{module} imports {name}")
+        elif top == "bpgen_host":
+            found.append(f"bpgen.{module} imports {name}")
+        elif top not in sys.stdlib_module_names and module not in OUTSIDE.get(top, set()):
+            found.append(f"bpgen.{module} imports {name}")
+    return found
+
+
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "_data" not in path.parts)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_a_module_imports_only_what_its_room_may(path: Path) -> None:
+    module = module_name(path)
+    assert module == "cli" or module in ALLOWED, f"say in ALLOWED what bpgen.{module} may import"
+    assert complaints(module, path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("twin", "from bpgen.floatnet import FloatNet"),
+        ("twin", "def f():\n    from bpgen import floatnet"),
+        ("floatnet", "import bpgen.model"),
+        ("emit.view", "import jinja2"),
+        ("generate", "from bpgen_host import link"),
+        ("dataset", "import serial"),
+        ("model", "import numpy as np"),
+    ],
+)
+def test_a_forbidden_import_is_found(module: str, source: str) -> None:
+    assert complaints(module, source) != []
+
+
+def test_only_the_command_line_prints() -> None:
+    for path in MODULES:
+        if module_name(path) == "cli":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            printing = (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id == "print"
+            )
+            assert not printing, f"{path.name} prints"
+
+
+def test_importing_bpgen_loads_nothing_heavy() -> None:
+    names = imported((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    assert not names & {"numpy", "jinja2", "click", "rich"}
+
+
+CORE_INCLUDES = {"stdint.h", "stddef.h", "limits.h", "avr/pgmspace.h"}
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "firmware" / "core").iterdir()), ids=lambda path: path.name
+)
+def test_the_core_includes_no_library_and_no_port(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert set(re.findall(r"#include <([^>]+)>", text)) <= CORE_INCLUDES
+    for name in re.findall(r'#include "([^"]+)"', text):
+        assert (path.parent / name).is_file(), f"{path.name} includes {name} from elsewhere"

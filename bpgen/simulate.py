@@ -95,7 +95,8 @@ class Simulation:
         )
         self._library = ctypes.CDLL(str(path))
         self._library.bp_sim_state_size.restype = ctypes.c_size_t
-        self._library.bp_sim_crc32.restype = ctypes.c_uint32 if model.training else None
+        if model.training:
+            getattr(self._library, f"{PREFIX}_crc32").restype = ctypes.c_uint32
         # uint64 so that the state is aligned for any member.
         size = int(self._library.bp_sim_state_size())
         self.state_size = size
@@ -119,17 +120,17 @@ class Simulation:
 
     def reset(self) -> None:
         """Go back to the model's parameters and learning rate."""
-        self._call("reset")
+        self._call(f"{PREFIX}_reset")
 
     def self_test(self) -> bool:
         """Whether the built-in vectors give the expected bits; the state is reset."""
-        return self._call("self_test") == 0
+        return self._call(f"{PREFIX}_self_test") == 0
 
     def quantize_input(self, counts: npt.ArrayLike) -> IntArray:
         """a0 [n][n0] of raw counts [n][n0]."""
         rows = np.ascontiguousarray(counts, dtype=np.int32)
         a0 = np.zeros(rows.shape, dtype=np.int16)
-        self._call("quantize_input", rows, a0, ctypes.c_size_t(len(rows)))
+        self._call("bp_sim_quantize_input", rows, a0, ctypes.c_size_t(len(rows)))
         return a0.astype(np.int64)
 
     def forward(self, a0: npt.ArrayLike) -> list[IntArray]:
@@ -137,7 +138,7 @@ class Simulation:
         x = _int16(a0)
         sizes = self.model.sizes[1:]
         a = np.zeros((len(x), sum(sizes)), dtype=np.int16)
-        self._call("forward", x, a, ctypes.c_size_t(len(x)))
+        self._call("bp_sim_forward", x, a, ctypes.c_size_t(len(x)))
         # A u8 activation arrives as 0..255, an s16 one as it is.
         return [x.astype(np.int64), *_split(a, sizes)]
 
@@ -147,14 +148,14 @@ class Simulation:
         layers = range(1, len(self.model.layers) + 1)
         sizes = [self.model.sizes[k] if self.model.has_dz(k) else 0 for k in layers]
         dz = np.zeros((len(x), sum(sizes)), dtype=np.int16)
-        self._call("backward", x, target, dz, ctypes.c_size_t(len(x)))
+        self._call("bp_sim_backward", x, target, dz, ctypes.c_size_t(len(x)))
         return [part if part.shape[1] else None for part in _split(dz, sizes)]
 
     def losses(self, a0: npt.ArrayLike, t: npt.ArrayLike) -> IntArray:
         """Loss of each sample [n], with the fraction of docs/numbers.md, section 6."""
         x, target = _int16(a0), _int16(t)
         loss = np.zeros(len(x), dtype=np.int64)
-        self._call("losses", x, target, loss, ctypes.c_size_t(len(x)))
+        self._call("bp_sim_losses", x, target, loss, ctypes.c_size_t(len(x)))
         return loss
 
     def train(
@@ -170,7 +171,7 @@ class Simulation:
             raise ValueError("order names a sample that does not exist")
         loss = ctypes.c_int64()
         self._call(
-            "train",
+            "bp_sim_train",
             x,
             target,
             indices,
@@ -184,7 +185,7 @@ class Simulation:
         """Change the learning rate, and the L2 decay that goes with it; BpgenError out of range."""
         assert self.model.training is not None
         refused = self._call(
-            "set_learning_rate",
+            "bp_sim_set_learning_rate",
             ctypes.c_uint16(rate.mantissa),
             ctypes.c_int8(rate.exponent),
             ctypes.c_uint16(self.model.training.decay if decay is None else decay),
@@ -194,28 +195,28 @@ class Simulation:
 
     def set_seed(self, seed: int) -> None:
         """Change the seed of the stochastic update, u16."""
-        self._call("set_seed", ctypes.c_uint16(seed))
+        self._call("bp_sim_set_seed", ctypes.c_uint16(seed))
 
     def crc32(self) -> int:
         """CRC-32 of the learning layers' parameters."""
-        return self._call("crc32")
+        return self._call(f"{PREFIX}_crc32")
 
     def parameters(self) -> IntArray:
         """Masters of the learning layers in canonical order."""
-        return self._get("get_parameters", self._count())
+        return self._get("bp_sim_get_parameters", self._count())
 
     def set_parameters(self, masters: npt.ArrayLike) -> None:
         """Set the masters of the learning layers, in canonical order."""
         values = np.ascontiguousarray(masters, dtype=np.int32)
         if values.shape != (self._count(),):
             raise ValueError(f"expected {self._count()} masters, got shape {values.shape}")
-        self._call("set_parameters", values)
+        self._call("bp_sim_set_parameters", values)
 
     def velocities(self) -> IntArray:
         """vw and vb of the learning layers in canonical order; empty for an online update."""
         training = self.model.training
         applies = training is not None and training.update in ("batch", "momentum")
-        return self._get("get_velocities", self._count() if applies else 0)
+        return self._get("bp_sim_get_velocities", self._count() if applies else 0)
 
     def means(self) -> IntArray:
         """Running means p of the sparsity penalty, layer by layer."""
@@ -223,13 +224,13 @@ class Simulation:
         count = sum(
             layer.outputs for k, layer in layers if layer.sparsity and self.model.has_dz(k)
         )
-        return self._get("get_means", count)
+        return self._get("bp_sim_get_means", count)
 
     @property
     def counters(self) -> Counters:
         """What was clipped or lost since the reset."""
         values = np.zeros(5, dtype=np.uint32)
-        self._call("counters", values)
+        self._call("bp_sim_counters", values)
         return Counters(*(int(v) for v in values))
 
     def _count(self) -> int:
@@ -246,7 +247,7 @@ class Simulation:
             a.ctypes.data_as(ctypes.c_void_p) if isinstance(a, np.ndarray) else a
             for a in (self._state, *arguments)
         ]
-        return int(getattr(self._library, f"bp_sim_{name}")(*converted) or 0)
+        return int(getattr(self._library, name)(*converted) or 0)
 
 
 def _int16(rows: npt.ArrayLike) -> npt.NDArray[np.int16]:

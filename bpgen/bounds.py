@@ -5,7 +5,7 @@ How far the integer twin may be from float arithmetic on the same weights, sampl
 what quantisation can have changed: every rounding adds half a unit, every table its measured
 error, and each formula of docs/numbers.md passes errors on by the triangle inequality and by the
 monotonicity of its activation. Nothing is estimated and no factor is tuned, so one violation means
-that an implementation does not follow the contract. After evidence/fixedpoint.md, section 8.
+that an implementation does not follow the contract.
 """
 
 from __future__ import annotations

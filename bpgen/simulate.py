@@ -43,6 +43,16 @@ def compiler() -> str:
     raise BpgenError("no C compiler found: install one, for instance 'sudo apt-get install gcc'.")
 
 
+def write_sources(model: IntModel, folder: Path) -> list[Path]:
+    """Write the generated C, the core and the batch calls into `folder`, and name the files."""
+    files = generate(model, PREFIX)
+    for name in ("simulation.h", "simulation.c"):
+        files[name] = render(name, view_of(model, PREFIX))
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+    return [folder / name for name in files]
+
+
 def build(
     model: IntModel, folder: Path, *, command: Sequence[str] = (), flags: Sequence[str] = OPTIMISED
 ) -> Path:
@@ -52,13 +62,8 @@ def build(
     `command` is the compiler (default: this machine's), `flags` what is added to the warnings.
     Raises BpgenError when there is no compiler or it refuses.
     """
-    files = generate(model, PREFIX)
-    for name in ("simulation.h", "simulation.c"):
-        files[name] = render(name, view_of(model, PREFIX))
-    for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8", newline="\n")
     library = folder / "simulation.so"
-    sources = [str(folder / name) for name in files if name.endswith(".c")]
+    sources = [str(path) for path in write_sources(model, folder) if path.suffix == ".c"]
     run = subprocess.run(
         [*(command or (compiler(),)), *WARNINGS, *flags, "-fPIC", "-shared", "-o", str(library)]
         + sources,
@@ -73,10 +78,12 @@ def build(
 
 class Simulation:
     """
-    One network in compiled C: state, and batch calls over samples [n][...] of raws.
+    Networks in compiled C: their states, and batch calls over samples [n][...] of raws.
 
-    Counters are compiled in only with `counters=True`; without them `counters` is all zeros. Use as a
-    context manager, or call `close`, to remove the files it built.
+    Calls are for network `copy` of the `copies`, at first 0. Counters are compiled in only with
+    `counters=True`; without them `counters` is all zeros. `library` names what `build` made of
+    the model before, with its own compiler and flags. Use as a context manager, or call `close`,
+    to remove the files it built.
     """
 
     def __init__(
@@ -86,22 +93,26 @@ class Simulation:
         command: Sequence[str] = (),
         flags: Sequence[str] = OPTIMISED,
         counters: bool = False,
+        copies: int = 1,
+        library: Path | None = None,
     ) -> None:
         self.model = model
         self._folder = tempfile.TemporaryDirectory(prefix="bpgen-simulation-")
-        extra = ("-DBPGEN_COUNTERS=1",) if counters else ()
-        path = build(
-            model, Path(self._folder.name), command=command, flags=(*flags, *extra)
-        )
-        self._library = ctypes.CDLL(str(path))
+        if library is None:
+            extra = ("-DBPGEN_COUNTERS=1",) if counters else ()
+            folder = Path(self._folder.name)
+            library = build(model, folder, command=command, flags=(*flags, *extra))
+        self._library = ctypes.CDLL(str(library))
         self._library.bp_sim_state_size.restype = ctypes.c_size_t
         if model.training:
             getattr(self._library, f"{PREFIX}_crc32").restype = ctypes.c_uint32
+            self._library.bp_sim_get_steps.restype = ctypes.c_uint32
         # uint64 so that the state is aligned for any member.
         size = int(self._library.bp_sim_state_size())
         self.state_size = size
-        self._state = np.zeros((size + 7) // 8, dtype=np.uint64)
-        self.reset()
+        self._states = [np.zeros((size + 7) // 8, dtype=np.uint64) for _ in range(copies)]
+        for self.copy in reversed(range(copies)):
+            self.reset()
 
     def __enter__(self) -> Simulation:
         return self
@@ -132,6 +143,13 @@ class Simulation:
         a0 = np.zeros(rows.shape, dtype=np.int16)
         self._call("bp_sim_quantize_input", rows, a0, ctypes.c_size_t(len(rows)))
         return a0.astype(np.int64)
+
+    def predict(self, a0: npt.ArrayLike) -> IntArray:
+        """Class of each sample [n]: the first of its largest outputs."""
+        x = _int16(a0)
+        classes = np.zeros(len(x), dtype=np.uint32)
+        self._call("bp_sim_predict", x, classes, ctypes.c_size_t(len(x)))
+        return classes.astype(np.int64)
 
     def forward(self, a0: npt.ArrayLike) -> list[IntArray]:
         """Activations a0, a1, ..., aL [n][n_k]."""
@@ -181,6 +199,14 @@ class Simulation:
         )
         return loss.value
 
+    def step(self) -> None:
+        """Update from the sample that `backward` saw last."""
+        self._call(f"{PREFIX}_step")
+
+    def apply(self) -> None:
+        """End a batch; only a model with batch or momentum updates has it."""
+        self._call(f"{PREFIX}_apply")
+
     def set_learning_rate(self, rate: LearningRate, decay: int | None = None) -> None:
         """Change the learning rate, and the L2 decay that goes with it; BpgenError out of range."""
         assert self.model.training is not None
@@ -192,6 +218,15 @@ class Simulation:
         )
         if refused:
             raise BpgenError(f"the model cannot use a learning rate of {rate.value:g}.")
+
+    @property
+    def steps(self) -> int:
+        """Completed updates, u32; may be assigned."""
+        return self._call("bp_sim_get_steps")
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        self._call("bp_sim_set_steps", ctypes.c_uint32(steps))
 
     def set_seed(self, seed: int) -> None:
         """Change the seed of the stochastic update, u16."""
@@ -239,13 +274,14 @@ class Simulation:
 
     def _get(self, name: str, count: int) -> IntArray:
         values = np.zeros(count, dtype=np.int32)
-        self._call(name, values)
+        if count:
+            self._call(name, values)
         return values.astype(np.int64)
 
     def _call(self, name: str, *arguments: object) -> int:
         converted = [
             a.ctypes.data_as(ctypes.c_void_p) if isinstance(a, np.ndarray) else a
-            for a in (self._state, *arguments)
+            for a in (self._states[self.copy], *arguments)
         ]
         return int(getattr(self._library, name)(*converted) or 0)
 

@@ -460,9 +460,9 @@ def train(
 
     Each epoch visits the samples in `sample_order`, one update per batch. The objective is
     that of `FloatNet.gradient`, except that a sparse unit's mean activation is a running
-    one, p = 0.99 p + 0.01 * batch mean before each update, starting at the mean of the
-    first batch. After an epoch one pass over the whole set measures loss and ranges, and
-    `on_epoch` is called with the epoch, counted from 0, and its loss.
+    one, p = 0.99 p + 0.01 * batch mean before each update, starting at the target, where
+    the penalty pulls nowhere. After an epoch one pass over the whole set measures loss and
+    ranges, and `on_epoch` is called with the epoch, counted from 0, and its loss.
 
     Raises BpgenError when the data does not fit the net, a sparse layer is relu or linear,
     or the loss or a weight stops being finite; the net is then left as it was at that
@@ -504,8 +504,7 @@ class _Run:
         self.vb = [np.zeros_like(b) for b in net.b]
         self.running_means: list[FloatArray] | None = None
         if training.sparsity is not None:
-            first = self._order(0)[: self.batch_size]
-            self.running_means = _mean_hidden(net.forward(x[first]).a)
+            self.running_means = _target_means(net, training.sparsity)
 
     # Overflow is how a diverging run looks; `train` reports it after the epoch.
     @np.errstate(over="ignore", invalid="ignore")
@@ -620,21 +619,32 @@ def _sparsity_terms(
 ) -> list[FloatArray]:
     """Differentiate weight * KL(target || p) with respect to each hidden unit's mean."""
     terms = []
-    for k, (kind, mean) in enumerate(zip(net.activations[:-1], means, strict=True), start=1):
-        if kind == "sigmoid":
-            p, dp = mean, 1.0
-        elif kind in {"tanh", "tanh_opt"}:
-            top = 1.0 if kind == "tanh" else TANH_OPT_TOP
-            p, dp = (mean / top + 1.0) / 2.0, 1.0 / (2.0 * top)
-        else:
+    for (low, high), mean in zip(_hidden_limits(net), means, strict=True):
+        p = (mean - low) / (high - low)
+        p = np.clip(p, MEAN_ACTIVATION_FLOOR, 1.0 - MEAN_ACTIVATION_FLOOR)
+        slope = (1.0 - sparsity.target) / (1.0 - p) - sparsity.target / p
+        terms.append(sparsity.weight * slope / (high - low))
+    return terms
+
+
+def _target_means(net: FloatNet, sparsity: Sparsity) -> list[FloatArray]:
+    """Give the mean activation of each hidden unit at which the penalty is 0."""
+    return [
+        np.full(size, low + sparsity.target * (high - low))
+        for size, (low, high) in zip(net.sizes[1:-1], _hidden_limits(net), strict=True)
+    ]
+
+
+def _hidden_limits(net: FloatNet) -> list[tuple[float, float]]:
+    """Give the limits between which each hidden layer's activation lies."""
+    limits = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "tanh_opt": (-TANH_OPT_TOP, TANH_OPT_TOP)}
+    for k, kind in enumerate(net.activations[:-1], start=1):
+        if kind not in limits:
             raise BpgenError(
                 f"sparsity needs a bounded activation, but hidden layer {k} is {kind}: "
                 "use sigmoid, tanh or tanh_opt there, or leave sparsity out"
             )
-        p = np.clip(p, MEAN_ACTIVATION_FLOOR, 1.0 - MEAN_ACTIVATION_FLOOR)
-        slope = (1.0 - sparsity.target) / (1.0 - p) - sparsity.target / p
-        terms.append(sparsity.weight * slope * dp)
-    return terms
+    return [limits[kind] for kind in net.activations[:-1]]
 
 
 def _initial_weights(init: str, n_out: int, n_in: int, random: np.random.Generator) -> FloatArray:

@@ -35,7 +35,7 @@ def generate(model: IntModel, prefix: str = "net", *, main: bool = False) -> dic
 
 
 def self_test(model: IntModel) -> SelfTest:
-    """Vectors that a board can check itself with: the twin's outputs and checksum on fixed inputs."""
+    """What a board can check itself with: the twin's outputs and checksum on fixed inputs."""
     rng = np.random.default_rng(int(model.hash, 16))
     shape = (SELF_TEST_SAMPLES, model.input.size)
     lowest = 0 if model.input.a_format.bits == 8 else -model.input.a_top

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -43,9 +43,8 @@ class Table:
         """P of section 4: the interpolated entry with fraction `frac + shift`, exact."""
         entries = np.asarray(self.entries, dtype=np.int64)
         index = u >> shift
-        return (entries[index] << shift) + (entries[index + 1] - entries[index]) * (
-            u - (index << shift)
-        )
+        low, high = entries[index], entries[index + 1]
+        return np.asarray((low << shift) + (high - low) * (u - (index << shift)))
 
 
 def activation_top(kind: str, frac: int) -> int:
@@ -110,7 +109,7 @@ def reference(kind: str, x: FloatArray) -> FloatArray:
 
 def activation_errors(kind: str, table: Table, frac: int) -> tuple[float, float]:
     """
-    Largest errors over all 65,536 inputs, in units of 2^-frac: inside the table's range, and anywhere.
+    Largest errors over all 65,536 inputs, in units of 2^-frac: inside the range, and anywhere.
 
     The second is larger by the clamp: sigmoid and tanh_opt stop at |z| = 8, tanh at |z| = 4.
     """
@@ -122,9 +121,9 @@ def activation_errors(kind: str, table: Table, frac: int) -> tuple[float, float]
     return float(error[inside].max()), float(error.max())
 
 
-@lru_cache(maxsize=None)
+@cache
 def activation_table(kind: str, frac: int) -> Table:
-    """The smallest table for sigmoid, tanh or tanh_opt with an error of at most one unit of 2^-frac."""
+    """The smallest table for a squashing activation with an error of at most 2^-frac."""
     for bits in range(4, 12):
         if kind == "tanh_opt":
             table = _build(
@@ -138,9 +137,9 @@ def activation_table(kind: str, frac: int) -> Table:
     raise ValueError(f"no table of {kind} reaches one unit of 2^-{frac}")
 
 
-@lru_cache(maxsize=None)
+@cache
 def exponential_table(z_frac: int, frac: int) -> Table:
-    """The smallest table of exp(-d) with an error of at most 2^-frac, d with `z_frac` fraction bits."""
+    """The smallest table of exp(-d), d of `z_frac` fraction bits, with an error of 2^-frac."""
     d = np.arange(RANGE << z_frac, dtype=np.int64)
     exact = np.ldexp(np.exp(-np.ldexp(d.astype(np.float64), -z_frac)), 15)
     bits = 4
@@ -152,7 +151,7 @@ def exponential_table(z_frac: int, frac: int) -> Table:
         bits += 1
 
 
-@lru_cache(maxsize=None)
+@cache
 def ln_table() -> Table:
     """ln(1 + x) for x in [0, 1) as u16q16, 64 intervals."""
-    return _build("ln", LN_BITS, 16, lambda x: np.log1p(x), 1.0)
+    return _build("ln", LN_BITS, 16, np.log1p, 1.0)

@@ -1,8 +1,8 @@
 """
 IntModel: the network as integers. The artefact everything after the float trainer reads.
 
-It holds every integer of docs/numbers.md that is a choice, and nothing that follows from one; there is
-no float in it. Its hash names it in generated code and on the wire.
+It holds every integer of docs/numbers.md that is a choice, and nothing that follows from one;
+there is no float in it. Its hash names it in generated code and on the wire.
 """
 
 from __future__ import annotations
@@ -129,7 +129,8 @@ class IntTraining:
     """
     How the device learns: `update` is a key of UPDATES.
 
-    `learning_rate` includes the 1 / batch size of a mean; `momentum` is u16q16, `decay` u15q24, `seed` u16.
+    `learning_rate` includes the 1 / batch size of a mean; `momentum` is u16q16, `decay` u15q24,
+    `seed` u16.
     """
 
     update: str
@@ -191,7 +192,7 @@ class IntModel:
         fu = lowest + (-(offset + lowest)) % 8
         shift = offset + fu
         smallest = -8 if extra == 16 else 0
-        return (shift, fu) if smallest <= shift <= 24 else None
+        return (shift, fu) if fu >= 0 and smallest <= shift <= 24 else None
 
     @cached_property
     def hash(self) -> str:
@@ -214,7 +215,7 @@ class IntModel:
         """
         try:
             data = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BpgenError(
                 f"{name} is not valid JSON ({error}): it is cut short or damaged; "
                 "make it again with 'bpgen quantize'."
@@ -227,7 +228,8 @@ def magnitude_bits(a: Input | Dense) -> int:
     return max(0, a.a_top.bit_length() - a.a_format.frac)
 
 
-_INNER_LIST = re.compile(r"\[[^\[\]{}\"]*\]")
+# A list of integers over several lines; a text never contains a bare newline.
+_INNER_LIST = re.compile(r"\[\n[-\d\s,]*\]")
 
 
 def _to_dict(model: IntModel) -> dict[str, Any]:
@@ -315,11 +317,11 @@ class _Reader:
     ) -> tuple[int, ...]:
         if not isinstance(values, list) or len(values) != length:
             raise self.error(key, f"must be a list of {length} integers")
-        return tuple(
-            self._checked(f"{key}[{i}]", v, lowest, highest) for i, v in enumerate(values)
-        )
+        return tuple(self._checked(f"{key}[{i}]", v, lowest, highest) for i, v in enumerate(values))
 
-    def matrix(self, key: str, columns: int, lowest: int, highest: int) -> tuple[tuple[int, ...], ...]:
+    def matrix(
+        self, key: str, columns: int, lowest: int, highest: int
+    ) -> tuple[tuple[int, ...], ...]:
         rows = self.take(key)
         if not isinstance(rows, list) or not rows:
             raise self.error(key, "must be a list of rows")
@@ -346,7 +348,9 @@ class _Reader:
             raise self.error(key, "must be true or false")
         return value
 
-    def number_format(self, key: str, choices: tuple[str, ...], lowest: int, highest: int) -> QFormat:
+    def number_format(
+        self, key: str, choices: tuple[str, ...], lowest: int, highest: int
+    ) -> QFormat:
         value = self.take(key)
         if not isinstance(value, str):
             raise self.error(key, "must be a format such as s16q12")
@@ -354,7 +358,8 @@ class _Reader:
         spelling = f"{'s' if parsed.signed else 'u'}{parsed.bits}"
         if spelling not in choices or not lowest <= parsed.frac <= highest:
             raise self.error(
-                key, f"is {value}, not {' or '.join(choices)} with a fraction of {lowest}..{highest}"
+                key,
+                f"is {value}, not {' or '.join(choices)} with a fraction of {lowest}..{highest}",
             )
         return parsed
 
@@ -376,7 +381,7 @@ def _read_model(reader: _Reader) -> IntModel:
     if reader.take("format") != "bpgen-model":
         raise BpgenError(f"{reader.name} is not a bpgen model; make one with 'bpgen quantize'.")
     version = reader.take("version")
-    if version != VERSION:
+    if type(version) is not int or version != VERSION:
         raise BpgenError(
             f"{reader.name} has model version {version!r}, this bpgen reads version {VERSION}; "
             "make it again with 'bpgen quantize'."

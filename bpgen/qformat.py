@@ -37,7 +37,7 @@ class QFormat:
         match = _SPELLING.fullmatch(spelling)
         if match is None:
             raise BpgenError(
-                f"{spelling!r} is not a number format: write s16q12 for 16 bits with a 12-bit fraction."
+                f"{spelling!r} is not a number format: write s16q12 for 16 bits with 12 of fraction."
             )
         return cls(match[1] == "s", int(match[2]), int(match[3]))
 
@@ -64,7 +64,7 @@ class QFormat:
 
 
 def quantize(value: npt.ArrayLike, frac: int, lowest: int, highest: int) -> IntArray:
-    """Nearest raw with `frac` fraction bits of each value, halves up, saturated to [lowest, highest]."""
+    """Nearest raw with `frac` fraction bits, halves up, saturated to [lowest, highest]."""
     scaled = np.floor(np.ldexp(np.asarray(value, dtype=np.float64), frac) + 0.5)
     return np.clip(scaled, lowest, highest).astype(np.int64)
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bpgen.checkpoint import Checkpoint
 from bpgen.dataset import Scaling
 from bpgen.errors import BpgenError
 from bpgen.floatnet import RUNNING_MEAN_DECAY, FloatArray, FloatNet, Ranges, Training
@@ -125,6 +126,55 @@ def quantize(
     check_learning_rate(model, divisor)
     prove(model)
     return model
+
+
+def quantize_checkpoint(
+    checkpoint: Checkpoint,
+    *,
+    initial: bool = False,
+    inference_only: bool = False,
+    update: str | None = None,
+    freeze: Sequence[int] = (),
+    seed: int = 0,
+    weights: str = "s16",
+    hidden_frac: int | None = None,
+    inputs: FloatArray | None = None,
+) -> IntModel:
+    """
+    Quantize what `bpgen.train` made; the settings are those of `quantize`.
+
+    With `initial` the model has the weights from before the training, in the formats that the
+    training needs, so that a device learns from scratch.
+    """
+    return quantize(
+        checkpoint.initial if initial else checkpoint.net,
+        None if inference_only else checkpoint.training,
+        checkpoint.log.ranges,
+        scaling=checkpoint.scaling,
+        features=checkpoint.features,
+        targets=checkpoint.targets,
+        labels=checkpoint.labels,
+        update=update,
+        freeze=freeze,
+        seed=seed,
+        weights=weights,
+        sample_count=checkpoint.split.train_count,
+        hidden_frac=hidden_frac,
+        inputs=inputs,
+    )
+
+
+def inference_only(model: IntModel) -> IntModel:
+    """
+    The same network without all that only learning needs.
+
+    Its forward pass gives the same bits; its parameters stay in flash.
+    """
+    layers = tuple(
+        replace(layer, dz_frac=None, dz_top=None, frozen=False, sparsity=None)
+        for layer in model.layers
+    )
+    return replace(model, layers=layers, training=None)
 
 
 def _checked_freeze(

@@ -1,7 +1,7 @@
 """
 The generated C, compiled for this machine and called in batches.
 
-`Simulation` has the same operations as `Twin` for one network, so that the two can be compared bit for bit.
+`Simulation` has the operations of `Twin` for one network, so that the two can be compared.
 """
 
 from __future__ import annotations
@@ -24,18 +24,19 @@ from bpgen.model import IntModel, LearningRate
 from bpgen.qformat import IntArray
 from bpgen.twin import Counters
 
-WARNINGS = tuple(
-    """
-    -std=c99 -pedantic-errors -Wall -Wextra -Werror -Wconversion -Wsign-conversion -Wshadow -Wundef
-    -Wcast-qual -Wstrict-prototypes -Wmissing-prototypes -Wdouble-promotion -Wvla
-    """.split()
+# fmt: off
+WARNINGS = (
+    "-std=c99", "-pedantic-errors", "-Wall", "-Wextra", "-Werror", "-Wconversion",
+    "-Wsign-conversion", "-Wshadow", "-Wundef", "-Wcast-qual", "-Wstrict-prototypes",
+    "-Wmissing-prototypes", "-Wdouble-promotion", "-Wvla",
 )
+# fmt: on
 OPTIMISED = ("-O3", "-march=native", "-flto")
 PREFIX = "net"
 
 
 def compiler() -> str:
-    """The C compiler of this machine; BpgenError with the line that installs one when there is none."""
+    """The C compiler of this machine; BpgenError, with what to install, when there is none."""
     for name in ("gcc", "cc", "clang"):
         found = shutil.which(name)
         if found:
@@ -57,16 +58,16 @@ def build(
     model: IntModel, folder: Path, *, command: Sequence[str] = (), flags: Sequence[str] = OPTIMISED
 ) -> Path:
     """
-    Generate C for `model` into `folder`, compile it to a shared library there, and name the library.
+    Generate C for `model` into `folder`, compile it there, and name the shared library.
 
     `command` is the compiler (default: this machine's), `flags` what is added to the warnings.
     Raises BpgenError when there is no compiler or it refuses.
     """
     library = folder / "simulation.so"
+    shared = ("-fPIC", "-shared", "-o", str(library))
     sources = [str(path) for path in write_sources(model, folder) if path.suffix == ".c"]
     run = subprocess.run(
-        [*(command or (compiler(),)), *WARNINGS, *flags, "-fPIC", "-shared", "-o", str(library)]
-        + sources,
+        [*(command or [compiler()]), *WARNINGS, *flags, *shared, *sources],
         capture_output=True,
         text=True,
         check=False,
@@ -180,8 +181,8 @@ class Simulation:
         self, a0: npt.ArrayLike, t: npt.ArrayLike, order: npt.ArrayLike, batch: int = 1
     ) -> int:
         """
-        Train on the samples `order` [steps]; with a batch update also apply every `batch` samples and
-        at the end. Returns the sum of the losses, each taken before its sample's update.
+        Train on the samples `order` [steps]; with a batch update also apply every `batch` samples
+        and at the end. Returns the sum of the losses, each taken before its sample's update.
         """
         x, target = _int16(a0), _int16(t)
         indices = np.ascontiguousarray(order, dtype=np.uint32)
@@ -256,9 +257,7 @@ class Simulation:
     def means(self) -> IntArray:
         """Running means p of the sparsity penalty, layer by layer."""
         layers = enumerate(self.model.layers, start=1)
-        count = sum(
-            layer.outputs for k, layer in layers if layer.sparsity and self.model.has_dz(k)
-        )
+        count = sum(layer.outputs for k, layer in layers if layer.sparsity and self.model.has_dz(k))
         return self._get("bp_sim_get_means", count)
 
     @property

@@ -184,7 +184,7 @@ class Twin:
         alignments: list[tuple[int, int] | None] = []
         for k, learns in enumerate(self._learns, start=1):
             found = self.model.alignment(k, rate.exponent) if learns else None
-            if learns and (found is None or found[1] < 0):
+            if learns and found is None:
                 raise BpgenError(
                     f"layer {k} cannot use the learning rate {rate.value:g}: "
                     "choose one nearer to the rate that the model was made for."
@@ -477,13 +477,20 @@ class Twin:
 
     def parameter_bytes(self) -> bytes:
         """
-        Give copy 0's masters as bytes: canonical order, little-endian, 3 bytes for an s24, else 2.
+        Give copy 0's masters of the layers that learn as bytes, what a checksum covers.
+
+        Canonical order, little-endian, 3 bytes for an s24, else 2. Frozen layers are left out: they
+        are in flash, and the model's hash covers them.
 
         Raises BpgenError for a model with s8 weights, which has no masters.
         """
         if self._bytes:
             raise BpgenError("a model with s8 weights has no masters: use one that can learn.")
-        raw = self.parameters()[0].astype("<i8").view(np.uint8).reshape(-1, 8)
+        parts = [np.empty(0, dtype=np.int64)]
+        for master, learns in zip(self._master, self._learns, strict=True):
+            if learns:
+                parts += [master[0, :, :-1].ravel(), master[0, :, -1]]
+        raw = np.concatenate(parts).astype("<i8").view(np.uint8).reshape(-1, 8)
         return bytes(raw[:, : 3 if self._low_bits else 2].tobytes())
 
     def _set_master(self, k: int, master: IntArray) -> None:

@@ -1,9 +1,9 @@
 """
 From a CSV to C that learns: iris and digits, in about half a minute.
 
-For each data set: train in float64, turn the *untrained* network into integers, generate C, compile it,
-and let the C train itself from scratch on the same samples in the same order. Then compare: every
-parameter with the integer twin (equality), accuracy and gradients with float.
+For each data set: train in float64, turn the *untrained* network into integers, generate C,
+compile it, and let the C train itself from scratch on the same samples in the same order. Then
+compare: every parameter with the integer twin (equality), accuracy and gradients with float.
 
     python examples/demo.py
 """
@@ -126,7 +126,7 @@ def c_accuracy(c: Simulation, scaling: Scaling, data: Dataset) -> float:
 def worst_gradient(
     model: IntModel, twin: Twin, c: Simulation, a0: npt.ArrayLike, t: npt.ArrayLike
 ) -> float:
-    """The largest |C gradient - float gradient| as a share of its proven bound, over all weights."""
+    """The largest |C gradient - float gradient| as a share of its bound, over all weights."""
     bound = running(model, [w[0] for w in twin.w], [b[0] for b in twin.b], a0, t)
     worst = 0.0
     a, deltas = c.forward(a0), c.backward(a0, t)

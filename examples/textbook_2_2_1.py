@@ -206,8 +206,8 @@ def _by_name(first: FloatArray, second: FloatArray) -> dict[str, float]:
 def run() -> Result:
     """Take the step four times: by hand, in float, in the twin and in C."""
     training = Training(LEARNING_RATE, epochs=1)
-    ranges = train(network(), X, T, training).ranges
-    ways = three_ways(network(), training, ranges, Scaling.fit(X, "none"), X, T)
+    log = train(network(), X, T, training)
+    ways = three_ways(network(), training, log, Scaling.fit(X, "none"), X, T)
     shares = ways.bound_shares()
     same_before = ways.same_bits()
     return Result(

@@ -6,9 +6,9 @@ XOR from three hand-set gates: a sigmoid unit with large weights is a logic gate
     NOR     10  -20, -20      10 -10 -10 -30
     OR     -10   20,  20     -10  10  10  30
 
-OR(AND(p, q), NOR(p, q)) is true where p and q are equal: that is XNOR, not XOR. XOR is its negation,
-and a sigmoid is negated by the sign of its weights, s(-z) = 1 - s(z): an OR with all signs turned is
-exactly the NOR above. So XOR = NOR(AND(p, q), NOR(p, q)), from the same three gates.
+OR(AND(p, q), NOR(p, q)) is true where p and q are equal: that is XNOR, not XOR. XOR is its
+negation, and a sigmoid is negated by the sign of its weights, s(-z) = 1 - s(z): an OR with all
+signs turned is exactly the NOR above. So XOR = NOR(AND(p, q), NOR(p, q)).
 
 Weights of 30 leave s16q9, which holds +-64. The sigmoid's table ends at +-8, where 1 - s is 0.0003:
 z = 30 is clamped there and the counter of saturated activations counts it. Here that is intended.
@@ -66,9 +66,9 @@ def build(layers: list[tuple[np.ndarray, np.ndarray]], names: tuple[str, ...]) -
     net = FloatNet(w, b, ("sigmoid",) * len(layers), "squared_error")
     t = np.array([TRUTH[name] for name in names], dtype=np.float64).T
     # A run of 0 epochs looks at the ranges and trains nothing.
-    ranges = train(net, X, t, Training(epochs=0)).ranges
+    log = train(net, X, t, Training(epochs=0))
     # Without a training the C has no code or memory for learning.
-    return three_ways(net, None, ranges, Scaling.fit(X, "none"), X, t)
+    return three_ways(net, None, log, Scaling.fit(X, "none"), X, t)
 
 
 def run() -> Result:

@@ -1,10 +1,13 @@
 """
 XOR learned from four samples, by 2-2-1 and by 2-4-1.
 
-Two hidden units are just enough for XOR, and the loss of 2-2-1 has local minima: from some initial
-weights gradient descent ends where two of the four samples share the output 0.5 or close to it, and
-more epochs do not help. A microcontroller that learns inherits this from the mathematics: float, twin
-and C get stuck together. Four hidden units make it rare; here none of the seeds fails.
+Two hidden units are just enough for XOR, and 2-2-1 is the classic example of a local minimum: from
+some initial weights gradient descent ends where two of the four samples share an output near 0.5.
+The loss then creeps towards 1/16 (two samples of 0.5^2 / 2 each, over four), and 20 times the
+epochs do not help. Strictly it is a valley in which the weights grow for ever: Hamey, "XOR has no
+local minima", Neural Networks 11 (1998). For training it comes to the same, and a microcontroller
+inherits it from the mathematics: float, twin and C get stuck together. More hidden units make it
+rare; 2-4-1 learns from all seeds tried here.
 """
 
 from __future__ import annotations
@@ -18,12 +21,12 @@ from bpgen.floatnet import FloatNet, Training, create, train
 
 X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 T = np.array([[0.0], [1.0], [1.0], [0.0]])
-TRAINING = Training(learning_rate=2.0, epochs=500, batch_size=1, shuffle=False)
+TRAINING = Training(learning_rate=4.0, epochs=300, batch_size=1, shuffle=False)
 
 SEEDS = range(8)  # of the survey in float
 LEARNS, STUCK = 0, 1  # seeds of initial weights, for 2-2-1
 
-# A solved XOR has a mean loss below 0.002, a stuck one above 0.06.
+# A solved XOR has a mean loss below 0.003, a stuck one above 0.06.
 SOLVED = 0.02
 
 
@@ -46,41 +49,35 @@ def run() -> list[Run]:
     runs = []
     for hidden, seed in ((2, LEARNS), (2, STUCK), (4, LEARNS), (4, STUCK)):
         ways = learn(start(hidden, seed), X, T, TRAINING)
-        in_float, in_twin, in_c = (
-            int(((y > 0.5) == (T > 0.5)).sum()) for y in ways.outputs()
-        )
-        runs.append(
-            Run(f"2-{hidden}-1", seed, ways, ways.losses(), (in_float, in_twin, in_c))
-        )
+        in_float, in_twin, in_c = (int(((y > 0.5) == (T > 0.5)).sum()) for y in ways.outputs())
+        runs.append(Run(f"2-{hidden}-1", seed, ways, ways.losses(), (in_float, in_twin, in_c)))
     return runs
 
 
 def survey(hidden: int) -> list[int]:
     """The seeds from which float training solves XOR."""
-    return [
-        seed
-        for seed in SEEDS
-        if train(start(hidden, seed), X, T, TRAINING).loss[-1] < SOLVED
-    ]
+    return [seed for seed in SEEDS if train(start(hidden, seed), X, T, TRAINING).loss[-1] < SOLVED]
 
 
 def main() -> None:
     training = TRAINING
-    print(f"XOR, sigmoid, learning rate {training.learning_rate:g}, {training.epochs} epochs online\n")
+    print(
+        f"XOR, sigmoid, learning rate {training.learning_rate:g}, {training.epochs} epochs online\n"
+    )
     rows = [
         (
-            run.name,
-            run.seed,
-            *run.losses,
-            "/".join(map(str, run.right)),
-            "learned" if run.losses[2] < SOLVED else "stuck in a local minimum",
-            run.ways.same_bits(),
+            one.name,
+            one.seed,
+            *one.losses,
+            "/".join(map(str, one.right)),
+            "learned" if one.losses[2] < SOLVED else "stuck near 1/16",
+            one.ways.same_bits(),
         )
-        for run in run()
+        for one in run()
     ]
     head = ["network", "seed", "float loss", "twin loss", "C loss", "right of 4", "", "C = twin"]
     print(table(head, rows))
-    print("\nFloat training from the seeds 0 to 7:")
+    print("\nFloat training from seeds 0 to 7:")
     for hidden in (2, 4):
         solved = survey(hidden)
         stuck = [seed for seed in SEEDS if seed not in solved]

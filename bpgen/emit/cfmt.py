@@ -9,19 +9,21 @@ from bpgen.errors import BpgenError
 
 # C99 and C++ keywords, what the generated files and <stdint.h>, <stddef.h>, <limits.h> declare,
 # and names whose macros exist on common cores.
-RESERVED = frozenset(
-    """
-    auto break case char const continue default do double else enum extern float for goto if inline
-    int long register restrict return short signed sizeof static struct switch typedef union
-    unsigned void volatile while
-    alignas alignof and and_eq asm bitand bitor bool catch char16_t char32_t class compl constexpr
-    const_cast decltype delete dynamic_cast explicit export false friend mutable namespace new
-    noexcept not not_eq nullptr operator or or_eq private protected public reinterpret_cast
-    static_assert static_cast template this thread_local throw true try typeid typename using
-    virtual wchar_t xor xor_eq
-    main offsetof size_t ptrdiff_t errno signal setup loop linux unix i386 arm
-    """.split()
-)
+# fmt: off
+RESERVED = frozenset((
+    "auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else",
+    "enum", "extern", "float", "for", "goto", "if", "inline", "int", "long", "register",
+    "restrict", "return", "short", "signed", "sizeof", "static", "struct", "switch", "typedef",
+    "union", "unsigned", "void", "volatile", "while", "alignas", "alignof", "and", "and_eq",
+    "asm", "bitand", "bitor", "bool", "catch", "char16_t", "char32_t", "class", "compl",
+    "constexpr", "const_cast", "decltype", "delete", "dynamic_cast", "explicit", "export",
+    "false", "friend", "mutable", "namespace", "new", "noexcept", "not", "not_eq", "nullptr",
+    "operator", "or", "or_eq", "private", "protected", "public", "reinterpret_cast",
+    "static_assert", "static_cast", "template", "this", "thread_local", "throw", "true", "try",
+    "typeid", "typename", "using", "virtual", "wchar_t", "xor", "xor_eq", "main", "offsetof",
+    "size_t", "ptrdiff_t", "errno", "signal", "setup", "loop", "linux", "unix", "i386", "arm",
+))
+# fmt: on
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,30}")
 
@@ -38,7 +40,9 @@ def check_identifier(name: str) -> str:
             f"{name!r} cannot be a prefix: use a letter, then up to 30 letters, digits or '_'."
         )
     if name in RESERVED or name.lower().startswith(("bp_", "bpgen")) or name.lower() == "bp":
-        raise BpgenError(f"{name!r} is a reserved name: choose another prefix, such as 'my_{name}'.")
+        raise BpgenError(
+            f"{name!r} is a reserved name: choose another prefix, such as 'my_{name}'."
+        )
     return name
 
 
@@ -48,7 +52,7 @@ def integer(value: int) -> str:
 
 
 def rows(values: Sequence[int], width: int = 6, per_row: int = 8) -> tuple[str, ...]:
-    """Initialiser rows of 8 right-aligned integers, so that one changed weight is one changed line."""
+    """Initialiser rows of right-aligned integers: one changed weight is one changed line."""
     return tuple(
         ", ".join(f"{integer(v):>{width}}" for v in values[start : start + per_row]) + ","
         for start in range(0, len(values), per_row)

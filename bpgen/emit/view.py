@@ -291,7 +291,9 @@ def _layer(
     previous = model.previous(k)
     learns, has_dz, is_output = model.learns(k), model.has_dz(k), k == len(model.layers)
     is_byte = layer.w_format.bits == 8
-    updated_frac = layer.w_format.frac + (UPDATES[model.training.update][0] if model.training else 0)
+    updated_frac = layer.w_format.frac + (
+        UPDATES[model.training.update][0] if model.training else 0
+    )
     master = model.training.update if learns and model.training else ""
     has_low = master in ("residual", "momentum")
     has_velocity = master in ("batch", "momentum")
@@ -549,9 +551,7 @@ def _rom(
             )
 
 
-def _rom_tables(
-    model: IntModel, layers: tuple[LayerView, ...], prefix: str
-) -> Iterator[RomArray]:
+def _rom_tables(model: IntModel, layers: tuple[LayerView, ...], prefix: str) -> Iterator[RomArray]:
     seen = set()
     for view, layer in zip(layers, model.layers, strict=True):
         if not view.table or view.table in seen:

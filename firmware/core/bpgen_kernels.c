@@ -309,6 +309,9 @@ int32_t bp_sigmoid_derivative(int16_t a, uint8_t frac)
 {
     int32_t one = (int32_t)1 << frac;
 
+    if (frac < 8) {
+        return a * (one - a) * ((int32_t)1 << (16 - 2 * frac));
+    }
     return bp_round32(a * (one - a), (uint8_t)(2 * frac - 16));
 }
 
@@ -344,8 +347,9 @@ int32_t bp_sparsity_term(int32_t p, uint16_t target, int32_t offset, int32_t rec
     uint32_t pull_on = (((uint32_t)target << 15) + (on >> 1)) / on;
     uint32_t pull_off = (((32768u - target) << 15) + (off >> 1)) / off;
     int64_t slope = (int64_t)pull_off - pull_on; /* s27q15 */
+    uint32_t uncounted = 0;
 
-    return bp_clamp24_wide(bp_round64(slope * multiplier, shift), 0);
+    return bp_clamp24_wide(bp_round64(slope * multiplier, shift), &uncounted);
 }
 
 /* ---- Learning rate (section 8) -------------------------------------------------------------- */
@@ -360,7 +364,7 @@ int bp_align(bp_alignment_t *alignment, int16_t offset, int8_t lowest, int8_t sm
         shift++;
         frac++;
     }
-    if (shift < smallest || shift > 24) {
+    if (frac < 0 || shift < smallest || shift > 24) {
         return -1;
     }
     alignment->shift = (int8_t)shift;
@@ -447,17 +451,19 @@ static void add_to_master16(int16_t *w, int32_t step, bp_counters_t *counters)
     *w = (int16_t)master;
 }
 
+static int32_t saturate32(int64_t x)
+{
+    return x > INT32_MAX ? INT32_MAX : x < INT32_MIN ? INT32_MIN : (int32_t)x;
+}
+
 static int32_t clamp32(int64_t x, bp_counters_t *counters)
 {
-    if (x > INT32_MAX) {
+    int32_t y = saturate32(x);
+
+    if (y != x) {
         BP_COUNT(BP_COUNTER(counters, weights));
-        return INT32_MAX;
     }
-    if (x < INT32_MIN) {
-        BP_COUNT(BP_COUNTER(counters, weights));
-        return INT32_MIN;
-    }
-    return (int32_t)x;
+    return y;
 }
 
 void bp_update_residual(int16_t *w, uint8_t *w_low, const int16_t *u, int16_t g, int8_t shift,
@@ -516,7 +522,8 @@ void bp_update_stochastic_bias(int16_t *b, int16_t g, bp_alignment_t alignment, 
 /* product * 2^-shift into a sum of s32, for shifts of -8 to 24. */
 static void add_to_sum(int32_t *sum, int32_t product, int8_t shift, bp_counters_t *counters)
 {
-    int32_t step = shift < 0 ? clamp32((int64_t)product * 256, counters)
+    /* The clip of a step is not one of the sum, so it is not counted. */
+    int32_t step = shift < 0 ? saturate32((int64_t)product * 256)
                              : bp_round32(product, (uint8_t)shift);
 
     count_zero(product, step, counters);

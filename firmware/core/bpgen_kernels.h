@@ -102,7 +102,8 @@ typedef struct {
 } bp_alignment_t;
 
 /* The alignment for a layer whose products need `offset` fraction bits less than u has, with
- * u_frac in [lowest, lowest + 7]. Returns 0, or -1 when the shift would leave [smallest, 24].
+ * u_frac in [lowest, lowest + 7]. Returns 0, or -1 when the shift would leave [smallest, 24]
+ * or the fraction be negative.
  */
 int bp_align(bp_alignment_t *alignment, int16_t offset, int8_t lowest, int8_t smallest);
 

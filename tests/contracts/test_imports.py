@@ -82,12 +82,12 @@ def complaints(module: str, source: str) -> list[str]:
         top = name.split(".")[0]
         if top == "bpgen":
             inside = name.removeprefix("bpgen").lstrip(".")
-            if name in known and name != "bpgen" and inside != "emit":
-                if module != "cli" and inside not in ALLOWED[module]:
-                    found.append(f"bpgen.{module} imports {name}")
-        elif top == "bpgen_host":
-            found.append(f"bpgen.{module} imports {name}")
-        elif top not in sys.stdlib_module_names and module not in OUTSIDE.get(top, set()):
+            room = name in known and inside not in ("", "emit")
+            forbidden = room and module != "cli" and inside not in ALLOWED[module]
+        else:
+            library = top in sys.stdlib_module_names
+            forbidden = not library and module not in OUTSIDE.get(top, set())
+        if forbidden:
             found.append(f"bpgen.{module} imports {name}")
     return found
 

@@ -353,7 +353,7 @@ def test_l2_shrinks_weights_but_not_biases() -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_sparsity_follows_a_running_mean_that_starts_at_the_first_batch(batch_size: int) -> None:
+def test_sparsity_follows_a_running_mean_that_starts_at_the_target(batch_size: int) -> None:
     x, t = data(13)
     sparsity = Sparsity(target=0.1, weight=0.5)
     training = Training(
@@ -361,13 +361,13 @@ def test_sparsity_follows_a_running_mean_that_starts_at_the_first_batch(batch_si
     )
     net = create((3, 5, 4, 2), ("sigmoid", "tanh_opt"), seed=14)
     expected = net.copy()
-    p: list[FloatArray] | None = None
+    p = [np.full(5, 0.1), np.full(4, 0.1)]
     for _ in range(training.epochs):
         for start in range(0, len(x), batch_size):
             rows = slice(start, start + batch_size)
             a = expected.forward(x[rows]).a
             now = [a[1].mean(axis=0), (a[2].mean(axis=0) / 1.7159 + 1) / 2]
-            p = now if p is None else [0.99 * u + 0.01 * v for u, v in zip(p, now, strict=True)]
+            p = [0.99 * u + 0.01 * v for u, v in zip(p, now, strict=True)]
             slopes = [0.5 * (-0.1 / u + 0.9 / (1 - u)) for u in p]
             dz = expected.backward(a, t[rows], [slopes[0], slopes[1] / (2 * 1.7159)])
             for k in range(3):
@@ -527,12 +527,12 @@ def test_ranges_of_deltas_include_the_sparsity_term() -> None:
             create((3, 4, 2), seed=37),
             x,
             t,
-            Training(epochs=0, batch_size=None, sparsity=sparsity),
+            Training(learning_rate=1e-6, epochs=50, batch_size=None, sparsity=sparsity),
         ).ranges
         for sparsity in (None, Sparsity(0.01, 5.0))
     )
     assert sparse.dz[0] > 2 * plain.dz[0]
-    assert sparse.dz[1] == plain.dz[1]
+    assert sparse.dz[1] == pytest.approx(plain.dz[1], rel=1e-3)
 
 
 # What a user can put right

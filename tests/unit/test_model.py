@@ -161,6 +161,18 @@ def test_a_model_survives_json(make: Callable[[], dict[str, Any]]) -> None:
     assert IntModel.from_json(text).to_json() == text
 
 
+def test_a_name_with_brackets_and_spaces_survives_json() -> None:
+    data = trainable()
+    data["input"]["features"] = ["load [kg  m]", "[1,  2]"]
+    model = read(data)
+    assert model.input.features == ("load [kg  m]", "[1,  2]")
+    assert IntModel.from_json(model.to_json()) == model
+
+
+def test_text_nested_too_deeply_is_refused() -> None:
+    assert_refused("[" * 100_000, "not valid JSON")
+
+
 def test_a_row_of_weights_is_a_line() -> None:
     assert (
         '"w": [\n    [ 0, -7 ],\n    [ 100, 93 ],\n    [ 200, 193 ]\n   ],'
@@ -305,6 +317,8 @@ def test_an_integer_out_of_range_is_refused(place: str, value: int) -> None:
         ("format", "onnx", "is not a bpgen model"),
         ("version", 2, "model version 2"),
         ("version", "1", "model version '1'"),
+        ("version", True, "model version True"),
+        ("version", 1.0, "model version 1.0"),
         ("layers.0.w.0.0", 32768, "outside -32768..32767"),
         ("layers.0.w.0.0", -32769, "outside -32768..32767"),
         ("layers.0.b.0", 32768, "outside -32768..32767"),

@@ -1,0 +1,63 @@
+"""bpgen generate: integer model to C."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bpgen.commands.shared import force_option, path_argument, print_table
+
+
+@click.command()
+@path_argument("model_file")
+@click.option("--prefix", default="net", show_default=True,
+              help="Start of every file name and C name.")  # fmt: skip
+@click.option("-o", "--output-folder", "folder", type=click.Path(path_type=Path), required=True,
+              metavar="FOLDER", help="A new folder for the C files.")  # fmt: skip
+@click.option("--inference-only", is_flag=True, help="Leave training out of a model that can learn.")
+@click.option("--board", metavar="BOARD", help="Refuse what does not fit it; see 'bpgen boards'.")
+@click.option("--main", "with_main", is_flag=True, help="Add a main program for a PC, to read.")
+@force_option
+def generate(
+    model_file: Path,
+    prefix: str,
+    folder: Path,
+    inference_only: bool,
+    board: str | None,
+    with_main: bool,
+    force: bool,
+) -> None:
+    """Write C99 that runs a model and, unless it only infers, trains it.
+
+    \b
+    Example:
+      bpgen generate iris.model.json --prefix iris -o build/iris --board uno
+    """
+    from bpgen import targets
+    from bpgen.emit import cfmt
+    from bpgen.emit.write import write_folder
+    from bpgen.errors import BpgenError
+    from bpgen.evaluate import load_model
+    from bpgen.generate import generate as generate_files
+    from bpgen.generate import view_of
+    from bpgen.quantize import inference_only as without_training
+
+    cfmt.check_identifier(prefix)
+    target = targets.target(board) if board is not None else None
+    if folder.exists() and not force:
+        raise BpgenError(f"{folder} exists: choose another folder or add --force to replace files")
+    model = load_model(model_file)
+    if inference_only:
+        model = without_training(model)
+    view = view_of(model, prefix)
+    if target is not None:
+        targets.require_fit(view, target)
+    files = generate_files(model, prefix, main=with_main)
+    write_folder(folder, files, force=force)
+    print_table("", ("file", "bytes"), [(folder / name, len(t.encode())) for name, t in files.items()])
+    state, tables = view.state_size, targets.rom_bytes(view)
+    click.echo(f"model {model.hash}: {state:,} bytes of state, {tables:,} bytes of tables and weights")
+    if target is not None:
+        fit = targets.fits(view, target)
+        click.echo(f"{target.name}: {targets.describe(fit)}")

@@ -1,0 +1,202 @@
+"""bpgen train: samples to a float network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bpgen.commands.shared import (
+    check_free,
+    check_plot,
+    force_option,
+    json_option,
+    output_option,
+    path_argument,
+    plot_loss,
+    print_json,
+    print_loss,
+    progress,
+    score_name,
+    spelled_score,
+    warn_of_targets,
+    warnings_as_lines,
+)
+
+if TYPE_CHECKING:
+    from bpgen.checkpoint import Checkpoint
+    from bpgen.dataset import Dataset
+    from bpgen.floatnet import Training
+
+# Spelled here so that --help needs no NumPy; a test holds them to floatnet and dataset.
+HIDDEN = ("sigmoid", "tanh", "tanh_opt", "relu", "linear")
+OUTPUTS = ("sigmoid", "softmax", "linear")
+LOSSES = ("squared_error", "cross_entropy")
+INITS = ("xavier", "normal", "zeros")
+SCALINGS = ("minmax", "standard", "none")
+REDUCTIONS = ("mean", "sum")
+TASKS = ("auto", "classify", "regress")
+
+
+class Layers(click.ParamType):
+    """4-8-3."""
+
+    name = "N-N-..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).split("-")
+        if not all(part.isascii() and part.isdigit() and len(part) < 7 for part in parts):
+            self.fail(f"{value!r} is no list of layer sizes such as 4-8-3", param, ctx)
+        return tuple(int(part) for part in parts)
+
+
+class BatchSize(click.ParamType):
+    """A number, or full."""
+
+    name = "N|full"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "full" or isinstance(value, int):
+            return value
+        if not (str(value).isascii() and str(value).isdigit() and len(str(value)) < 10):
+            self.fail(f"{value!r} is neither a number of samples nor 'full'", param, ctx)
+        return int(value)
+
+
+@click.command()
+@path_argument("data_file")
+@click.option("--layers", type=Layers(), required=True, help="Layer sizes, inputs first: 4-8-3.")
+@click.option("--target-column", "targets", multiple=True, metavar="NAME",
+              help="Column to predict; may be repeated for several values.")  # fmt: skip
+@click.option("--feature", "features", multiple=True, metavar="NAME",
+              help="Column to use as an input; may be repeated. Default: all others.")  # fmt: skip
+@click.option("--task", type=click.Choice(TASKS), default="auto", show_default=True,
+              help="Whether the target is a class or a value.")  # fmt: skip
+@output_option("the trained network, an .npz file")
+@click.option("--epochs", type=int, default=100, show_default=True)
+@click.option("--hidden", "--activation", "hidden", type=click.Choice(HIDDEN), default="sigmoid",
+              show_default=True, help="Activation of the hidden layers.")  # fmt: skip
+@click.option("--output", type=click.Choice(OUTPUTS), default="sigmoid", show_default=True,
+              help="Activation of the outputs.")  # fmt: skip
+@click.option("--loss", type=click.Choice(LOSSES),
+              help="Default: cross_entropy behind softmax, else squared_error.")  # fmt: skip
+@click.option("--learning-rate", type=float, default=0.2, show_default=True)
+@click.option("--learning-rate-decay", type=float, default=1.0, show_default=True,
+              help="Factor on the learning rate after each epoch.")  # fmt: skip
+@click.option("--batch-size", type=BatchSize(), default=1, show_default=True,
+              help="Samples per update; 1 is online training.")  # fmt: skip
+@click.option("--reduction", type=click.Choice(REDUCTIONS), default="mean", show_default=True,
+              help="What an update makes of the gradients of its batch.")  # fmt: skip
+@click.option("--momentum", type=float, default=0.0, show_default=True)
+@click.option("--l2", type=float, default=0.0, show_default=True, help="Weight of the L2 penalty.")
+@click.option("--sparsity-target", type=float, metavar="MEAN",
+              help="Wanted mean activation of hidden units, such as 0.05.")  # fmt: skip
+@click.option("--sparsity-weight", type=float, metavar="BETA",
+              help="Weight of the sparsity penalty; needs --sparsity-target.")  # fmt: skip
+@click.option("--stop-loss", type=float, nargs=2, metavar="LOW HIGH",
+              help="Stop once the training loss is in this range.")  # fmt: skip
+@click.option("--init", type=click.Choice(INITS), default="xavier", show_default=True,
+              help="How the first weights are drawn.")  # fmt: skip
+@click.option("--scale", type=click.Choice(SCALINGS), default="minmax", show_default=True,
+              help="How columns are scaled to inputs.")  # fmt: skip
+@click.option("--test-fraction", type=float, default=0.25, show_default=True,
+              help="Share of the samples that is held out; 0 trains on all.")  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True,
+              help="Decides split, first weights and sample order.")  # fmt: skip
+@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE",
+              help="Also write the learning curve as .png or .svg.")  # fmt: skip
+@json_option
+@force_option
+def train(
+    data_file: Path,
+    layers: tuple[int, ...],
+    targets: tuple[str, ...],
+    features: tuple[str, ...],
+    task: Any,
+    output_file: Path,
+    hidden: str,
+    output: str,
+    loss: str | None,
+    init: str,
+    scale: str,
+    test_fraction: float,
+    plot: Path | None,
+    as_json: bool,
+    force: bool,
+    **settings: Any,
+) -> None:
+    """Train a network in float64 on the samples of a .csv or .npz file.
+
+    \b
+    Example:
+      bpgen train iris.csv --layers 4-8-3 --target-column species --epochs 200 -o iris.npz
+    """
+    training = _training(settings)
+    check_free(output_file, force)
+    check_free(plot, force)
+    if plot is not None:
+        check_plot(plot)
+
+    from bpgen import checkpoint, dataset
+
+    data = dataset.load(data_file, targets, features or None, task=task)
+    warn_of_targets(data, output, "choose --output linear, or scale the targets")
+    with warnings_as_lines(), progress("training", training.epochs) as advance:
+        trained = checkpoint.train(
+            data,
+            layers,
+            training,
+            hidden=hidden,
+            output=output,
+            loss=loss,
+            init=init,
+            scaling=scale,
+            test_fraction=test_fraction,
+            on_epoch=lambda epoch, loss: advance(1),
+        )
+    trained.save(output_file, force=force)
+    if plot is not None:
+        plot_loss(plot, trained.log.loss, str(data_file.name), force)
+    _report(trained, data, output_file, as_json)
+
+
+def _training(settings: dict[str, Any]) -> Training:
+    from bpgen.floatnet import Sparsity, Training
+
+    target, weight = settings.pop("sparsity_target"), settings.pop("sparsity_weight")
+    if (target is None) != (weight is None):
+        raise click.UsageError(
+            "--sparsity-target and --sparsity-weight go together, give both",
+            click.get_current_context(),
+        )
+    if settings["batch_size"] == "full":
+        settings["batch_size"] = None
+    return Training(sparsity=None if target is None else Sparsity(target, weight), **settings)
+
+
+def _report(trained: Checkpoint, data: Dataset, output_file: Path, as_json: bool) -> None:
+    from bpgen.evaluate import float_score
+
+    parts = dict(zip(("train", "test"), trained.split.divide(data), strict=True))
+    scores = {name: float_score(trained, part) for name, part in parts.items() if part is not None}
+    name, labels = score_name(trained.labels), trained.labels
+    if as_json:
+        figures = {
+            "file": output_file,
+            "layers": trained.net.sizes,
+            "samples": {part: len(rows) for part, rows in parts.items() if rows is not None},
+            "epochs": len(trained.log.loss),
+            name.lower(): scores,
+            "loss": trained.log.loss,
+        }
+        print_json(figures)
+        return
+    print_loss(trained.log.loss)
+    for part, value in scores.items():
+        rows = parts[part]
+        assert rows is not None
+        click.echo(f"{part:5s} {name} {spelled_score(value, labels)} on {len(rows)} samples")
+    click.echo(f"wrote {output_file}")

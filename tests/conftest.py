@@ -1,0 +1,47 @@
+"""Options and fixtures that several folders of tests share."""
+
+import os
+import shutil
+from collections.abc import Callable
+
+import pytest
+
+# Debian packages, which tests/install_tools.sh installs.
+PACKAGES = {
+    "gcc": "gcc",
+    "g++": "g++",
+    "clang": "clang",
+    "avr-gcc": "gcc-avr avr-libc",
+    "arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
+    "riscv64-unknown-elf-gcc": "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf",
+    "cppcheck": "cppcheck",
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden",
+        action="store_true",
+        help="rewrite the files of tests/golden; then read git diff",
+    )
+
+
+@pytest.fixture(scope="session")
+def tool() -> Callable[[str], str]:
+    """
+    Find a compiler by name: its path.
+
+    A missing one skips the test with the line that installs it as the reason; with CI=true, where
+    every tool must be there, it fails the test with that line.
+    """
+
+    def find(name: str) -> str:
+        found = shutil.which(name)
+        if found is None:
+            message = f"{name} is missing: sudo apt-get install {PACKAGES[name]}"
+            if os.environ.get("CI") == "true":
+                pytest.fail(message, pytrace=False)
+            pytest.skip(message)
+        return found
+
+    return find

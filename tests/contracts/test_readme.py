@@ -1,0 +1,75 @@
+"""What README.md shows is what happens: its commands run, its output and its C are real."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def after_the_commands(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which every line of every console block has been run, in order."""
+    folder = tmp_path_factory.mktemp("readme")
+    shutil.copytree(ROOT / "examples" / "data", folder / "examples" / "data")
+    binaries = str(Path(sys.executable).parent)
+    environment = {**os.environ, "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}"}
+    lines = [line for block in blocks("console") for line in block.splitlines()]
+    assert lines
+    for line in lines:
+        assert line.startswith("$ ")
+        run = subprocess.run(
+            line[2:],
+            shell=True,
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, f"{line}\n{run.stdout}\n{run.stderr}"
+    return folder
+
+
+def test_every_command_of_the_readme_runs(after_the_commands: Path) -> None:
+    assert (after_the_commands / "build" / "iris" / "iris.h").is_file()
+
+
+def test_the_function_that_the_readme_shows_is_in_the_generated_file(
+    after_the_commands: Path,
+) -> None:
+    generated = (after_the_commands / "build" / "iris" / "iris.c").read_text(encoding="utf-8")
+    (shown,) = [block for block in blocks("c") if "static void iris_forward1" in block]
+    assert shown in generated
+
+
+def test_the_demo_prints_what_the_readme_shows() -> None:
+    """All rows but the speed, which is this machine's."""
+    (shown,) = [block for block in blocks("") if "parameters that differ" in block]
+    run = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "demo.py")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    printed = run.stdout.splitlines()
+    for row in shown.splitlines():
+        assert row in printed or row.startswith("steps a second")
+
+
+def test_the_readme_names_the_test_command_that_ci_runs() -> None:
+    assert "make test" in README
+    assert "make test" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")

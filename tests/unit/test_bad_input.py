@@ -1,0 +1,380 @@
+"""Every mistake a user can make with files and options: one sentence, exit code 2, nothing written."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bpgen import checkpoint
+from bpgen.cli import cli
+from bpgen.dataset import load_csv
+from bpgen.floatnet import Training
+from bpgen.quantize import quantize_checkpoint
+
+HEADER = "a,b,kind\n"
+ROWS = "".join(f"{i},{i * 7 % 5},{('red', 'blue')[i % 2]}\n" for i in range(12))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with samples, a checkpoint and a model in it."""
+    monkeypatch.chdir(tmp_path)
+    Path("data.csv").write_text(HEADER + ROWS)
+    trained = checkpoint.train(load_csv("data.csv", ["kind"]), (2, 3, 2), Training(0.2, 3))
+    trained.save("net.npz")
+    Path("model.json").write_text(quantize_checkpoint(trained).to_json())
+    return tmp_path
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, arguments)
+
+
+def refuses(folder: Path, message: str, *arguments: str) -> None:
+    """The command says one sentence that contains `message`, and leaves the folder as it was."""
+    before = listing(folder)
+    result = run(*arguments)
+    assert result.exit_code == 2, result.output
+    assert is_one_sentence(result.stderr)
+    assert message in result.stderr
+    assert result.stdout == ""
+    assert listing(folder) == before
+
+
+def is_one_sentence(text: str) -> bool:
+    return (
+        text.startswith("bpgen: ")
+        and text.endswith(".\n")
+        and not text.endswith("..\n")
+        and text.count("\n") == 1
+        and "Traceback" not in text
+    )
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() if p.is_file() else b"" for p in folder.rglob("*")}
+
+
+def train_arguments(file: str = "data.csv", layers: str = "2-3-2", target: str = "kind") -> list[str]:
+    return ["train", file, "--layers", layers, "--target-column", target, "-o", "out.npz"]
+
+
+DAMAGED_CSV = {
+    "empty": ("", "is empty"),
+    "header_only": (HEADER, "no samples"),
+    "ragged": (HEADER + ROWS + "1,2\n", "line 14 has 2 cells"),
+    "nan": (HEADER + ROWS + "nan,1,red\n", "not a finite number"),
+    "infinity": (HEADER + ROWS + "1,-inf,red\n", "not a finite number"),
+    "text": (HEADER + ROWS + "1,tall,red\n", "'tall' is not a number"),
+    "one_class": (HEADER + "1,2,red\n2,3,red\n", "one class only"),
+    "too_few_samples": (HEADER + "1,2,red\n2,3,blue\n", "cannot be split"),
+    "binary": ("\x00\x01", "header"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED_CSV)
+def test_a_csv_that_cannot_be_trained_on_is_refused(folder: Path, name: str) -> None:
+    text, message = DAMAGED_CSV[name]
+    Path("bad.csv").write_text(text)
+    refuses(folder, message, *train_arguments("bad.csv"))
+
+
+def test_a_missing_file_is_refused_by_every_command(folder: Path) -> None:
+    refuses(folder, "there is no file none.csv", *train_arguments("none.csv"))
+    refuses(folder, "there is no file none.npz", "quantize", "none.npz", "-o", "out.json")
+    refuses(folder, "there is no file none.json", "check", "none.json", "--data", "data.csv")
+    refuses(folder, "there is no file none.json", "generate", "none.json", "-o", "out")
+    refuses(folder, "there is no file none.json", "simulate", "none.json", "--data", "data.csv")
+    refuses(folder, "there is no file none.csv", "check", "model.json", "--data", "none.csv")
+    refuses(folder, "there is no file none.csv", "simulate", "model.json", "--data", "none.csv")
+    refuses(
+        folder, "no file none.csv", "quantize", "net.npz", "--data", "none.csv", "-o", "out.json"
+    )
+
+
+def test_an_unknown_column_is_refused(folder: Path) -> None:
+    refuses(folder, "did you mean 'kind'?", *train_arguments(target="kinds"))
+    refuses(folder, "no column 'c'", *train_arguments(), "--feature", "c")
+    Path("other.csv").write_text("x,b,kind\n1,2,red\n")
+    refuses(folder, "no column 'a'", "check", "model.json", "--data", "other.csv")
+
+
+def test_a_target_column_must_be_named(folder: Path) -> None:
+    refuses(
+        folder, "no target column", "train", "data.csv", "--layers", "2-3-2", "-o", "out.npz"
+    )
+
+
+def test_layers_that_do_not_match_the_data_name_the_number_to_change(folder: Path) -> None:
+    refuses(folder, "change it to 2, as in 2-3-2", *train_arguments(layers="4-3-2"))
+    refuses(folder, "last layer size is 3", *train_arguments(layers="2-3-3"))
+    refuses(folder, "2 classes: change it to 2", *train_arguments(layers="2-3-3"))
+    refuses(folder, "each 1 or more", *train_arguments(layers="2-0-2"))
+    refuses(folder, "no list of layer sizes", *train_arguments(layers="2x3"))
+    refuses(folder, "make no network", *train_arguments(layers="2"))
+
+
+@pytest.mark.parametrize(
+    ("message", "options"),
+    [
+        ("learning rate is 0", ("--learning-rate", "0")),
+        ("learning rate is nan", ("--learning-rate", "nan")),
+        ("epochs is -1", ("--epochs", "-1")),
+        ("test fraction", ("--test-fraction", "1.5")),
+        ("test fraction", ("--test-fraction", "nan")),
+        ("seed", ("--seed", "-1")),
+        ("go together", ("--sparsity-target", "0.1")),
+        ("is empty", ("--stop-loss", "0.2", "0.1")),
+        ("neither a number of samples nor 'full'", ("--batch-size", "half")),
+        ("softmax output does not go", ("--output", "softmax", "--loss", "squared_error")),
+        ("no such option", ("--layer", "2")),
+        ("momentum", ("--momentum", "1")),
+    ],
+)
+def test_a_setting_of_training_out_of_range_is_refused(
+    folder: Path, message: str, options: tuple[str, ...]
+) -> None:
+    refuses(folder, message, *train_arguments(), *options)
+
+
+def test_a_plot_that_is_no_image_is_refused(folder: Path) -> None:
+    result = run(*train_arguments(), "--plot", "curve.xyz")
+    assert result.exit_code == 2
+    assert is_one_sentence(result.stderr)
+    assert not Path("curve.xyz").exists()
+    assert not Path("out.npz").exists()
+
+
+@pytest.mark.parametrize(
+    "prefix", ["", "1st", "my-net", "my net", "net;", "é", "x" * 32, "for", "class", "bp_x", "a\n"]
+)
+def test_a_prefix_that_is_no_free_identifier_is_refused(folder: Path, prefix: str) -> None:
+    refuses(folder, "choose another prefix" if prefix in ("for", "class", "bp_x") else "prefix",
+            "generate", "model.json", "--prefix", prefix, "-o", "out")  # fmt: skip
+
+
+def edited(change: Callable[[dict[str, Any]], object]) -> str:
+    data = json.loads(Path("model.json").read_text())
+    change(data)
+    return json.dumps(data)
+
+
+DAMAGED_MODELS: dict[str, tuple[Callable[[], str], str]] = {
+    "truncated": (lambda: Path("model.json").read_text()[:-40], "cut short"),
+    "empty": (lambda: "", "cut short"),
+    "list": (lambda: "[]", "must be an object"),
+    "another_format": (lambda: edited(lambda d: d.update(format="x")), "not a bpgen model"),
+    "another_version": (lambda: edited(lambda d: d.update(version=99)), "version 99"),
+    "weight_out_of_range": (
+        lambda: edited(lambda d: d["layers"][0]["w"][0].__setitem__(1, 32768)),
+        "32768, outside",
+    ),
+    "weight_no_integer": (
+        lambda: edited(lambda d: d["layers"][0]["w"][0].__setitem__(1, 0.5)),
+        "must be an integer",
+    ),
+    "unknown_key": (lambda: edited(lambda d: d.update(colour="red")), "does not know"),
+    "missing_key": (lambda: edited(lambda d: d.pop("loss")), "is missing"),
+    "ragged": (lambda: edited(lambda d: d["layers"][0]["w"][0].pop()), "list of 2 integers"),
+    "label_too_many": (lambda: edited(lambda d: d["labels"].append("x")), "must name 2 classes"),
+    "unspellable_label": (
+        lambda: edited(lambda d: d["labels"].__setitem__(0, "\ud800")),
+        "damaged",
+    ),
+    "too_deep": (lambda: "[" * 100_000, "damaged"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED_MODELS)
+def test_a_damaged_model_is_refused(folder: Path, name: str) -> None:
+    make, message = DAMAGED_MODELS[name]
+    Path("bad.json").write_text(make())
+    for arguments in (
+        ("generate", "bad.json", "-o", "out"),
+        ("check", "bad.json", "--data", "data.csv"),
+        ("simulate", "bad.json", "--data", "data.csv"),
+    ):
+        refuses(folder, message, *arguments)
+
+
+def test_a_model_that_is_no_text_is_refused(folder: Path) -> None:
+    refuses(folder, "not a model.json", "generate", "net.npz", "-o", "out")
+
+
+def test_a_checkpoint_that_is_none_is_refused(folder: Path) -> None:
+    refuses(folder, "not a bpgen checkpoint", "quantize", "data.csv", "-o", "out.json")
+    Path("cut.npz").write_bytes(Path("net.npz").read_bytes()[:900])
+    refuses(folder, "cut short", "quantize", "cut.npz", "-o", "out.json")
+
+
+def test_an_output_that_exists_is_refused_before_any_work(folder: Path) -> None:
+    Path("out").mkdir()
+    refuses(folder, "out exists", "generate", "model.json", "-o", "out")
+    refuses(
+        folder, "out exists", "simulate", "model.json", "--data", "data.csv", "--keep", "out"
+    )
+    Path("out.npz").write_text("mine")
+    refuses(folder, "out.npz exists", *train_arguments())
+    refuses(folder, "out.npz exists", "quantize", "net.npz", "-o", "out.npz")
+    Path("curve.png").write_text("mine")
+    refuses(folder, "curve.png exists", "train", "data.csv", "--layers", "2-3-2",
+            "--target-column", "kind", "-o", "new.npz", "--plot", "curve.png")  # fmt: skip
+
+
+def test_an_output_in_a_folder_that_is_missing_is_refused(folder: Path) -> None:
+    refuses(folder, "folder none does not exist",
+            "quantize", "net.npz", "-o", "none/model.json")  # fmt: skip
+
+
+def test_force_replaces_what_exists(folder: Path) -> None:
+    Path("out").mkdir()
+    (Path("out") / "mine.txt").write_text("mine")
+    assert run("generate", "model.json", "-o", "out", "--force").exit_code == 0
+    assert (Path("out") / "mine.txt").read_text() == "mine"
+    assert (Path("out") / "net.c").exists()
+
+
+def test_settings_of_quantize_that_exclude_each_other_are_refused(folder: Path) -> None:
+    base = ("quantize", "net.npz", "-o", "out.json")
+    refuses(folder, "add --inference-only", *base, "--weights", "s8")
+    refuses(folder, "layer 3 cannot be frozen", *base, "--freeze", "3")
+    refuses(folder, "all layers are frozen", *base, "--freeze", "1", "--freeze", "2")
+    refuses(folder, "the seed is 70000", *base, "--seed", "70000")
+    refuses(folder, "needs samples", *base, "--weights", "s8", "--inference-only")
+
+
+def test_a_model_that_only_infers_cannot_be_trained(folder: Path) -> None:
+    assert run("quantize", "net.npz", "-o", "infer.json", "--inference-only").exit_code == 0
+    refuses(folder, "can only infer", "simulate", "infer.json", "--data", "data.csv", "--train")
+
+
+def test_a_learning_rate_that_the_model_cannot_use_is_refused(folder: Path) -> None:
+    refuses(folder, "learning rate", "simulate", "model.json", "--data", "data.csv", "--train",
+            "--learning-rate", "1e-9")  # fmt: skip
+
+
+def test_a_board_that_does_not_exist_or_is_too_small_is_refused(folder: Path) -> None:
+    refuses(folder, "did you mean uno?", "generate", "model.json", "-o", "out", "--board", "uni")
+    wide = load_csv("data.csv", ["kind"])
+    trained = checkpoint.train(wide, (2, 200, 2), Training(0.2, 1))
+    Path("wide.json").write_text(quantize_checkpoint(trained).to_json())
+    refuses(folder, "bytes of RAM too few", "generate", "wide.json", "-o", "out", "--board", "uno")
+
+
+def test_a_class_that_the_model_does_not_know_is_refused(folder: Path) -> None:
+    Path("new.csv").write_text(HEADER + "1,2,green\n")
+    refuses(folder, "class 'green' is unknown", "check", "model.json", "--data", "new.csv")
+
+
+def test_no_compiler_is_one_sentence_with_the_line_that_installs_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(folder))
+    refuses(folder, "apt-get install gcc", "simulate", "model.json", "--data", "data.csv")
+
+
+HOSTILE = ['say "hi"', "two\nlines", "back\\slash", "what??/", "??=define", "*/ int x; /*", "é %s"]
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc: sudo apt-get install gcc")
+def test_labels_and_columns_of_any_text_become_c_that_compiles(folder: Path) -> None:
+    quoted = ['"' + text.replace('"', '""') + '"' for text in HOSTILE]
+    rows = [f"{i % 5},{i},{quoted[i % len(quoted)]}" for i in range(35)]
+    header = '"a */ ??/ ""x""\\",b,kind'
+    Path("hostile.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+    layers = f"2-3-{len(HOSTILE)}"
+    assert run(*train_arguments("hostile.csv", layers), "--epochs", "1").exit_code == 0
+    assert run("quantize", "out.npz", "-o", "out.json").exit_code == 0
+    result = run("generate", "out.json", "-o", "out", "--main")
+    assert result.exit_code == 0, result.output
+    text = (folder / "out" / "net.h").read_text()
+    for escaped in (r"say \042hi\042", r"two\012lines", r"back\134slash", r"what\077\077/"):
+        assert escaped in text
+    labels = 'const char *l[] = NET_LABELS; for (i = 0; i < NET_N_OUT; i++) { puts(l[i]); }'
+    program = f'#include <stdio.h>\n#include "net.h"\nint main(void) {{ int i; {labels} return 0; }}'
+    Path("print.c").write_text(program)
+    strict = ["gcc", "-std=c99", "-pedantic-errors", "-Wall", "-Wextra", "-Wtrigraphs", "-Werror"]
+    sources = ["out/net.c", "out/net_main.c"]
+    subprocess.run([*strict, "-c", *sources, "-Iout"], check=True)
+    subprocess.run([*strict, "-Iout", "print.c", "-o", "print"], check=True)
+    printed = subprocess.run(["./print"], check=True, capture_output=True).stdout.decode()
+    assert printed == "\n".join([*sorted(HOSTILE), ""])
+
+
+def command(*arguments: str, **settings: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bpgen", *arguments],
+        capture_output=True, text=True, check=False, **settings,
+    )  # fmt: skip
+
+
+def test_the_real_command_line_prints_one_sentence_and_exits_with_2(folder: Path) -> None:
+    for arguments in (
+        train_arguments("none.csv"),
+        ["generate", "model.json", "--prefix", "int", "-o", "out"],
+        ["simulate", "model.json"],
+        ["nonsense"],
+    ):
+        done = command(*arguments)
+        assert done.returncode == 2
+        assert is_one_sentence(done.stderr), done.stderr
+        assert done.stdout == ""
+
+
+def test_without_a_compiler_the_real_command_line_says_so(folder: Path) -> None:
+    environment = os.environ | {"PATH": ""}
+    done = command("simulate", "model.json", "--data", "data.csv", env=environment)
+    assert done.returncode == 2
+    assert is_one_sentence(done.stderr)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_ends_quietly_with_130_and_writes_nothing(folder: Path) -> None:
+    before = listing(folder)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bpgen", *train_arguments(), "--epochs", "100000000"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    time.sleep(2.5)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert out.strip() == ""
+    assert err.strip() == ""
+    assert listing(folder) == before
+
+
+def test_an_interrupt_inside_a_command_gives_130(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "train", interrupt)
+    result = run(*train_arguments())
+    assert result.exit_code == 130
+    assert result.stderr == ""
+    assert not Path("out.npz").exists()
+
+
+def test_a_reader_that_stops_reading_causes_no_complaint(folder: Path) -> None:
+    for arguments in (["boards"], ["--help"]):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bpgen", *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+        process.stderr.close()
+        assert process.wait(30) == 0

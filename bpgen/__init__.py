@@ -94,9 +94,7 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'bpgen' has no attribute {name!r}")
-    value: object = getattr(
-        import_module(f"bpgen.{_HOMES[name]}"), _OTHER_NAMES.get(name, name)
-    )
+    value: object = getattr(import_module(f"bpgen.{_HOMES[name]}"), _OTHER_NAMES.get(name, name))
     globals()[name] = value
     return value
 

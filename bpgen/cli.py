@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
@@ -29,13 +28,11 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
-    def main(
-        self, args: Sequence[str] | None = None, prog_name: str | None = "bpgen", **extra: Any
-    ) -> NoReturn:
+    def main(self, *args: Any, **extra: Any) -> Any:
         """Run a command and exit with its code."""
         extra["standalone_mode"] = False
         try:
-            code = super().main(args, prog_name, **extra)
+            code = super().main(*args, **extra)
             sys.stdout.flush()
         except click.UsageError as error:
             command = error.ctx.command_path if error.ctx else "bpgen"
@@ -65,6 +62,7 @@ class Commands(click.Group):
 
 
 @click.group(
+    name="bpgen",
     cls=Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -92,12 +90,12 @@ for command in (train, quantize, check, generate, simulate, boards):
     cli.add_command(command)
 
 
-def main() -> NoReturn:
+def main() -> None:
     """The entry point: texts that the terminal cannot show become question marks."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    cli.main()
+    cli.main(prog_name="bpgen")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ from bpgen.floatnet import FloatArray, sample_order
 from bpgen.model import TABLE_ACTIVATIONS, IntModel, LearningRate
 from bpgen.qformat import IntArray
 from bpgen.qformat import quantize as raws
-from bpgen.quantize import inference_only
 from bpgen.ranges import learning_rate as spelled_rate
 from bpgen.simulate import Simulation
 from bpgen.twin import Counters, Twin
@@ -62,7 +61,9 @@ def load_samples(path: str | Path, model: IntModel) -> Dataset:
     return dataset.load(path, model.targets, model.input.features, model.labels)
 
 
-def raw_samples(model: IntModel, data: Dataset, twin: Twin | None = None) -> tuple[IntArray, IntArray]:
+def raw_samples(
+    model: IntModel, data: Dataset, twin: Twin | None = None
+) -> tuple[IntArray, IntArray]:
     """The integers a0 [n][n0] and t [n][nL] of samples; clipped inputs count in `twin`."""
     if data.t.shape[1] != model.output.outputs:
         raise BpgenError(
@@ -435,9 +436,7 @@ def _train_twin(twin: Twin, a0: IntArray, t: IntArray, order: IntArray, batch: i
 
 
 def _learning_parameters(model: IntModel) -> int:
-    return sum(
-        layer.count for k, layer in enumerate(model.layers, start=1) if model.learns(k)
-    )
+    return sum(layer.count for k, layer in enumerate(model.layers, start=1) if model.learns(k))
 
 
 def _learning_slices(model: IntModel) -> list[slice]:
@@ -477,8 +476,6 @@ def _compare_state(simulation: Simulation, twin: Twin, differences: Differences)
     means = [p[0] for p in twin.p if p is not None]
     if means:
         differences.add("running means", simulation.means(), np.concatenate(means))
-
-
 
 
 def float_score(checkpoint: Checkpoint, data: Dataset) -> float:

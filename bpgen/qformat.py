@@ -37,7 +37,7 @@ class QFormat:
         match = _SPELLING.fullmatch(spelling)
         if match is None:
             raise BpgenError(
-                f"{spelling!r} is not a number format: write s16q12 for 16 bits with 12 of fraction."
+                f"{spelling!r} is not a number format: write s16q12 for 16 bits, 12 of fraction."
             )
         return cls(match[1] == "s", int(match[2]), int(match[3]))
 

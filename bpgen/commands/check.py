@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from bpgen.commands.shared import (
-    complain,
     data_option,
+    fail,
     json_option,
     path_argument,
     print_json,
@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 @path_argument("model_file")
 @data_option(True, "Samples with the columns that the model was trained on.")
 @json_option
-@click.pass_context
-def check(ctx: click.Context, model_file: Path, data_file: Path, as_json: bool) -> None:
+def check(model_file: Path, data_file: Path, as_json: bool) -> None:
     """Compare the integers with float on the same weights, and prove that nothing overflows.
 
     Every activation and gradient must lie within the bound that the formats allow; one outside
@@ -68,11 +67,10 @@ def check(ctx: click.Context, model_file: Path, data_file: Path, as_json: bool) 
     else:
         _print(model, found, proofs, memory)
     if found.violations:
-        complain(
-            f"{found.violations} values of the integers lie outside the bound around float: this is "
-            "a mistake in bpgen, please report it with the model"
+        fail(
+            f"{found.violations} values of the integers lie outside the bound around float: this "
+            "is a mistake in bpgen, please report it with the model"
         )
-        ctx.exit(1)
 
 
 def _print(

@@ -11,11 +11,21 @@ from bpgen.commands.shared import force_option, path_argument, print_table
 
 @click.command()
 @path_argument("model_file")
-@click.option("--prefix", default="net", show_default=True,
-              help="Start of every file name and C name.")  # fmt: skip
-@click.option("-o", "--output-folder", "folder", type=click.Path(path_type=Path), required=True,
-              metavar="FOLDER", help="A new folder for the C files.")  # fmt: skip
-@click.option("--inference-only", is_flag=True, help="Leave training out of a model that can learn.")
+@click.option(
+    "--prefix", default="net", show_default=True, help="Start of every file name and C name."
+)
+@click.option(
+    "-o",
+    "--output-folder",
+    "folder",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FOLDER",
+    help="A new folder for the C files.",
+)
+@click.option(
+    "--inference-only", is_flag=True, help="Leave training out of a model that can learn."
+)
 @click.option("--board", metavar="BOARD", help="Refuse what does not fit it; see 'bpgen boards'.")
 @click.option("--main", "with_main", is_flag=True, help="Add a main program for a PC, to read.")
 @force_option
@@ -55,9 +65,13 @@ def generate(
         targets.require_fit(view, target)
     files = generate_files(model, prefix, main=with_main)
     write_folder(folder, files, force=force)
-    print_table("", ("file", "bytes"), [(folder / name, len(t.encode())) for name, t in files.items()])
+    print_table(
+        "", ("file", "bytes"), [(folder / name, len(t.encode())) for name, t in files.items()]
+    )
     state, tables = view.state_size, targets.rom_bytes(view)
-    click.echo(f"model {model.hash}: {state:,} bytes of state, {tables:,} bytes of tables and weights")
+    click.echo(
+        f"model {model.hash}: {state:,} bytes of state, {tables:,} bytes of tables and weights"
+    )
     if target is not None:
         fit = targets.fits(view, target)
         click.echo(f"{target.name}: {targets.describe(fit)}")

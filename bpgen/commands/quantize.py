@@ -31,20 +31,45 @@ if TYPE_CHECKING:
 @path_argument("checkpoint_file")
 @data_option(False, "Samples to try the integer model on; the columns of the training.")
 @output_option("the model, a .json file")
-@click.option("--initial", is_flag=True,
-              help="Take the weights from before training: the device learns from scratch.")  # fmt: skip
-@click.option("--update", type=click.Choice(("residual", "stochastic")),
-              help="How online updates keep what 16 bits drop: 3 or 2 bytes a weight. "
-              "Default: residual; batches and momentum have their own.")  # fmt: skip
-@click.option("--freeze", type=int, multiple=True, metavar="LAYER",
-              help="Keep a layer, counted from 1, in flash; may be repeated.")  # fmt: skip
+@click.option(
+    "--initial",
+    is_flag=True,
+    help="Take the weights from before training: the device learns from scratch.",
+)
+@click.option(
+    "--update",
+    type=click.Choice(("residual", "stochastic")),
+    help="How online updates keep what 16 bits drop: 3 or 2 bytes a weight. "
+    "Default: residual; batches and momentum have their own.",
+)
+@click.option(
+    "--freeze",
+    type=int,
+    multiple=True,
+    metavar="LAYER",
+    help="Keep a layer, counted from 1, in flash; may be repeated.",
+)
 @click.option("--inference-only", is_flag=True, help="Leave all training out.")
-@click.option("--weights", type=click.Choice(("s16", "s8")), default="s16", show_default=True,
-              help="s8 needs --inference-only, --data and inputs without sign.")  # fmt: skip
-@click.option("--hidden-frac", type=click.IntRange(4, 15), metavar="BITS",
-              help="Fraction bits of the hidden activations, instead of the search.")  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True,
-              help="Of the dither of stochastic updates, 0 to 65535.")  # fmt: skip
+@click.option(
+    "--weights",
+    type=click.Choice(("s16", "s8")),
+    default="s16",
+    show_default=True,
+    help="s8 needs --inference-only, --data and inputs without sign.",
+)
+@click.option(
+    "--hidden-frac",
+    type=click.IntRange(4, 15),
+    metavar="BITS",
+    help="Fraction bits of the hidden activations, instead of the search.",
+)
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Of the dither of stochastic updates, 0 to 65535.",
+)
 @json_option
 @force_option
 def quantize(
@@ -82,9 +107,7 @@ def quantize(
     write_file(output_file, model.to_json(), force=force)
     rows = explain(model, trained.log.ranges)
     if as_json:
-        print_json(
-            {"file": output_file, "hash": model.hash, "layers": rows, "measured": measured}
-        )
+        print_json({"file": output_file, "hash": model.hash, "layers": rows, "measured": measured})
         return
     _print_formats(rows)
     if measured is not None:
@@ -123,12 +146,20 @@ def _print_formats(rows: list[Row]) -> None:
         ("layer", "size", "activation", "w", "z", "a", "dz", "sum", "backward sum", "RAM bytes"),
         [
             (
-                r.layer, r.shape, r.activation, r.w_format, r.z_format, r.a_format, r.dz_format,
-                r.forward, r.backward, r.state_bytes,
+                r.layer,
+                r.shape,
+                r.activation,
+                r.w_format,
+                r.z_format,
+                r.a_format,
+                r.dz_format,
+                r.forward,
+                r.backward,
+                r.state_bytes,
             )
             for r in rows
         ],
-    )  # fmt: skip
+    )
     for row in rows:
         click.echo(f"layer {row.layer}: {'; '.join(row.why)}")
         if row.shift is not None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
@@ -88,8 +88,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
         table.add_column(column, justify="right" if numbers else "left")
     for row in rows:
         table.add_row(*(Text(spelled(cell)) for cell in row))
-    stream = click.get_text_stream("stdout")
-    Console(file=stream, width=None if stream.isatty() else PLAIN_WIDTH).print(table)
+    Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(table)
 
 
 def _is_figure(cell: object) -> bool:
@@ -117,6 +116,12 @@ def warn(text: str) -> None:
 def complain(text: str) -> None:
     """One line on stderr, as for an error."""
     click.echo(f"bpgen: {' '.join(text.split()).rstrip('.')}.", err=True)
+
+
+def fail(text: str) -> NoReturn:
+    """End with exit code 1: a check or comparison did not hold."""
+    complain(text)
+    raise click.exceptions.Exit(1)
 
 
 @contextmanager
@@ -150,7 +155,9 @@ def curve(losses: Sequence[float]) -> str:
     count = min(CURVE_WIDTH, len(losses))
     chosen = [losses[i * (len(losses) - 1) // max(1, count - 1)] for i in range(count)]
     top = max(chosen)
-    return "".join(BARS[int(loss / top * (len(BARS) - 1))] if top > 0 else BARS[0] for loss in chosen)
+    return "".join(
+        BARS[int(loss / top * (len(BARS) - 1))] if top > 0 else BARS[0] for loss in chosen
+    )
 
 
 def print_loss(losses: Sequence[float]) -> None:

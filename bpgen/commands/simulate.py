@@ -9,8 +9,8 @@ import click
 
 from bpgen.commands.shared import (
     ZERO_UPDATES,
-    complain,
     data_option,
+    fail,
     force_option,
     json_option,
     path_argument,
@@ -32,27 +32,53 @@ if TYPE_CHECKING:
 @click.command()
 @path_argument("model_file")
 @data_option(True, "Samples with the columns that the model was trained on.")
-@click.option("--train", "trains", is_flag=True, help="Train in C, beginning with the model's weights.")
+@click.option(
+    "--train", "trains", is_flag=True, help="Train in C, beginning with the model's weights."
+)
 @click.option("--epochs", type=click.IntRange(0), default=100, show_default=True)
-@click.option("--learning-rate", type=float,
-              help="Default: the model's, which for the mean of a batch includes 1 / its size.")  # fmt: skip
-@click.option("--learning-rate-decay", type=float, default=1.0, show_default=True,
-              help="Factor on the learning rate after each epoch.")  # fmt: skip
-@click.option("--test-fraction", type=float, default=0.25, show_default=True,
-              help="Share of the samples that is held out from --train; 0 trains on all.")  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True,
-              help="Decides split and sample order; that of 'bpgen train' repeats its run.")  # fmt: skip
-@click.option("--compare-steps", type=click.IntRange(0), metavar="N",
-              help="Training steps that the twin repeats; the final weights are compared on all "
-              "samples in any case. Default: 100000, or 4e8 / parameters if that is "
-              "less, about 15 s.")  # fmt: skip
-@click.option("--keep", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="Keep the generated C in a new folder.")  # fmt: skip
+@click.option(
+    "--learning-rate",
+    type=float,
+    help="Default: the model's, which for the mean of a batch includes 1 / its size.",
+)
+@click.option(
+    "--learning-rate-decay",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Factor on the learning rate after each epoch.",
+)
+@click.option(
+    "--test-fraction",
+    type=float,
+    default=0.25,
+    show_default=True,
+    help="Share of the samples that is held out from --train; 0 trains on all.",
+)
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Decides split and sample order; that of 'bpgen train' repeats its run.",
+)
+@click.option(
+    "--compare-steps",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Training steps that the twin repeats; the final weights are compared on all "
+    "samples in any case. Default: 100000, or 4e8 / parameters if that is "
+    "less, about 15 s.",
+)
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Keep the generated C in a new folder.",
+)
 @json_option
 @force_option
-@click.pass_context
 def simulate(
-    ctx: click.Context,
     model_file: Path,
     data_file: Path,
     trains: bool,
@@ -127,17 +153,16 @@ def simulate(
                 scores[name].append(score(to_float(y), part))
     if run is not None and run.zero_updates > ZERO_UPDATES:
         warn(
-            f"{100 * run.zero_updates:.0f}% of the updates rounded to zero: choose a larger learning "
-            "rate, or the residual update"
+            f"{100 * run.zero_updates:.0f}% of the updates rounded to zero: choose a larger "
+            "learning rate, or the residual update"
         )
     counts = {name: len(part) for name, part in parts.items()}
     _report(model, scores, counts, differences, run, as_json)
     if differences.total:
-        complain(
+        fail(
             f"{differences.total} values of the C code differ from the twin: this is a mistake in "
             "bpgen or in the compiler, please report it with the model"
         )
-        ctx.exit(1)
 
 
 def _restart(simulation: Any, twin: Any) -> None:

@@ -39,75 +39,154 @@ REDUCTIONS = ("mean", "sum")
 TASKS = ("auto", "classify", "regress")
 
 
-class Layers(click.ParamType):
+def layer_sizes(text: str) -> tuple[int, ...]:
     """4-8-3."""
-
-    name = "N-N-..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, tuple):
-            return value
-        parts = str(value).split("-")
-        if not all(part.isascii() and part.isdigit() and len(part) < 7 for part in parts):
-            self.fail(f"{value!r} is no list of layer sizes such as 4-8-3", param, ctx)
-        return tuple(int(part) for part in parts)
+    parts = text.split("-")
+    if not all(part.isascii() and part.isdigit() and len(part) < 7 for part in parts):
+        raise click.BadParameter(f"{text!r} is no list of layer sizes such as 4-8-3")
+    return tuple(int(part) for part in parts)
 
 
-class BatchSize(click.ParamType):
-    """A number, or full."""
-
-    name = "N|full"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if value == "full" or isinstance(value, int):
-            return value
-        if not (str(value).isascii() and str(value).isdigit() and len(str(value)) < 10):
-            self.fail(f"{value!r} is neither a number of samples nor 'full'", param, ctx)
-        return int(value)
+def batch_size(text: str) -> int | None:
+    """A number, or full: None."""
+    if text == "full":
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise click.BadParameter(f"{text!r} is neither a number of samples nor 'full'")
+    return int(text)
 
 
 @click.command()
 @path_argument("data_file")
-@click.option("--layers", type=Layers(), required=True, help="Layer sizes, inputs first: 4-8-3.")
-@click.option("--target-column", "targets", multiple=True, metavar="NAME",
-              help="Column to predict; may be repeated for several values.")  # fmt: skip
-@click.option("--feature", "features", multiple=True, metavar="NAME",
-              help="Column to use as an input; may be repeated. Default: all others.")  # fmt: skip
-@click.option("--task", type=click.Choice(TASKS), default="auto", show_default=True,
-              help="Whether the target is a class or a value.")  # fmt: skip
+@click.option(
+    "--layers",
+    type=layer_sizes,
+    metavar="N-N-...",
+    required=True,
+    help="Layer sizes, inputs first: 4-8-3.",
+)
+@click.option(
+    "--target-column",
+    "targets",
+    multiple=True,
+    metavar="NAME",
+    help="Column to predict; may be repeated for several values.",
+)
+@click.option(
+    "--feature",
+    "features",
+    multiple=True,
+    metavar="NAME",
+    help="Column to use as an input; may be repeated. Default: all others.",
+)
+@click.option(
+    "--task",
+    type=click.Choice(TASKS),
+    default="auto",
+    show_default=True,
+    help="Whether the target is a class or a value.",
+)
 @output_option("the trained network, an .npz file")
 @click.option("--epochs", type=int, default=100, show_default=True)
-@click.option("--hidden", "--activation", "hidden", type=click.Choice(HIDDEN), default="sigmoid",
-              show_default=True, help="Activation of the hidden layers.")  # fmt: skip
-@click.option("--output", type=click.Choice(OUTPUTS), default="sigmoid", show_default=True,
-              help="Activation of the outputs.")  # fmt: skip
-@click.option("--loss", type=click.Choice(LOSSES),
-              help="Default: cross_entropy behind softmax, else squared_error.")  # fmt: skip
+@click.option(
+    "--hidden",
+    "--activation",
+    "hidden",
+    type=click.Choice(HIDDEN),
+    default="sigmoid",
+    show_default=True,
+    help="Activation of the hidden layers.",
+)
+@click.option(
+    "--output",
+    type=click.Choice(OUTPUTS),
+    default="sigmoid",
+    show_default=True,
+    help="Activation of the outputs.",
+)
+@click.option(
+    "--loss",
+    type=click.Choice(LOSSES),
+    help="Default: cross_entropy behind softmax, else squared_error.",
+)
 @click.option("--learning-rate", type=float, default=0.2, show_default=True)
-@click.option("--learning-rate-decay", type=float, default=1.0, show_default=True,
-              help="Factor on the learning rate after each epoch.")  # fmt: skip
-@click.option("--batch-size", type=BatchSize(), default=1, show_default=True,
-              help="Samples per update; 1 is online training.")  # fmt: skip
-@click.option("--reduction", type=click.Choice(REDUCTIONS), default="mean", show_default=True,
-              help="What an update makes of the gradients of its batch.")  # fmt: skip
+@click.option(
+    "--learning-rate-decay",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Factor on the learning rate after each epoch.",
+)
+@click.option(
+    "--batch-size",
+    type=batch_size,
+    metavar="N|full",
+    default="1",
+    show_default=True,
+    help="Samples per update; 1 is online training.",
+)
+@click.option(
+    "--reduction",
+    type=click.Choice(REDUCTIONS),
+    default="mean",
+    show_default=True,
+    help="What an update makes of the gradients of its batch.",
+)
 @click.option("--momentum", type=float, default=0.0, show_default=True)
 @click.option("--l2", type=float, default=0.0, show_default=True, help="Weight of the L2 penalty.")
-@click.option("--sparsity-target", type=float, metavar="MEAN",
-              help="Wanted mean activation of hidden units, such as 0.05.")  # fmt: skip
-@click.option("--sparsity-weight", type=float, metavar="BETA",
-              help="Weight of the sparsity penalty; needs --sparsity-target.")  # fmt: skip
-@click.option("--stop-loss", type=float, nargs=2, metavar="LOW HIGH",
-              help="Stop once the training loss is in this range.")  # fmt: skip
-@click.option("--init", type=click.Choice(INITS), default="xavier", show_default=True,
-              help="How the first weights are drawn.")  # fmt: skip
-@click.option("--scale", type=click.Choice(SCALINGS), default="minmax", show_default=True,
-              help="How columns are scaled to inputs.")  # fmt: skip
-@click.option("--test-fraction", type=float, default=0.25, show_default=True,
-              help="Share of the samples that is held out; 0 trains on all.")  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True,
-              help="Decides split, first weights and sample order.")  # fmt: skip
-@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE",
-              help="Also write the learning curve as .png or .svg.")  # fmt: skip
+@click.option(
+    "--sparsity-target",
+    type=float,
+    metavar="MEAN",
+    help="Wanted mean activation of hidden units, such as 0.05.",
+)
+@click.option(
+    "--sparsity-weight",
+    type=float,
+    metavar="BETA",
+    help="Weight of the sparsity penalty; needs --sparsity-target.",
+)
+@click.option(
+    "--stop-loss",
+    type=float,
+    nargs=2,
+    metavar="LOW HIGH",
+    help="Stop once the training loss is in this range.",
+)
+@click.option(
+    "--init",
+    type=click.Choice(INITS),
+    default="xavier",
+    show_default=True,
+    help="How the first weights are drawn.",
+)
+@click.option(
+    "--scale",
+    type=click.Choice(SCALINGS),
+    default="minmax",
+    show_default=True,
+    help="How columns are scaled to inputs.",
+)
+@click.option(
+    "--test-fraction",
+    type=float,
+    default=0.25,
+    show_default=True,
+    help="Share of the samples that is held out; 0 trains on all.",
+)
+@click.option(
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Decides split, first weights and sample order.",
+)
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also write the learning curve as .png or .svg.",
+)
 @json_option
 @force_option
 def train(
@@ -172,8 +251,6 @@ def _training(settings: dict[str, Any]) -> Training:
             "--sparsity-target and --sparsity-weight go together, give both",
             click.get_current_context(),
         )
-    if settings["batch_size"] == "full":
-        settings["batch_size"] = None
     return Training(sparsity=None if target is None else Sparsity(target, weight), **settings)
 
 

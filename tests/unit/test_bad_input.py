@@ -1,4 +1,4 @@
-"""Every mistake a user can make with files and options: one sentence, exit code 2, nothing written."""
+"""Every mistake a user can make with files and options: one sentence, exit code 2, no files."""
 
 import json
 import os
@@ -64,7 +64,9 @@ def listing(folder: Path) -> dict[str, bytes]:
     return {str(p): p.read_bytes() if p.is_file() else b"" for p in folder.rglob("*")}
 
 
-def train_arguments(file: str = "data.csv", layers: str = "2-3-2", target: str = "kind") -> list[str]:
+def train_arguments(
+    file: str = "data.csv", layers: str = "2-3-2", target: str = "kind"
+) -> list[str]:
     return ["train", file, "--layers", layers, "--target-column", target, "-o", "out.npz"]
 
 
@@ -109,9 +111,7 @@ def test_an_unknown_column_is_refused(folder: Path) -> None:
 
 
 def test_a_target_column_must_be_named(folder: Path) -> None:
-    refuses(
-        folder, "no target column", "train", "data.csv", "--layers", "2-3-2", "-o", "out.npz"
-    )
+    refuses(folder, "no target column", "train", "data.csv", "--layers", "2-3-2", "-o", "out.npz")
 
 
 def test_layers_that_do_not_match_the_data_name_the_number_to_change(folder: Path) -> None:
@@ -219,9 +219,7 @@ def test_a_checkpoint_that_is_none_is_refused(folder: Path) -> None:
 def test_an_output_that_exists_is_refused_before_any_work(folder: Path) -> None:
     Path("out").mkdir()
     refuses(folder, "out exists", "generate", "model.json", "-o", "out")
-    refuses(
-        folder, "out exists", "simulate", "model.json", "--data", "data.csv", "--keep", "out"
-    )
+    refuses(folder, "out exists", "simulate", "model.json", "--data", "data.csv", "--keep", "out")
     Path("out.npz").write_text("mine")
     refuses(folder, "out.npz exists", *train_arguments())
     refuses(folder, "out.npz exists", "quantize", "net.npz", "-o", "out.npz")
@@ -299,8 +297,10 @@ def test_labels_and_columns_of_any_text_become_c_that_compiles(folder: Path) -> 
     text = (folder / "out" / "net.h").read_text()
     for escaped in (r"say \042hi\042", r"two\012lines", r"back\134slash", r"what\077\077/"):
         assert escaped in text
-    labels = 'const char *l[] = NET_LABELS; for (i = 0; i < NET_N_OUT; i++) { puts(l[i]); }'
-    program = f'#include <stdio.h>\n#include "net.h"\nint main(void) {{ int i; {labels} return 0; }}'
+    labels = "const char *l[] = NET_LABELS; for (i = 0; i < NET_N_OUT; i++) { puts(l[i]); }"
+    program = (
+        f'#include <stdio.h>\n#include "net.h"\nint main(void) {{ int i; {labels} return 0; }}'
+    )
     Path("print.c").write_text(program)
     strict = ["gcc", "-std=c99", "-pedantic-errors", "-Wall", "-Wextra", "-Wtrigraphs", "-Werror"]
     sources = ["out/net.c", "out/net_main.c"]

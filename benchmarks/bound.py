@@ -17,11 +17,13 @@ import numpy.typing as npt
 from benchmarks.tables import progress, table
 from benchmarks.tasks import Samples, load, square, xor
 from bpgen.bounds import Bounds, running
-from bpgen.dataset import Dataset, Scaling
-from bpgen.floatnet import FloatArray, Training, create, sample_order, train
+from bpgen.dataset import Dataset
+from bpgen.floatnet import FloatArray, create
 from bpgen.qformat import IntArray
-from bpgen.quantize import quantize
+from bpgen.quantization import quantize_network
+from bpgen.scaling import Scaling
 from bpgen.simulate import Simulation
+from bpgen.training import Training, sample_order, train
 from bpgen.twin import Twin
 
 TENSORS = ("z", "a", "dz", "dw", "db")
@@ -93,7 +95,7 @@ def _task(task: Task, loss: str, quick: bool) -> list[Row]:
     training = Training(task.learning_rate / (4 if entropy else 1), epochs)
     net = create((data.x.shape[1], task.hidden, classes), "sigmoid", output, loss, seed=1)
     log = train(net.copy(), samples.inputs, data.t, training)
-    model = quantize(
+    model = quantize_network(
         net,
         training,
         log.ranges,

@@ -15,10 +15,12 @@ import numpy as np
 
 from benchmarks.tables import progress, table
 from benchmarks.tasks import Samples, load, xor
-from bpgen.dataset import Dataset, Scaling
-from bpgen.floatnet import Training, create, train
-from bpgen.quantize import quantize
+from bpgen.dataset import Dataset
+from bpgen.floatnet import create
+from bpgen.quantization import quantize_network
+from bpgen.scaling import Scaling
 from bpgen.simulate import Simulation
+from bpgen.training import Training, train
 
 RUNS = 7
 QUICK_RUNS = 3
@@ -61,7 +63,7 @@ def _net(sizes: tuple[int, ...], data: Dataset, update: str, runs: int) -> list[
     samples = Samples(data, Scaling.fit(data.x, "minmax"))
     net, training = create(sizes, seed=1), Training(0.2, 1)
     ranges = train(net.copy(), samples.inputs, data.t, training).ranges
-    model = quantize(
+    model = quantize_network(
         net,
         training,
         ranges,

@@ -20,10 +20,11 @@ import numpy.typing as npt
 from benchmarks.tables import half_interval, progress, table
 from benchmarks.tasks import Samples, halves
 from bpgen.bounds import dequantized
-from bpgen.floatnet import FloatNet, Training, TrainingLog, create, sample_order, train
+from bpgen.floatnet import FloatNet, create
 from bpgen.model import IntModel
-from bpgen.quantize import quantize
+from bpgen.quantization import quantize_network
 from bpgen.simulate import OPTIMISED, Simulation
+from bpgen.training import Training, TrainingLog, sample_order, train
 from bpgen.twin import Counters, Twin
 
 UPDATES = ("residual", "stochastic")
@@ -136,7 +137,7 @@ def float_result(run: FloatRun) -> Result:
 def integer_model(run: FloatRun, update: str) -> IntModel:
     """The integer network before training: the float run's initial weights and logged ranges."""
     data = run.train.data
-    return quantize(
+    return quantize_network(
         run.initial,
         run.training,
         run.log.ranges,

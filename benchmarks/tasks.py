@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from bpgen.dataset import Dataset, Scaling, load_csv
+from bpgen.dataset import Dataset, load_csv
 from bpgen.floatnet import FloatArray
 from bpgen.model import IntModel
 from bpgen.qformat import IntArray
 from bpgen.qformat import quantize as raws
+from bpgen.scaling import Scaling
 from bpgen.twin import quantize_input
 
 DATA = Path(__file__).parents[1] / "examples" / "data"

@@ -5,15 +5,13 @@ The names in `__all__` are the Python API; every command of `bpgen --help` is a 
 
     data = bpgen.load_csv("iris.csv", ["species"])
     checkpoint = bpgen.train(data, (4, 8, 3), bpgen.Training(0.2, 200))
-    model = bpgen.quantize_checkpoint(checkpoint)
+    model = bpgen.quantize(checkpoint)
     files = bpgen.generate(model, "iris")
 
 They are imported when first used, so that `import bpgen` costs nothing.
 """
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
@@ -24,24 +22,23 @@ _HOMES = {
     "Dataset": "dataset",
     "FloatNet": "floatnet",
     "IntModel": "model",
-    "Scaling": "dataset",
+    "Scaling": "scaling",
     "Simulation": "simulate",
     "Sparsity": "floatnet",
     "TARGETS": "targets",
-    "Training": "floatnet",
+    "Training": "training",
     "Twin": "twin",
     "compare_with_float": "evaluate",
-    "explain": "quantize",
+    "explain": "quantization",
     "fits": "targets",
-    "generate": "generate",
-    "inference_only": "quantize",
+    "generate": "generation",
+    "inference_only": "quantization",
     "load_checkpoint": "checkpoint",
     "load_csv": "dataset",
     "load_model": "evaluate",
     "load_npz": "dataset",
-    "quantize": "quantize",
-    "quantize_checkpoint": "quantize",
-    "sample_order": "floatnet",
+    "quantize": "quantization",
+    "sample_order": "training",
     "simulate_training": "evaluate",
     "train": "checkpoint",
 }
@@ -70,7 +67,6 @@ __all__ = [
     "load_model",
     "load_npz",
     "quantize",
-    "quantize_checkpoint",
     "sample_order",
     "simulate_training",
     "train",
@@ -79,15 +75,17 @@ __all__ = [
 if TYPE_CHECKING:
     from bpgen.checkpoint import Checkpoint, train
     from bpgen.checkpoint import load as load_checkpoint
-    from bpgen.dataset import Dataset, Scaling, load_csv, load_npz
+    from bpgen.dataset import Dataset, load_csv, load_npz
     from bpgen.errors import BpgenError
     from bpgen.evaluate import compare_with_float, load_model, simulate_training
-    from bpgen.floatnet import FloatNet, Sparsity, Training, sample_order
-    from bpgen.generate import generate
+    from bpgen.floatnet import FloatNet, Sparsity
+    from bpgen.generation import generate
     from bpgen.model import IntModel
-    from bpgen.quantize import explain, inference_only, quantize, quantize_checkpoint
+    from bpgen.quantization import explain, inference_only, quantize
+    from bpgen.scaling import Scaling
     from bpgen.simulate import Simulation
     from bpgen.targets import TARGETS, fits
+    from bpgen.training import Training, sample_order
     from bpgen.twin import Twin
 
 
@@ -101,19 +99,3 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
-
-
-class _Package(ModuleType):
-    """
-    Keep `bpgen.generate` and `bpgen.quantize` the functions.
-
-    The import system binds a submodule to its package once it is loaded, which would hide the
-    function of the same name. `from bpgen.generate import ...` finds the module regardless.
-    """
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -19,10 +19,13 @@ from typing import Any
 import numpy as np
 
 from bpgen import floatnet
-from bpgen.dataset import Dataset, Scaling
+from bpgen.dataset import Dataset
 from bpgen.emit.write import write_file
 from bpgen.errors import BpgenError
-from bpgen.floatnet import FloatNet, Ranges, Sparsity, Training, TrainingLog
+from bpgen.floatnet import FloatNet, Sparsity
+from bpgen.scaling import Scaling
+from bpgen.training import Ranges, Training, TrainingLog
+from bpgen.training import train as train_network
 
 FORMAT = "bpgen-checkpoint"
 VERSION = 1
@@ -134,7 +137,7 @@ def train(
     loss = loss or ("cross_entropy" if output == "softmax" else "squared_error")
     net = floatnet.create(layers, hidden, output, loss, init, training.seed)
     initial = net.copy()
-    log = floatnet.train(net, fitted.apply(train_part.x), train_part.t, training, on_epoch)
+    log = train_network(net, fitted.apply(train_part.x), train_part.t, training, on_epoch)
     return Checkpoint(
         net=net,
         initial=initial,

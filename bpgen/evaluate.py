@@ -20,12 +20,13 @@ from bpgen.bounds import dequantized, running
 from bpgen.checkpoint import Checkpoint
 from bpgen.dataset import Dataset
 from bpgen.errors import BpgenError
-from bpgen.floatnet import FloatArray, sample_order
+from bpgen.floatnet import FloatArray
 from bpgen.model import TABLE_ACTIVATIONS, IntModel, LearningRate
 from bpgen.qformat import IntArray
 from bpgen.qformat import quantize as raws
 from bpgen.ranges import learning_rate as spelled_rate
 from bpgen.simulate import Simulation
+from bpgen.training import sample_order
 from bpgen.twin import Counters, Twin
 
 # The twin needs about 60 us a step and, beyond 4,000 parameters, 12 ns a parameter: these keep
@@ -357,7 +358,7 @@ def simulate_training(
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> TrainingRun:
     """
-    Train the compiled C on samples in `floatnet.sample_order`, and the twin for its first steps.
+    Train the compiled C on samples in `training.sample_order`, and the twin for its first steps.
 
     All weights, accumulators and the loss are compared every CHUNK steps. Where the twin stopped
     early it takes over the weights of the C code at the end, so that both end in one state.

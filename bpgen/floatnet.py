@@ -1,5 +1,5 @@
 """
-The reference: a multi-layer perceptron and its training in float64.
+The reference: a multi-layer perceptron in float64, forward, backward and its gradient.
 
 Everything integer in bpgen is measured against this module, so it is written to be
 read: `FloatNet.forward` and `FloatNet.backward` are the formulas of Rumelhart, Hinton
@@ -14,7 +14,7 @@ begins at layer 0.
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, TypeAlias
@@ -46,8 +46,6 @@ PROBABILITY_FLOOR = 2.0**-53
 # on. One step of a 12-bit activation bounds it, and lies far below any useful target.
 MEAN_ACTIVATION_FLOOR = 2.0**-12
 
-RUNNING_MEAN_DECAY = 0.99
-
 
 class SymmetryWarning(UserWarning):
     """Hidden units start out identical, and no amount of training can tell them apart."""
@@ -71,80 +69,15 @@ class Sparsity:
     weight: float
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             0.0 < self.target < 1.0,
             f"the sparsity target is {self.target}: choose a mean activation between 0 and 1, "
             "for example 0.05",
         )
-        _require(
+        require(
             0.0 <= self.weight < math.inf,
             f"the sparsity weight is {self.weight}: choose 0 or more",
         )
-
-
-@dataclass(frozen=True)
-class Training:
-    """
-    How to train.
-
-    * learning_rate: step size in epoch 0; epoch e uses
-      learning_rate * learning_rate_decay ** e.
-    * epochs: passes over the data.
-    * batch_size: samples per update; 1 is online training, None the full batch.
-    * reduction: whether an update follows the mean or the sum of its samples'
-      gradients. The mean divides by batch_size even where the last batch of an epoch is
-      shorter, because a microcontroller folds 1 / batch_size into its learning rate.
-    * momentum: mu in v = mu v - rate * gradient, w = w + v (Polyak, 1964).
-    * l2: adds the gradient of l2 / 2 * ||w||^2 once per update, whatever the reduction.
-      Biases are left alone.
-    * sparsity: penalty on hidden activations, or None.
-    * stop_loss: (low, high); stop after the first epoch whose mean training loss is
-      inside, both ends included.
-    * seed, shuffle: see `sample_order`.
-
-    Raises BpgenError, naming the setting, when one is out of range.
-    """
-
-    learning_rate: float = 0.1
-    epochs: int = 100
-    batch_size: int | None = 1
-    reduction: Reduction = "mean"
-    momentum: float = 0.0
-    l2: float = 0.0
-    sparsity: Sparsity | None = None
-    learning_rate_decay: float = 1.0
-    stop_loss: tuple[float, float] | None = None
-    seed: int = 0
-    shuffle: bool = True
-
-    def __post_init__(self) -> None:
-        _require(
-            0.0 < self.learning_rate < math.inf,
-            f"the learning rate is {self.learning_rate}: choose a number above 0, for example 0.1",
-        )
-        _require(self.epochs >= 0, f"epochs is {self.epochs}: choose 0 or more")
-        _require(
-            self.batch_size is None or self.batch_size >= 1,
-            f"the batch size is {self.batch_size}: choose 1 or more, or none for the full batch",
-        )
-        _require_one_of("reduction", self.reduction, REDUCTIONS)
-        _require(
-            0.0 <= self.momentum < 1.0,
-            f"the momentum is {self.momentum}: choose a number from 0 up to, but not including, 1",
-        )
-        _require(0.0 <= self.l2 < math.inf, f"l2 is {self.l2}: choose 0 or more")
-        _require(
-            0.0 < self.learning_rate_decay < math.inf,
-            f"the learning rate decay is {self.learning_rate_decay}: choose a factor above 0; "
-            "1 keeps the rate constant",
-        )
-        if self.stop_loss is not None:
-            low, high = self.stop_loss
-            _require(
-                low <= high,
-                f"the stopping range {low} to {high} is empty: give the lower loss first",
-            )
-        _require(self.seed >= 0, f"the seed is {self.seed}: choose 0 or more")
 
 
 @dataclass
@@ -161,31 +94,6 @@ class Gradient:
 
     dw: list[FloatArray]
     db: list[FloatArray]
-
-
-@dataclass
-class Ranges:
-    """
-    The largest magnitude each tensor had at the start of training and after every epoch.
-
-    `a` holds a0..aL; `z`, `w` and `dz` hold layers 1..L; `w` covers weights and biases;
-    `dz` is per sample, before any reduction; `t` is the targets. Fixed-point formats are
-    chosen from these numbers.
-    """
-
-    a: list[float]
-    z: list[float]
-    w: list[float]
-    dz: list[float]
-    t: float
-
-
-@dataclass
-class TrainingLog:
-    """Mean training loss after each epoch, without penalties, and the ranges of the run."""
-
-    loss: list[float]
-    ranges: Ranges
 
 
 def activate(kind: str, z: FloatArray) -> FloatArray:
@@ -342,14 +250,14 @@ class FloatNet:
         Raises BpgenError when x or t does not fit the net, or a sparse layer is relu or
         linear.
         """
-        _require_one_of("reduction", reduction, REDUCTIONS)
-        x, t = _checked_data(self, x, t)
+        require_one_of("reduction", reduction, REDUCTIONS)
+        x, t = checked_data(self, x, t)
         a = self.forward(x).a
         terms = None
         if sparsity is not None:
-            terms = _sparsity_terms(self, _mean_hidden(a), sparsity)
+            terms = sparsity_terms(self, mean_hidden(a), sparsity)
         dz = self.backward(a, t, terms)
-        return _fold(self, a, dz, len(x) if reduction == "mean" else 1, l2)
+        return fold_gradient(self, a, dz, len(x) if reduction == "mean" else 1, l2)
 
     def losses(self, y: FloatArray, t: FloatArray) -> FloatArray:
         """
@@ -387,16 +295,16 @@ def create(
     for sizes, kinds or a seed that cannot be used.
     """
     sizes = tuple(sizes)
-    _require(
+    require(
         len(sizes) >= 2 and all(size >= 1 for size in sizes),
         f"the layer sizes are {_dashed(sizes)}: give at least an input and an output size, "
         "each 1 or more, for example 4-8-3",
     )
-    _require(seed >= 0, f"the seed is {seed}: choose 0 or more")
-    _require_one_of("init", init, INITS)
+    require(seed >= 0, f"the seed is {seed}: choose 0 or more")
+    require_one_of("init", init, INITS)
     n_hidden = len(sizes) - 2
     kinds = (hidden,) * n_hidden if isinstance(hidden, str) else tuple(hidden)
-    _require(
+    require(
         len(kinds) == n_hidden,
         f"{len(kinds)} hidden activations are given for {n_hidden} hidden layers: "
         "give one per hidden layer, or a single one for all",
@@ -436,169 +344,7 @@ def symmetry_warning(net: FloatNet) -> str | None:
     return None
 
 
-def sample_order(count: int, epoch: int, seed: int, shuffle: bool = True) -> npt.NDArray[np.int64]:
-    """
-    Give the order in which an epoch, counted from 0, visits samples 0..count-1.
-
-    Float training, the integer twin and the generated C all use this one order, so that
-    their runs can be compared step by step.
-    """
-    if not shuffle:
-        return np.arange(count, dtype=np.int64)
-    return np.random.default_rng([seed, epoch]).permutation(count).astype(np.int64)
-
-
-def train(
-    net: FloatNet,
-    x: FloatArray,
-    t: FloatArray,
-    training: Training,
-    on_epoch: Callable[[int, float], None] | None = None,
-) -> TrainingLog:
-    """
-    Train a net in place by gradient descent on x [count][n0] and t [count][nL].
-
-    Each epoch visits the samples in `sample_order`, one update per batch. The objective is
-    that of `FloatNet.gradient`, except that a sparse unit's mean activation is a running
-    one, p = 0.99 p + 0.01 * batch mean before each update, starting at the target, where
-    the penalty pulls nowhere. After an epoch one pass over the whole set measures loss and
-    ranges, and `on_epoch` is called with the epoch, counted from 0, and its loss.
-
-    Raises BpgenError when the data does not fit the net, a sparse layer is relu or linear,
-    or the loss or a weight stops being finite; the net is then left as it was at that
-    moment.
-    """
-    x, t = _checked_data(net, x, t)
-    run = _Run(net, x, t, training)
-    log = TrainingLog([], Ranges([], [], [], [], 0.0))
-    run.measure(log.ranges)
-    for epoch in range(training.epochs):
-        run.epoch(epoch)
-        loss = run.measure(log.ranges)
-        if not math.isfinite(loss):
-            raise BpgenError(
-                f"training diverged in epoch {epoch + 1} of {training.epochs}: the learning rate "
-                f"{training.learning_rate:g} is too large, lower it, for example to "
-                f"{training.learning_rate / 10:g}"
-            )
-        log.loss.append(loss)
-        if on_epoch is not None:
-            on_epoch(epoch, loss)
-        if training.stop_loss is not None:
-            low, high = training.stop_loss
-            if low <= loss <= high:
-                break
-    return log
-
-
-class _Run:
-    """One training run: the data, the velocities and the running mean activations."""
-
-    def __init__(self, net: FloatNet, x: FloatArray, t: FloatArray, training: Training) -> None:
-        self.net = net
-        self.x = x
-        self.t = t
-        self.training = training
-        self.batch_size = len(x) if training.batch_size is None else training.batch_size
-        self.vw = [np.zeros_like(w) for w in net.w]
-        self.vb = [np.zeros_like(b) for b in net.b]
-        self.running_means: list[FloatArray] | None = None
-        if training.sparsity is not None:
-            self.running_means = _target_means(net, training.sparsity)
-
-    # Overflow is how a diverging run looks; `train` reports it after the epoch.
-    @np.errstate(over="ignore", invalid="ignore")
-    def epoch(self, epoch: int) -> None:
-        """Visit every sample once."""
-        rate = self.training.learning_rate * self.training.learning_rate_decay**epoch
-        order = self._order(epoch)
-        if self.batch_size == 1 and self.training.sparsity is None:
-            self._visit_one_by_one(order, rate)
-        else:
-            self._visit_in_batches(order, rate)
-
-    @np.errstate(over="ignore", invalid="ignore")
-    def measure(self, ranges: Ranges) -> float:
-        """Widen ranges by the state of the run and return the mean loss; nan once diverged."""
-        net = self.net
-        w = [_peak(w, b) for w, b in zip(net.w, net.b, strict=True)]
-        forward = net.forward(self.x)
-        dz = net.backward(forward.a, self.t, self._terms())
-        ranges.a = _widened(ranges.a, [_peak(a) for a in forward.a])
-        ranges.z = _widened(ranges.z, [_peak(z) for z in forward.z])
-        ranges.w = _widened(ranges.w, w)
-        ranges.dz = _widened(ranges.dz, [_peak(dz) for dz in dz])
-        ranges.t = _peak(self.t)
-        if not all(map(math.isfinite, w)):
-            return math.nan
-        return float(net.losses(forward.a[-1], self.t).mean())
-
-    def _order(self, epoch: int) -> npt.NDArray[np.int64]:
-        return sample_order(len(self.x), epoch, self.training.seed, self.training.shuffle)
-
-    def _terms(self) -> list[FloatArray] | None:
-        if self.training.sparsity is None or self.running_means is None:
-            return None
-        return _sparsity_terms(self.net, self.running_means, self.training.sparsity)
-
-    def _visit_in_batches(self, order: npt.NDArray[np.int64], rate: float) -> None:
-        net, training = self.net, self.training
-        divisor = self.batch_size if training.reduction == "mean" else 1
-        for start in range(0, len(order), self.batch_size):
-            chosen = order[start : start + self.batch_size]
-            a = net.forward(self.x[chosen]).a
-            self._follow(a)
-            dz = net.backward(a, self.t[chosen], self._terms())
-            gradient = _fold(net, a, dz, divisor, training.l2)
-            for k in range(net.n_layers):
-                self.vw[k] = training.momentum * self.vw[k] - rate * gradient.dw[k]
-                self.vb[k] = training.momentum * self.vb[k] - rate * gradient.db[k]
-                net.w[k] += self.vw[k]
-                net.b[k] += self.vb[k]
-
-    def _follow(self, a: Sequence[FloatArray]) -> None:
-        if self.running_means is None:
-            return
-        self.running_means = [
-            RUNNING_MEAN_DECAY * running + (1.0 - RUNNING_MEAN_DECAY) * mean
-            for running, mean in zip(self.running_means, _mean_hidden(a), strict=True)
-        ]
-
-    def _visit_one_by_one(self, order: npt.NDArray[np.int64], rate: float) -> None:
-        """
-        Do what `_visit_in_batches` does with batches of one, but faster.
-
-        A sample has no batch axis here, and no gradient is stored: the outer product of
-        -rate * dz and a goes through one scratch array straight into the weights or the
-        velocity.
-        """
-        net, mu = self.net, self.training.momentum
-        shrink = rate * self.training.l2
-        scratch = [np.empty_like(w) for w in net.w]
-        layers = range(net.n_layers)
-        for sample in order.tolist():
-            a = net.forward(self.x[sample]).a
-            dz = net.backward(a, self.t[sample])
-            for k in layers:
-                step = -rate * dz[k]
-                product = np.multiply(step[:, np.newaxis], a[k], out=scratch[k])
-                if mu:
-                    self.vw[k] *= mu
-                    self.vw[k] += product
-                    if shrink:
-                        self.vw[k] -= np.multiply(net.w[k], shrink, out=product)
-                    self.vb[k] *= mu
-                    self.vb[k] += step
-                    net.w[k] += self.vw[k]
-                    net.b[k] += self.vb[k]
-                else:
-                    if shrink:
-                        net.w[k] *= 1.0 - shrink
-                    net.w[k] += product
-                    net.b[k] += step
-
-
-def _fold(
+def fold_gradient(
     net: FloatNet, a: Sequence[FloatArray], dz: Sequence[FloatArray], divisor: int, l2: float
 ) -> Gradient:
     """Sum dw = dz a^T and db = dz over the batch, divide, and add l2 * w."""
@@ -609,17 +355,17 @@ def _fold(
     return Gradient(dw, db)
 
 
-def _mean_hidden(a: Sequence[FloatArray]) -> list[FloatArray]:
+def mean_hidden(a: Sequence[FloatArray]) -> list[FloatArray]:
     """Average each hidden unit's activation over the batch."""
     return [np.asarray(layer.mean(axis=0)) for layer in a[1:-1]]
 
 
-def _sparsity_terms(
+def sparsity_terms(
     net: FloatNet, means: Sequence[FloatArray], sparsity: Sparsity
 ) -> list[FloatArray]:
     """Differentiate weight * KL(target || p) with respect to each hidden unit's mean."""
     terms = []
-    for (low, high), mean in zip(_hidden_limits(net), means, strict=True):
+    for (low, high), mean in zip(hidden_limits(net), means, strict=True):
         p = (mean - low) / (high - low)
         p = np.clip(p, MEAN_ACTIVATION_FLOOR, 1.0 - MEAN_ACTIVATION_FLOOR)
         slope = (1.0 - sparsity.target) / (1.0 - p) - sparsity.target / p
@@ -627,15 +373,7 @@ def _sparsity_terms(
     return terms
 
 
-def _target_means(net: FloatNet, sparsity: Sparsity) -> list[FloatArray]:
-    """Give the mean activation of each hidden unit at which the penalty is 0."""
-    return [
-        np.full(size, low + sparsity.target * (high - low))
-        for size, (low, high) in zip(net.sizes[1:-1], _hidden_limits(net), strict=True)
-    ]
-
-
-def _hidden_limits(net: FloatNet) -> list[tuple[float, float]]:
+def hidden_limits(net: FloatNet) -> list[tuple[float, float]]:
     """Give the limits between which each hidden layer's activation lies."""
     limits = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "tanh_opt": (-TANH_OPT_TOP, TANH_OPT_TOP)}
     for k, kind in enumerate(net.activations[:-1], start=1):
@@ -656,20 +394,12 @@ def _initial_weights(init: str, n_out: int, n_in: int, random: np.random.Generat
     return np.zeros((n_out, n_in))
 
 
-def _peak(*tensors: FloatArray) -> float:
-    return float(np.max([np.abs(tensor).max() for tensor in tensors]))
-
-
-def _widened(before: list[float], seen: list[float]) -> list[float]:
-    return [max(pair) for pair in zip(before, seen, strict=True)] if before else seen
-
-
-def _require(holds: bool, message: str) -> None:
+def require(holds: bool, message: str) -> None:
     if not holds:
         raise BpgenError(message)
 
 
-def _require_one_of(what: str, value: str, known: tuple[str, ...]) -> None:
+def require_one_of(what: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise BpgenError(_unknown(what, value, known))
 
@@ -685,28 +415,28 @@ def _dashed(sizes: Sequence[int]) -> str:
 def _check_layers(
     w: Sequence[FloatArray], b: Sequence[FloatArray], activations: tuple[str, ...]
 ) -> None:
-    _require(
+    require(
         len(w) == len(b) == len(activations) >= 1,
         f"a net needs weights, biases and an activation for each layer, but has {len(w)} "
         f"weight arrays, {len(b)} bias arrays and {len(activations)} activations",
     )
     for k, (weights, biases) in enumerate(zip(w, b, strict=True), start=1):
-        _require(
+        require(
             weights.ndim == 2 and weights.size > 0,
             f"w{k} has shape {weights.shape}: weights are a matrix [outputs][inputs] with at "
             "least one of each",
         )
-        _require(
+        require(
             biases.shape == weights.shape[:1],
             f"b{k} has shape {biases.shape}, but w{k} has {weights.shape[0]} rows: "
             "give one bias per row",
         )
-        _require(
+        require(
             k == 1 or weights.shape[1] == w[k - 2].shape[0],
             f"w{k} has {weights.shape[1]} columns, but layer {k - 1} has "
             f"{w[k - 2].shape[0]} units: weights are [outputs][inputs], transpose or resize them",
         )
-        _require(
+        require(
             bool(np.isfinite(weights).all() and np.isfinite(biases).all()),
             f"w{k} or b{k} holds a value that is not finite: train or export the net again",
         )
@@ -714,15 +444,15 @@ def _check_layers(
 
 def _check_kinds(activations: tuple[str, ...], loss: str) -> None:
     for kind in activations[:-1]:
-        _require_one_of("hidden activation", kind, HIDDEN_ACTIVATIONS)
+        require_one_of("hidden activation", kind, HIDDEN_ACTIVATIONS)
     output = activations[-1]
-    _require_one_of("output activation", output, OUTPUT_ACTIVATIONS)
-    _require_one_of("loss", loss, LOSSES)
-    _require(
+    require_one_of("output activation", output, OUTPUT_ACTIVATIONS)
+    require_one_of("loss", loss, LOSSES)
+    require(
         output != "softmax" or loss == "cross_entropy",
         f"a softmax output does not go with {loss}: use the loss cross_entropy",
     )
-    _require(
+    require(
         output != "linear" or loss == "squared_error",
         f"a linear output does not go with {loss}: use the loss squared_error",
     )
@@ -737,29 +467,29 @@ def _check_features(net: FloatNet, x: FloatArray) -> None:
         )
 
 
-def _checked_data(net: FloatNet, x: FloatArray, t: FloatArray) -> tuple[FloatArray, FloatArray]:
+def checked_data(net: FloatNet, x: FloatArray, t: FloatArray) -> tuple[FloatArray, FloatArray]:
     x = np.asarray(x, dtype=np.float64)
     t = np.asarray(t, dtype=np.float64)
     for name, values in (("inputs", x), ("targets", t)):
-        _require(
+        require(
             values.ndim == 2,
             f"the {name} have shape {values.shape}: give a matrix with one row per sample",
         )
-    _require(
+    require(
         len(x) == len(t),
         f"there are {len(x)} rows of inputs but {len(t)} of targets: give one target per sample",
     )
-    _require(len(x) > 0, "the data has no samples: give at least one")
+    require(len(x) > 0, "the data has no samples: give at least one")
     _check_features(net, x)
     n_out = net.sizes[-1]
-    _require(
+    require(
         t.shape[1] == n_out,
         f"the data has {t.shape[1]} targets per sample but layer sizes end with {n_out}: "
         f"use --layers ...-{t.shape[1]}",
     )
     for name, values in (("inputs", x), ("targets", t)):
         finite = np.isfinite(values).all(axis=1)
-        _require(
+        require(
             bool(finite.all()),
             f"the {name} of sample {int(np.argmin(finite))}, counted from 0, hold a value that "
             "is missing or not finite: remove the sample or fill it in",
@@ -767,7 +497,7 @@ def _checked_data(net: FloatNet, x: FloatArray, t: FloatArray) -> tuple[FloatArr
     if net.activations[-1] == "softmax":
         sums = t.sum(axis=1)
         worst = int(np.abs(sums - 1.0).argmax())
-        _require(
+        require(
             abs(float(sums[worst]) - 1.0) <= 1e-6,
             f"the targets of sample {worst}, counted from 0, sum to {sums[worst]:g}: behind "
             "softmax they are probabilities and sum to 1, for example a single 1",

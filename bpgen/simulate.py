@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from bpgen.emit.render import render
 from bpgen.errors import BpgenError
-from bpgen.generate import generate, view_of
+from bpgen.generation import generate, view_of
 from bpgen.model import IntModel, LearningRate
 from bpgen.qformat import IntArray
 from bpgen.twin import Counters

@@ -19,7 +19,8 @@ from pathlib import Path
 from compare import ThreeWays, learn, table
 
 from bpgen.dataset import load_csv
-from bpgen.floatnet import Sparsity, Training, create
+from bpgen.floatnet import Sparsity, create
+from bpgen.training import Training
 from bpgen.twin import Counters
 
 DATA = Path(__file__).resolve().parent / "data" / "iris.csv"

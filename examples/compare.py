@@ -16,12 +16,13 @@ import numpy.typing as npt
 
 from bpgen import qformat
 from bpgen.bounds import running
-from bpgen.dataset import Scaling
-from bpgen.floatnet import FloatArray, FloatNet, Training, TrainingLog, sample_order, train
+from bpgen.floatnet import FloatArray, FloatNet
 from bpgen.model import IntModel
 from bpgen.qformat import IntArray
-from bpgen.quantize import quantize
+from bpgen.quantization import quantize_network
+from bpgen.scaling import Scaling
 from bpgen.simulate import Simulation
+from bpgen.training import Training, TrainingLog, sample_order, train
 from bpgen.twin import Twin
 
 # The bits are the same with every flag; this compiles in a third of the time of -O3 -flto.
@@ -159,7 +160,7 @@ def three_ways(
 
     `x` are raw cells; network and integers get them through `scaling`.
     """
-    model = quantize(
+    model = quantize_network(
         net,
         training,
         log.ranges,

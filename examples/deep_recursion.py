@@ -20,8 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 from compare import ThreeWays, table, three_ways
 
-from bpgen.dataset import Scaling
-from bpgen.floatnet import FloatArray, FloatNet, Gradient, Training, create, train
+from bpgen.floatnet import FloatArray, FloatNet, Gradient, create
+from bpgen.scaling import Scaling
+from bpgen.training import Training, train
 
 SIZES = (3, 7, 6, 5, 4, 2)  # five weight layers, no two layers alike
 SEED = 3

@@ -19,13 +19,15 @@ import numpy as np
 import numpy.typing as npt
 
 from bpgen.bounds import running
-from bpgen.dataset import Dataset, Scaling, load_csv
+from bpgen.dataset import Dataset, load_csv
 from bpgen.emit.write import write_folder
-from bpgen.floatnet import FloatNet, Training, create, sample_order, train
-from bpgen.generate import generate
+from bpgen.floatnet import FloatNet, create
+from bpgen.generation import generate
 from bpgen.model import IntModel
-from bpgen.quantize import quantize
+from bpgen.quantization import quantize_network
+from bpgen.scaling import Scaling
 from bpgen.simulate import Simulation
+from bpgen.training import Training, sample_order, train
 from bpgen.twin import Twin
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,7 +75,7 @@ def run(job: Job) -> Outcome:
     net = create(job.sizes, seed=SEED)
     initial = net.copy()
     log = train(net, scaling.apply(data.x), data.t, job.training)
-    model = quantize(
+    model = quantize_network(
         initial,
         job.training,
         log.ranges,

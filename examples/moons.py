@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from compare import ThreeWays, learn, table
 
-from bpgen.floatnet import FloatArray, Training, create
+from bpgen.floatnet import FloatArray, create
+from bpgen.training import Training
 
 TRAIN_SEED, TEST_SEED = 1, 2
 WEIGHT_SEED = 2

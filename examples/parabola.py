@@ -25,7 +25,8 @@ from pathlib import Path
 import numpy as np
 from compare import ThreeWays, learn, table
 
-from bpgen.floatnet import FloatArray, Training, create
+from bpgen.floatnet import FloatArray, create
+from bpgen.training import Training
 
 SEED = 1  # of the noise
 WEIGHT_SEED = 1
@@ -78,11 +79,11 @@ def run() -> Result:
 def draw(result: Result, folder: Path) -> Path | None:
     """Plot the points, the fits and the losses into `folder`; None without matplotlib."""
     try:
-        import matplotlib as mpl  # noqa: PLC0415
+        import matplotlib as mpl
     except ImportError:
         return None
     mpl.use("Agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415
+    from matplotlib import pyplot as plt
 
     ways = result.ways
     in_float, _, in_c = ways.outputs()

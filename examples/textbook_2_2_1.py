@@ -23,8 +23,9 @@ from dataclasses import dataclass
 import numpy as np
 from compare import ThreeWays, table, three_ways, to_float
 
-from bpgen.dataset import Scaling
-from bpgen.floatnet import FloatArray, FloatNet, Training, train
+from bpgen.floatnet import FloatArray, FloatNet
+from bpgen.scaling import Scaling
+from bpgen.training import Training, train
 
 X = np.array([[0.35, 0.9]])
 T = np.array([[0.5]])

@@ -21,8 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 from compare import ThreeWays, table, three_ways
 
-from bpgen.dataset import Scaling
-from bpgen.floatnet import FloatNet, Training, train
+from bpgen.floatnet import FloatNet
+from bpgen.scaling import Scaling
+from bpgen.training import Training, train
 
 X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 THRESHOLD = 0.5

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from compare import ThreeWays, learn, table
 
-from bpgen.floatnet import FloatNet, Training, create, train
+from bpgen.floatnet import FloatNet, create
+from bpgen.training import Training, train
 
 X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 T = np.array([[0.0], [1.0], [1.0], [0.0]])

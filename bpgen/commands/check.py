@@ -23,7 +23,7 @@ from bpgen.commands.shared import (
 if TYPE_CHECKING:
     from bpgen.evaluate import FloatComparison
     from bpgen.model import IntModel
-    from bpgen.ranges import LayerProof
+    from bpgen.proof import LayerProof
     from bpgen.targets import Fit
 
 
@@ -42,8 +42,8 @@ def check(model_file: Path, data_file: Path, as_json: bool) -> None:
       bpgen check iris.model.json --data iris.csv
     """
     from bpgen.evaluate import compare_with_float, load_model, load_samples
-    from bpgen.generate import view_of
-    from bpgen.ranges import prove
+    from bpgen.generation import view_of
+    from bpgen.proof import prove
     from bpgen.targets import TARGETS, fits
 
     model = load_model(model_file)

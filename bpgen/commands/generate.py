@@ -49,9 +49,9 @@ def generate(
     from bpgen.emit.write import write_folder
     from bpgen.errors import BpgenError
     from bpgen.evaluate import load_model
-    from bpgen.generate import generate as generate_files
-    from bpgen.generate import view_of
-    from bpgen.quantize import inference_only as without_training
+    from bpgen.generation import generate as generate_files
+    from bpgen.generation import view_of
+    from bpgen.quantization import inference_only as without_training
 
     cfmt.check_identifier(prefix)
     target = targets.target(board) if board is not None else None

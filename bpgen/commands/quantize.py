@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bpgen.checkpoint import Checkpoint
     from bpgen.dataset import Dataset
     from bpgen.model import IntModel
-    from bpgen.quantize import Row
+    from bpgen.quantization import Row
 
 
 @click.command()
@@ -92,9 +92,8 @@ def quantize(
         )
     check_free(output_file, force)
 
-    from bpgen import checkpoint, dataset
+    from bpgen import checkpoint, dataset, quantization
     from bpgen.emit.write import write_file
-    from bpgen.quantize import explain, quantize_checkpoint
 
     trained = checkpoint.load(checkpoint_file)
     data = None
@@ -102,10 +101,10 @@ def quantize(
         data = dataset.load(data_file, trained.targets, trained.features, trained.labels)
         if settings["weights"] == "s8":
             settings["inputs"] = trained.scaling.apply(data.x)
-    model = quantize_checkpoint(trained, **settings)
+    model = quantization.quantize(trained, **settings)
     measured = None if data is None else _measure(trained, model, data)
     write_file(output_file, model.to_json(), force=force)
-    rows = explain(model, trained.log.ranges)
+    rows = quantization.explain(model, trained.log.ranges)
     if as_json:
         print_json({"file": output_file, "hash": model.hash, "layers": rows, "measured": measured})
         return

@@ -173,7 +173,7 @@ def _restart(simulation: Any, twin: Any) -> None:
 
 def _keep(model: IntModel, folder: Path, force: bool) -> None:
     from bpgen.emit.write import write_folder
-    from bpgen.generate import generate
+    from bpgen.generation import generate
 
     write_folder(folder, generate(model, "net", main=True), force=force)
 

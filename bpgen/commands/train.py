@@ -27,7 +27,7 @@ from bpgen.commands.shared import (
 if TYPE_CHECKING:
     from bpgen.checkpoint import Checkpoint
     from bpgen.dataset import Dataset
-    from bpgen.floatnet import Training
+    from bpgen.training import Training
 
 # Spelled here so that --help needs no NumPy; a test holds them to floatnet and dataset.
 HIDDEN = ("sigmoid", "tanh", "tanh_opt", "relu", "linear")
@@ -243,7 +243,8 @@ def train(
 
 
 def _training(settings: dict[str, Any]) -> Training:
-    from bpgen.floatnet import Sparsity, Training
+    from bpgen.floatnet import Sparsity
+    from bpgen.training import Training
 
     target, weight = settings.pop("sparsity_target"), settings.pop("sparsity_weight")
     if (target is None) != (weight is None):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from bpgen import __version__, lut
 from bpgen.emit import cfmt
 from bpgen.model import UPDATES, Dense, Input, IntModel, magnitude_bits
-from bpgen.ranges import LayerProof, Sum, derivative_fraction, prove
+from bpgen.proof import LayerProof, Sum, derivative_fraction, prove
 
 CORE_ABI = 1
 WEIGHT_LIMIT = 32768

@@ -13,9 +13,9 @@ import pytest
 from benchmarks.parity import FloatRun, float_result, float_run, integer_model, integer_result
 from bpgen import twin as twin_module
 from bpgen.errors import BpgenError
-from bpgen.floatnet import sample_order
 from bpgen.model import IntModel
 from bpgen.qformat import IntArray, round_shift
+from bpgen.training import sample_order
 from bpgen.twin import Twin
 
 SEEDS = (0, 1, 2)

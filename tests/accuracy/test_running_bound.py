@@ -11,21 +11,14 @@ import pytest
 
 from bpgen import twin as twin_module
 from bpgen.bounds import Bounds, running
-from bpgen.dataset import Scaling, load_csv
-from bpgen.floatnet import (
-    FloatArray,
-    FloatNet,
-    Ranges,
-    Sparsity,
-    Training,
-    create,
-    sample_order,
-    train,
-)
+from bpgen.dataset import load_csv
+from bpgen.floatnet import FloatArray, FloatNet, Sparsity, create
 from bpgen.model import IntModel
 from bpgen.qformat import quantize as raws
 from bpgen.qformat import round_shift
-from bpgen.quantize import quantize
+from bpgen.quantization import quantize_network
+from bpgen.scaling import Scaling
+from bpgen.training import Ranges, Training, sample_order, train
 from bpgen.twin import Twin
 
 SUITE_SEED = 24
@@ -115,7 +108,9 @@ def integer_model(
     net: FloatNet, training: Training | None, ranges: Ranges, scaling: Scaling
 ) -> IntModel:
     features = [f"x{i}" for i in range(net.sizes[0])]
-    return quantize(net, training, ranges, scaling=scaling, features=features, targets=["t"])
+    return quantize_network(
+        net, training, ranges, scaling=scaling, features=features, targets=["t"]
+    )
 
 
 @dataclass
@@ -233,7 +228,7 @@ def test_byte_models_are_within_the_bound(hidden: str, output: str) -> None:
     loss = "cross_entropy" if output == "softmax" else "squared_error"
     net = create((6, 9, 3), hidden, output, loss, seed=2)
     x, t = random.uniform(0.0, 1.0, (150, 6)), random.dirichlet(np.ones(3), 150)
-    model = quantize(
+    model = quantize_network(
         net,
         None,
         train(net, x, t, Training(0.01, 0)).ranges,

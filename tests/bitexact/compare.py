@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from bpgen.errors import BpgenError
 from bpgen.model import IntModel, LearningRate
-from bpgen.ranges import EXPONENTS
+from bpgen.proof import EXPONENTS
 from bpgen.simulate import Simulation
 from bpgen.twin import Twin
 from tests.bitexact.cases import (

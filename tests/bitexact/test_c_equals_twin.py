@@ -17,7 +17,7 @@ from bpgen.model import (
     IntModel,
     LearningRate,
 )
-from bpgen.ranges import Sum, prove
+from bpgen.proof import Sum, prove
 from bpgen.simulate import Simulation
 from tests.bitexact.build import (
     CONFIGS,

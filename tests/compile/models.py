@@ -137,7 +137,9 @@ def byte_model(sizes: tuple[int, ...], activations: tuple[str, ...], loss: str) 
 def everything() -> dict[str, IntModel]:
     """The models by name; their sizes fit an ATmega328P."""
     squared, cross = "squared_error", "cross_entropy"
-    residual = trainable((4, 5, 3), ("sigmoid", "softmax"), cross, "residual", labels=("a", "b", "c"))
+    residual = trainable(
+        (4, 5, 3), ("sigmoid", "softmax"), cross, "residual", labels=("a", "b", "c")
+    )
     return {
         "residual": residual,
         "residual-l2-sparsity": trainable(

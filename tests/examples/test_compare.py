@@ -6,7 +6,8 @@ import compare
 import numpy as np
 import pytest
 
-from bpgen.floatnet import Training, create
+from bpgen.floatnet import create
+from bpgen.training import Training
 
 EXAMPLES = Path(compare.__file__).parent
 

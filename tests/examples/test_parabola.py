@@ -10,7 +10,8 @@ import parabola as example
 import pytest
 from compare import learn
 
-from bpgen.floatnet import Training, create
+from bpgen.floatnet import create
+from bpgen.training import Training
 
 
 @pytest.fixture(scope="module")

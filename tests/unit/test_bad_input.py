@@ -17,8 +17,8 @@ from click.testing import CliRunner, Result
 from bpgen import checkpoint
 from bpgen.cli import cli
 from bpgen.dataset import load_csv
-from bpgen.floatnet import Training
-from bpgen.quantize import quantize_checkpoint
+from bpgen.quantization import quantize
+from bpgen.training import Training
 
 HEADER = "a,b,kind\n"
 ROWS = "".join(f"{i},{i * 7 % 5},{('red', 'blue')[i % 2]}\n" for i in range(12))
@@ -31,7 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("data.csv").write_text(HEADER + ROWS)
     trained = checkpoint.train(load_csv("data.csv", ["kind"]), (2, 3, 2), Training(0.2, 3))
     trained.save("net.npz")
-    Path("model.json").write_text(quantize_checkpoint(trained).to_json())
+    Path("model.json").write_text(quantize(trained).to_json())
     return tmp_path
 
 
@@ -264,7 +264,7 @@ def test_a_board_that_does_not_exist_or_is_too_small_is_refused(folder: Path) ->
     refuses(folder, "did you mean uno?", "generate", "model.json", "-o", "out", "--board", "uni")
     wide = load_csv("data.csv", ["kind"])
     trained = checkpoint.train(wide, (2, 200, 2), Training(0.2, 1))
-    Path("wide.json").write_text(quantize_checkpoint(trained).to_json())
+    Path("wide.json").write_text(quantize(trained).to_json())
     refuses(folder, "bytes of RAM too few", "generate", "wide.json", "-o", "out", "--board", "uno")
 
 

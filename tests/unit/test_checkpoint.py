@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bpgen import checkpoint, floatnet
+from bpgen import checkpoint, floatnet, training
 from bpgen.checkpoint import Checkpoint, load, train
-from bpgen.dataset import Dataset, Scaling
+from bpgen.dataset import Dataset
 from bpgen.errors import BpgenError
-from bpgen.floatnet import Sparsity, SymmetryWarning, Training
-from bpgen.quantize import quantize_checkpoint
+from bpgen.floatnet import Sparsity, SymmetryWarning
+from bpgen.quantization import quantize
+from bpgen.scaling import Scaling
+from bpgen.training import Training
 
 SUITE_SEED = 31
 TRAINING = Training(0.1, 4, batch_size=3, sparsity=Sparsity(0.1, 0.01), stop_loss=(0.0, 0.001))
@@ -57,7 +59,7 @@ def test_training_is_that_of_floatnet_on_the_scaled_training_part(trained: Check
     part, held_out = samples().split(0.25, 0)
     net = floatnet.create((3, 4, 2), "tanh", seed=0)
     assert np.array_equal(trained.initial.w[0], net.w[0])
-    floatnet.train(net, Scaling.fit(part.x, "minmax").apply(part.x), part.t, TRAINING)
+    training.train(net, Scaling.fit(part.x, "minmax").apply(part.x), part.t, TRAINING)
     assert np.array_equal(trained.net.w[1], net.w[1])
     assert (trained.split.train_count, trained.split.test_count) == (len(part), len(held_out))
     divided = trained.split.divide(samples())[1]
@@ -73,7 +75,7 @@ def test_a_test_fraction_of_0_trains_on_all_samples() -> None:
 
 def test_the_initial_weights_make_a_model_in_the_formats_of_the_training() -> None:
     found = train(samples(), (3, 4, 2), Training(0.5, 50))
-    trained, initial = quantize_checkpoint(found), quantize_checkpoint(found, initial=True)
+    trained, initial = quantize(found), quantize(found, initial=True)
     assert [x.w_format for x in trained.layers] == [x.w_format for x in initial.layers]
     assert trained.layers[0].w != initial.layers[0].w
     w = initial.layers[0].w_format.to_float(initial.layers[0].w)
@@ -227,7 +229,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
 
 def test_a_full_batch_is_the_training_part(tmp_path: Path) -> None:
     found = train(samples(), (3, 2), replace(Training(0.1, 1), batch_size=None))
-    model = quantize_checkpoint(found)
+    model = quantize(found)
     assert model.training is not None
     assert model.training.batch_size == found.split.train_count
     assert checkpoint.VERSION == 1

@@ -15,15 +15,16 @@ import pytest
 from click.testing import CliRunner, Result
 
 import bpgen
-from bpgen import checkpoint, dataset, evaluate, floatnet
+from bpgen import checkpoint, evaluate, floatnet, scaling
 from bpgen.cli import cli
 from bpgen.commands import shared
 from bpgen.errors import BpgenError
-from bpgen.floatnet import Sparsity, Training
-from bpgen.generate import generate
+from bpgen.floatnet import Sparsity
+from bpgen.generation import generate
 from bpgen.model import IntModel
-from bpgen.quantize import inference_only, quantize_checkpoint
+from bpgen.quantization import inference_only, quantize
 from bpgen.simulate import Simulation
+from bpgen.training import Training
 from bpgen.twin import Twin
 
 DATA = Path(__file__).parents[2] / "examples" / "data"
@@ -103,15 +104,6 @@ def test_each_name_of_the_python_api_exists_and_is_no_module() -> None:
         _ = bpgen.nothing
 
 
-def test_a_function_named_like_its_module_is_the_function_whatever_was_imported_first() -> None:
-    for first in ("import bpgen.generate, bpgen.quantize", "pass"):
-        program = (
-            f"{first}\nimport bpgen\nprint(callable(bpgen.generate), callable(bpgen.quantize))"
-        )
-        out = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
-        assert out.stdout == b"True True\n"
-
-
 def test_choices_on_the_command_line_are_those_of_the_modules() -> None:
     module = sys.modules["bpgen.commands.train"]
     assert floatnet.HIDDEN_ACTIVATIONS == module.HIDDEN
@@ -119,7 +111,7 @@ def test_choices_on_the_command_line_are_those_of_the_modules() -> None:
     assert floatnet.LOSSES == module.LOSSES
     assert floatnet.INITS == module.INITS
     assert floatnet.REDUCTIONS == module.REDUCTIONS
-    assert dataset.SCALINGS == module.SCALINGS
+    assert scaling.SCALINGS == module.SCALINGS
 
 
 def test_train_saves_what_the_python_call_makes(folder: Path) -> None:
@@ -215,7 +207,7 @@ def test_a_plot_without_matplotlib_says_how_to_install_it(
 
 def test_quantize_writes_what_the_python_call_makes_and_explains_it(folder: Path) -> None:
     text = done("quantize", "iris.npz", "--data", IRIS, "-o", "m.json")
-    expected = quantize_checkpoint(checkpoint.load("iris.npz"))
+    expected = quantize(checkpoint.load("iris.npz"))
     assert model("m.json") == expected
     assert "s16q12" in text
     assert "layer 1: w1 holds" in text

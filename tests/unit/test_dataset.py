@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bpgen.dataset import COUNTS_LIMIT, SCALINGS, Dataset, Scaling, load, load_csv, load_npz
+from bpgen.dataset import Dataset, load, load_csv, load_npz
 from bpgen.errors import BpgenError
+from bpgen.scaling import COUNTS_LIMIT, SCALINGS, Scaling
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "data"
 

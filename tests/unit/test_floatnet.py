@@ -15,14 +15,12 @@ from bpgen.floatnet import (
     FloatNet,
     Sparsity,
     SymmetryWarning,
-    Training,
     activate,
     create,
     derivative,
-    sample_order,
     symmetry_warning,
-    train,
 )
+from bpgen.training import Training, sample_order, train
 
 SUITE_SEED = 21
 

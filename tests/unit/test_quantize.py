@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bpgen.dataset import Scaling
 from bpgen.errors import BpgenError
-from bpgen.floatnet import FloatArray, FloatNet, Ranges, Sparsity, Training, create, train
+from bpgen.floatnet import FloatArray, FloatNet, Sparsity, create
 from bpgen.lut import TANH_OPT_SCALE
 from bpgen.model import IntModel
-from bpgen.quantize import explain, memory, quantize
+from bpgen.quantization import explain, memory, quantize_network
+from bpgen.scaling import Scaling
+from bpgen.training import Ranges, Training, train
 
 SUITE_SEED = 23
 
@@ -32,7 +33,7 @@ def quantized(
         log = train(net.copy(), X, T, Training(0.1, 1))
         settings["ranges"] = log.ranges
     arguments: dict[str, Any] = {"scaling": SCALING, "features": ("a", "b", "c"), "targets": ("y",)}
-    return quantize(net, training, settings.pop("ranges"), **(arguments | settings))
+    return quantize_network(net, training, settings.pop("ranges"), **(arguments | settings))
 
 
 def refuses(message: str, **settings: Any) -> None:

@@ -10,29 +10,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bpgen.dataset import Scaling
 from bpgen.errors import BpgenError
-from bpgen.floatnet import FloatNet, Ranges, Training, create, train
+from bpgen.floatnet import FloatNet, create
 from bpgen.lut import activate, activation_table
 from bpgen.model import INT16_MAX, INT32_MAX, TABLE_ACTIVATIONS, IntModel, magnitude_bits
-from bpgen.qformat import round_shift
-from bpgen.quantize import quantize
-from bpgen.ranges import (
-    Formats,
+from bpgen.proof import (
     Sum,
     block_size,
-    choose_formats,
     derivative_fraction,
     forward_bound,
     largest_derivative,
-    learning_rate,
     plain_delta_top,
     prove,
     rounding_half,
-    solvable_exponents,
     update_activation_top,
-    weight_fraction,
 )
+from bpgen.qformat import round_shift
+from bpgen.quantization import quantize_network
+from bpgen.ranges import Formats, choose_formats, learning_rate, solvable_exponents, weight_fraction
+from bpgen.scaling import Scaling
+from bpgen.training import Ranges, Training, train
 from bpgen.twin import derivative
 
 SUITE_SEED = 22
@@ -86,7 +83,7 @@ def integers(
     net: FloatNet, training: Training | None, ranges: Ranges | None, update: str | None = None
 ) -> IntModel:
     n = net.sizes[0]
-    return quantize(
+    return quantize_network(
         net,
         training,
         ranges,
@@ -460,7 +457,7 @@ def test_a_softmax_too_wide_for_its_sum_is_not_proven() -> None:
 
 def test_a_byte_model_is_proven_bias_by_bias() -> None:
     net = create((3, 4, 2), seed=1)
-    model = quantize(
+    model = quantize_network(
         net,
         None,
         None,

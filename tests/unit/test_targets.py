@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 
 from bpgen import targets
-from bpgen.dataset import Scaling
 from bpgen.emit.view import View
 from bpgen.errors import BpgenError
-from bpgen.floatnet import Ranges, Sparsity, Training, create
-from bpgen.generate import generate, view_of
+from bpgen.floatnet import Sparsity, create
+from bpgen.generation import generate, view_of
 from bpgen.model import IntModel
-from bpgen.quantize import inference_only, quantize
+from bpgen.quantization import inference_only, quantize_network
+from bpgen.scaling import Scaling
 from bpgen.targets import COMPILE_FLAGS, TARGETS, Family, fits, require_fit, target
+from bpgen.training import Ranges, Training
 
 # A bound above this factor would refuse models that fit.
 LOOSEST = 1.6
@@ -32,7 +33,7 @@ def model(
     loss = "cross_entropy" if output == "softmax" else "squared_error"
     n, count = sizes[0], len(sizes) - 1
     seen = Ranges([1.0] * len(sizes), [4.0] * count, [2.0] * count, [0.1] * count, 1.0)
-    return quantize(
+    return quantize_network(
         create(sizes, hidden, output, loss),
         training,
         seen if ranged else None,

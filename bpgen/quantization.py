@@ -14,9 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bpgen.checkpoint import Checkpoint
-from bpgen.dataset import Scaling
 from bpgen.errors import BpgenError
-from bpgen.floatnet import RUNNING_MEAN_DECAY, FloatArray, FloatNet, Ranges, Training
+from bpgen.floatnet import FloatArray, FloatNet
 from bpgen.floatnet import Sparsity as FloatSparsity
 from bpgen.lut import TANH_OPT_SCALE
 from bpgen.model import (
@@ -29,22 +28,23 @@ from bpgen.model import (
     LayerSparsity,
     Sparsity,
 )
+from bpgen.proof import LayerProof, prove
 from bpgen.ranges import (
     Formats,
     LayerFormats,
-    LayerProof,
     check_learning_rate,
     choose_byte_formats,
     choose_formats,
     learning_rate,
-    prove,
 )
+from bpgen.scaling import Scaling
+from bpgen.training import RUNNING_MEAN_DECAY, Ranges, Training
 
 MAX_SHIFT = 47  # of the input rule and the sparsity multiplier
 WEIGHTS = ("s16", "s8")
 
 
-def quantize(
+def quantize_network(
     net: FloatNet,
     training: Training | None,
     ranges: Ranges | None,
@@ -128,7 +128,7 @@ def quantize(
     return model
 
 
-def quantize_checkpoint(
+def quantize(
     checkpoint: Checkpoint,
     *,
     initial: bool = False,
@@ -141,12 +141,12 @@ def quantize_checkpoint(
     inputs: FloatArray | None = None,
 ) -> IntModel:
     """
-    Quantize what `bpgen.train` made; the settings are those of `quantize`.
+    Quantize what `bpgen.train` made; the settings are those of `quantize_network`.
 
     With `initial` the model has the weights from before the training, in the formats that the
     training needs, so that a device learns from scratch.
     """
-    return quantize(
+    return quantize_network(
         checkpoint.initial if initial else checkpoint.net,
         None if inference_only else checkpoint.training,
         checkpoint.log.ranges,

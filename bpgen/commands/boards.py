@@ -23,7 +23,7 @@ def boards(as_json: bool) -> None:
         return
     print_table(
         "",
-        ("board", "what", "core", "MHz", "flash", "RAM", "simulated by"),
+        ("board", "what", "core", "MHz", "flash", "RAM", "simulator"),
         [
             (
                 t.name, t.title, t.family.core, t.clock_hz / 1e6 if t.clock_hz else None,

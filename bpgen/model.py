@@ -28,6 +28,9 @@ LOSSES = ("squared_error", "cross_entropy")
 # update -> (bits of fraction that the updated quantity has beyond the weight's, bytes a weight)
 UPDATES = {"residual": (8, 3), "stochastic": (0, 2), "batch": (16, 6), "momentum": (16, 7)}
 
+# What a learning rate's exponent may be.
+EXPONENTS = range(-16, 32)
+
 INT16_MAX = 32767
 INT32_MAX = 2**31 - 1
 
@@ -187,6 +190,8 @@ class IntModel:
         layer, previous = self.layers[k - 1], self.previous(k)
         assert layer.dz_frac is not None
         extra = UPDATES[self.training.update][0]
+        if exponent not in EXPONENTS:
+            return None
         offset = layer.dz_frac + exponent - (layer.w_format.frac + extra)
         lowest = 8 - magnitude_bits(previous)
         fu = lowest + (-(offset + lowest)) % 8
@@ -490,7 +495,8 @@ def _read_layer_sparsity(reader: _Reader) -> LayerSparsity:
 def _read_training(reader: _Reader) -> IntTraining:
     rate, sparsity = reader.nested("learning_rate"), reader.optional("sparsity")
     learning_rate = LearningRate(
-        rate.integer("mantissa", 16385, 32768), rate.integer("exponent", -16, 31)
+        rate.integer("mantissa", 16385, 32768),
+        rate.integer("exponent", EXPONENTS[0], EXPONENTS[-1]),
     )
     if learning_rate.mantissa % 2 == 0 and learning_rate.mantissa != 32768:
         raise rate.error("mantissa", "must be 32768 or odd")

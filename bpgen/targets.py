@@ -13,6 +13,11 @@ from dataclasses import dataclass
 from bpgen.emit.view import LayerView, View
 from bpgen.errors import BpgenError
 
+# avr-gcc's largest object, and the 64 KB that LPM reaches without its extension, less the vectors
+# that the linker puts in front of the constants.
+AVR_ARRAY_BYTES = 32_767
+AVR_NEAR_BYTES = 65_000
+
 ELEMENT_BYTES = {
     "int8_t": 1,
     "uint8_t": 1,
@@ -212,6 +217,12 @@ def code_bytes(view: View, code: Code) -> int:
     return total
 
 
+def scratch_bytes(view: View) -> int:
+    """The rescaled input that an update keeps on the stack, of the widest layer that learns."""
+    learning = () if view.training is None else view.training.learning
+    return 2 * max((layer.inputs for layer in learning), default=0)
+
+
 def is_wide(layer: LayerView) -> bool:
     """Whether a layer has a sum beyond int32."""
     return not layer.forward.plain or (layer.backward is not None and not layer.backward.plain)
@@ -223,7 +234,7 @@ def fits(view: View, target: Target) -> Fit:
     state = -(-view.state_size // family.alignment) * family.alignment
     return Fit(
         target.name,
-        state + family.reserve,
+        state + scratch_bytes(view) + family.reserve,
         target.ram_bytes,
         rom_bytes(view) + code_bytes(view, family.code),
         target.flash_bytes,
@@ -242,12 +253,25 @@ def require_fit(view: View, target: Target) -> Fit:
         lacking.append(
             f"{fit.flash_missing} bytes of flash too few ({fit.flash_needed} of {fit.flash_bytes})"
         )
+    if target.family.core == "AVR":
+        _require_near_flash(view, target)
     if lacking:
         raise BpgenError(
             f"the model does not fit {target.name}, which has {' and '.join(lacking)}: use smaller "
             "layers, freeze some, or choose another board"
         )
     return fit
+
+
+def _require_near_flash(view: View, target: Target) -> None:
+    """Refuse constants that avr-gcc does not take or that the core cannot read."""
+    largest = max(array.length * ELEMENT_BYTES[array.type] for array in view.rom)
+    if largest > AVR_ARRAY_BYTES or rom_bytes(view) > AVR_NEAR_BYTES:
+        raise BpgenError(
+            f"the model does not fit {target.name}: it has {rom_bytes(view)} bytes of constants, "
+            f"{largest} of them in one array, and an AVR reads {AVR_NEAR_BYTES} in arrays of "
+            f"{AVR_ARRAY_BYTES}; use smaller layers, or choose another board"
+        )
 
 
 def describe(fit: Fit) -> str:

@@ -10,11 +10,12 @@ import pytest
 PACKAGES = {
     "gcc": "gcc",
     "g++": "g++",
-    "clang": "clang",
+    "clang": "clang libclang-rt-dev",
     "avr-gcc": "gcc-avr avr-libc",
     "arm-none-eabi-gcc": "gcc-arm-none-eabi libnewlib-arm-none-eabi",
     "riscv64-unknown-elf-gcc": "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf",
     "cppcheck": "cppcheck",
+    "simavr": "simavr",
 }
 
 

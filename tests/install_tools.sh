@@ -14,9 +14,12 @@ need avr-gcc gcc-avr
 need arm-none-eabi-gcc gcc-arm-none-eabi
 need riscv64-unknown-elf-gcc gcc-riscv64-unknown-elf
 need cppcheck cppcheck
+need simavr simavr
 # Libraries that bring no command of their own.
 [ -e /usr/lib/avr/include/avr/io.h ] || missing="$missing avr-libc"
 [ -e /usr/lib/arm-none-eabi/include/stdint.h ] || missing="$missing libnewlib-arm-none-eabi"
+ls /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.asan-*.so >/dev/null 2>&1 ||
+    missing="$missing libclang-rt-dev"
 [ -e /usr/lib/picolibc/riscv64-unknown-elf ] || missing="$missing picolibc-riscv64-unknown-elf"
 
 [ -n "$missing" ] || exit 0

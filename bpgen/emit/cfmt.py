@@ -23,6 +23,12 @@ RESERVED = frozenset((
     "typeid", "typename", "using", "virtual", "wchar_t", "xor", "xor_eq", "main", "offsetof",
     "size_t", "ptrdiff_t", "errno", "signal", "setup", "loop", "linux", "unix", "i386", "arm",
 ))
+# Headers that <prefix>.h would hide from the core.
+HEADERS = frozenset((
+    "assert", "complex", "ctype", "errno", "fenv", "float", "inttypes", "iso646", "limits",
+    "locale", "math", "pgmspace", "setjmp", "signal", "simulation", "stdarg", "stdbool", "stddef",
+    "stdint", "stdio", "stdlib", "string", "strings", "tgmath", "time", "unistd", "wchar", "wctype",
+))
 # fmt: on
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,30}")
@@ -39,7 +45,9 @@ def check_identifier(name: str) -> str:
         raise BpgenError(
             f"{name!r} cannot be a prefix: use a letter, then up to 30 letters, digits or '_'."
         )
-    if name in RESERVED or name.lower().startswith(("bp_", "bpgen")) or name.lower() == "bp":
+    folded = name.lower()
+    reserved = name in RESERVED or folded in HEADERS or folded == "bp"
+    if reserved or folded.startswith(("bp_", "bpgen")):
         raise BpgenError(
             f"{name!r} is a reserved name: choose another prefix, such as 'my_{name}'."
         )

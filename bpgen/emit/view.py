@@ -75,6 +75,7 @@ class SparsityView:
 @dataclass(frozen=True)
 class InputView:
     a_format: str
+    a_frac: int
     a_top: int
     a_cast: str
     lowest: int
@@ -116,6 +117,7 @@ class LayerView:
     dz_top: int
     derivative: str
     delta_shift: int
+    delta_rounded: str
     sum_frac: int
     backward: SumView | None
     p: str
@@ -125,8 +127,8 @@ class LayerView:
     has_low: bool
     w_low: str
     b_low: str
-    w_index: int
-    b_index: int
+    w_index: str
+    b_index: str
     offset: int
     lowest_frac: int
 
@@ -141,6 +143,7 @@ class HiddenDelta:
 class TrainingView:
     residual: bool
     stochastic: bool
+    seeded: bool
     online: bool
     applies: bool
     has_momentum: bool
@@ -153,7 +156,6 @@ class TrainingView:
     exponent: int
     batch_size: int
     smallest_shift: int
-    delta_names: str
     hidden_deltas: tuple[HiddenDelta, ...]
     learning: tuple[LayerView, ...]
 
@@ -198,7 +200,7 @@ class View:
     loss_frac: int
     loss_text: str
     squared_error: bool
-    labels: str
+    labels: tuple[str, ...]
     features: tuple[str, ...]
     input: InputView
     layers: tuple[LayerView, ...]
@@ -239,7 +241,7 @@ def build_view(model: IntModel, prefix: str, self_test: SelfTest) -> View:
         loss_frac=2 * output.a_frac + 1 if squared else output.a_frac + 16,
         loss_text="half the squared error" if squared else "cross-entropy",
         squared_error=squared,
-        labels=", ".join(cfmt.string(label) for label in model.labels),
+        labels=tuple(cfmt.string(label) for label in model.labels),
         features=tuple(
             f"{cfmt.comment(name)}: one count is {_unit(decimals)}"
             for name, decimals in zip(model.input.features, model.input.decimals, strict=True)
@@ -272,6 +274,7 @@ def _input(a0: Input) -> InputView:
     is_byte = a0.a_format.bits == 8
     return InputView(
         a_format=str(a0.a_format),
+        a_frac=a0.a_format.frac,
         a_top=a0.a_top,
         a_cast="(uint8_t)" if is_byte else "",
         lowest=0 if is_byte else -a0.a_top,
@@ -298,7 +301,8 @@ def _layer(
     has_low = master in ("residual", "momentum")
     has_velocity = master in ("batch", "momentum")
     w, b = (f"s->w{k}", f"s->b{k}") if learns else (f"{prefix}_w{k}_rom", f"{prefix}_b{k}_rom")
-    forward = _sum(proof.forward, layer.w_format.bits)
+    forward = _sum(proof.forward)
+    delta_shift = _delta_shift(model, layer, is_output) if has_dz else 0
     read_bias = f"{b}[j]" if learns else f"bp_rom_s16({b} + j)"
     return LayerView(
         k=k,
@@ -332,9 +336,10 @@ def _layer(
         dz_format=f"s16q{layer.dz_frac}" if has_dz else "",
         dz_top=layer.dz_top or 0,
         derivative=_derivative(model, layer, k) if has_dz else "",
-        delta_shift=_delta_shift(model, layer, is_output) if has_dz else 0,
+        delta_shift=delta_shift,
+        delta_rounded=_rounded("error" if is_output else "sum", delta_shift),
         sum_frac=(layer.dz_frac or 0) + 4,
-        backward=_sum(proof.backward, 16) if proof.backward else None,
+        backward=_sum(proof.backward) if proof.backward else None,
         p=f"p{k}" if layer.sparsity and has_dz else "",
         sparsity=_sparsity(model, layer) if layer.sparsity and has_dz else None,
         vw=f"s->vw{k}" if has_velocity else "",
@@ -342,14 +347,22 @@ def _layer(
         has_low=has_low,
         w_low=f"{w}_low" if has_low else "NULL",
         b_low=f"{b}_low" if has_low else "NULL",
-        w_index=index,
-        b_index=index + layer.inputs * layer.outputs,
+        w_index=_sum_text(index, f"(uint32_t)j * {layer.inputs}"),
+        b_index=_sum_text(index + layer.inputs * layer.outputs, "(uint32_t)j"),
         offset=(layer.dz_frac or 0) - updated_frac,
         lowest_frac=8 - magnitude_bits(previous),
     )
 
 
-def _sum(proof: Sum, weight_bits: int) -> SumView:
+def _sum_text(start: int, term: str) -> str:
+    return f"{start} + {term}" if start else term
+
+
+def _rounded(name: str, shift: int) -> str:
+    return f"bp_round32({name}, {shift})" if shift else name
+
+
+def _sum(proof: Sum) -> SumView:
     if proof.shift < 0:
         rounded = f"(int64_t)acc * ((int32_t)1 << {-proof.shift})"
     else:
@@ -388,7 +401,7 @@ def _derivative(model: IntModel, layer: Dense, k: int) -> str:
         "sigmoid": f"bp_sigmoid_derivative({a}, {frac})",
         "tanh": f"bp_tanh_derivative({a}, {frac})",
         "tanh_opt": f"bp_tanh_opt_derivative({a}, {layer.a_top}, {frac})",
-        "relu": f"({a} > 0)",
+        "relu": "",  # decides instead of multiplying
         "linear": "",
     }[layer.activation]
 
@@ -422,6 +435,7 @@ def _training(model: IntModel, layers: tuple[LayerView, ...]) -> TrainingView | 
     return TrainingView(
         residual=training.update == "residual",
         stochastic=training.update == "stochastic",
+        seeded=training.update == "stochastic" and training.seed > 0,
         online=not applies,
         applies=applies,
         has_momentum=training.update == "momentum",
@@ -434,7 +448,6 @@ def _training(model: IntModel, layers: tuple[LayerView, ...]) -> TrainingView | 
         exponent=training.learning_rate.exponent,
         batch_size=training.batch_size,
         smallest_shift=-8 if applies else 0,
-        delta_names=", ".join(f"{layer.dz} ({layer.dz_format})" for layer in with_dz),
         hidden_deltas=tuple(
             HiddenDelta(layers[layer.k - 1], layers[layer.k])
             for layer in reversed(with_dz)
@@ -471,20 +484,21 @@ def _state16(model: IntModel, layers: tuple[LayerView, ...]) -> Iterator[StateMe
     for layer in layers:
         w_format = model.layers[layer.k - 1].w_format
         if model.learns(layer.k):
-            shape = f"row-major [{layer.outputs}][{layer.inputs}], {w_format}"
+            shape = f"weights, row-major [{layer.outputs}][{layer.inputs}], {w_format}"
             yield _array("int16_t", f"w{layer.k}", layer.weights, shape, 2)
-            yield _array("int16_t", f"b{layer.k}", layer.outputs, str(w_format), 2)
+            yield _array("int16_t", f"b{layer.k}", layer.outputs, f"biases, {w_format}", 2)
     if model.input.a_format.bits == 16:
-        yield _array("int16_t", "a0", model.input.size, f"input, {model.input.a_format}", 2)
+        yield _array("int16_t", "a0", model.input.size, _input_text(model.input), 2)
     for layer in layers:
         if not layer.a_cast:
-            yield _array("int16_t", layer.a, layer.outputs, layer.a_format, 2)
+            yield _array("int16_t", layer.a, layer.outputs, f"activations, {layer.a_format}", 2)
     for layer in layers:
         if layer.dz:
             yield _array("int16_t", layer.dz, layer.outputs, f"delta, {layer.dz_format}", 2)
     if model.training is not None:
-        yield StateMember("uint16_t learning_rate_mantissa", "u16q15", 2)
-        yield StateMember("uint16_t seed", "of the stochastic update", 2)
+        yield StateMember("uint16_t learning_rate_mantissa", "u16q15, times 2^-exponent", 2)
+        if model.training.update == "stochastic":
+            yield StateMember("uint16_t seed", "of the dither", 2)
         if model.training.decay:
             yield StateMember("uint16_t decay", "learning rate * L2, u15q24", 2)
         if model.training.update == "momentum":
@@ -493,10 +507,10 @@ def _state16(model: IntModel, layers: tuple[LayerView, ...]) -> Iterator[StateMe
 
 def _state8(model: IntModel, layers: tuple[LayerView, ...]) -> Iterator[StateMember]:
     if model.input.a_format.bits == 8:
-        yield _array("uint8_t", "a0", model.input.size, f"input, {model.input.a_format}", 1)
+        yield _array("uint8_t", "a0", model.input.size, _input_text(model.input), 1)
     for layer in layers:
         if layer.a_cast:
-            yield _array("uint8_t", layer.a, layer.outputs, layer.a_format, 1)
+            yield _array("uint8_t", layer.a, layer.outputs, f"activations, {layer.a_format}", 1)
     for layer in layers:
         if layer.has_low:
             yield _array("uint8_t", f"w{layer.k}_low", layer.weights, "low byte of each master", 1)
@@ -506,7 +520,11 @@ def _state8(model: IntModel, layers: tuple[LayerView, ...]) -> Iterator[StateMem
             text = f"how layer {layer.k} shifts its steps"
             yield StateMember(f"bp_alignment_t alignment{layer.k}", text, 2)
     if model.training is not None:
-        yield StateMember("int8_t learning_rate_exponent", "learning rate / 2^-exponent", 1)
+        yield StateMember("int8_t learning_rate_exponent", "set both by set_learning_rate", 1)
+
+
+def _input_text(a0: Input) -> str:
+    return f"input, {a0.a_format}, at most {a0.a_top} in magnitude"
 
 
 def _array(type_: str, name: str, length: int, comment: str, size: int) -> StateMember:
@@ -531,10 +549,10 @@ def _rom(
         )
     yield from _rom_tables(model, layers, prefix)
     a0 = model.input
-    text = f"Input: a0 = (count - offset) * multiplier * 2^-shift, {a0.a_format}."
+    text = f"Input: a0 = (count - offset) * multiplier * 2^-shift, {a0.a_format}. Offsets."
     yield _rom_array("int32_t", f"{prefix}_input_offset", a0.offset, text)
-    yield _rom_array("uint16_t", f"{prefix}_input_multiplier", a0.multiplier, text)
-    yield _rom_array("uint8_t", f"{prefix}_input_shift", a0.shift, text)
+    yield _rom_array("uint16_t", f"{prefix}_input_multiplier", a0.multiplier, "Its multipliers.")
+    yield _rom_array("uint8_t", f"{prefix}_input_shift", a0.shift, "Its shifts.")
     byte = model.input.a_format.bits == 8
     for name, kind, values in (
         ("a0", "uint8_t" if byte else "int16_t", self_test.a0),

@@ -18,8 +18,11 @@
 
 BP_STATIC_ASSERT(CHAR_BIT == 8, bytes_have_8_bits);
 BP_STATIC_ASSERT((-3 >> 1) == -2, right_shift_is_arithmetic);
+BP_STATIC_ASSERT((int16_t)65535u == -1, narrowing_keeps_the_low_bits);
 
-/* Constants in flash. On AVR flash is another address space, read through these functions only. */
+/* Constants in flash. On AVR flash is another address space, read through these functions only,
+ * which reach its first 64 KB.
+ */
 #if defined(__AVR__)
 #include <avr/pgmspace.h>
 #define BP_ROM PROGMEM
@@ -37,8 +40,8 @@ static inline uint8_t bp_rom_u8(const uint8_t *p) { return *p; }
 static inline int32_t bp_rom_s32(const int32_t *p) { return *p; }
 #endif
 
-/* Counters of what was clipped or lost; they wrap. Compile everything with -DBPGEN_COUNTERS=1
- * to have them in the state; without it they cost neither RAM nor time.
+/* Counters of what was clipped or lost; they wrap. Compile every file with -DBPGEN_COUNTERS=1 to
+ * have them in the state. Files that disagree do not link: see bp_counters_agree().
  */
 #ifndef BPGEN_COUNTERS
 #define BPGEN_COUNTERS 0
@@ -55,24 +58,26 @@ typedef struct {
 #if BPGEN_COUNTERS
 #define BP_COUNTERS(s) (&(s)->counters)
 #define BP_COUNTER(counters, field) (&(counters)->field)
-#define BP_CLIPPED(s, field) (&(s)->counters.field)
 #define BP_COUNT(counter) ((void)++*(counter))
 #else
 #define BP_COUNTERS(s) ((bp_counters_t *)0)
 #define BP_COUNTER(counters, field) ((void)(counters), (uint32_t *)0)
-#define BP_CLIPPED(s, field) ((uint32_t *)0)
 #define BP_COUNT(counter) ((void)(counter))
 #endif
+
+/* floor(x * 2^-shift): the one right shift of negative numbers, arithmetic as asserted above. */
+static inline int32_t bp_shr32(int32_t x, uint8_t shift) { return x >> shift; }
+static inline int64_t bp_shr64(int64_t x, uint8_t shift) { return x >> shift; }
 
 /* x * 2^-shift, halves up; x + 2^(shift-1) must fit. */
 static inline int32_t bp_round32(int32_t x, uint8_t shift)
 {
-    return shift == 0 ? x : (x + ((int32_t)1 << (shift - 1))) >> shift;
+    return shift == 0 ? x : bp_shr32(x + ((int32_t)1 << (shift - 1)), shift);
 }
 
 static inline int64_t bp_round64(int64_t x, uint8_t shift)
 {
-    return shift == 0 ? x : (x + ((int64_t)1 << (shift - 1))) >> shift;
+    return shift == 0 ? x : bp_shr64(x + ((int64_t)1 << (shift - 1)), shift);
 }
 
 /* x clipped to [-top, top]. */
@@ -89,15 +94,15 @@ static inline int16_t bp_clamp(int32_t x, int16_t top, uint32_t *clipped)
     return (int16_t)x;
 }
 
+/* x clipped to s32. */
+static inline int32_t bp_saturate32(int64_t x)
+{
+    return x > INT32_MAX ? INT32_MAX : x < INT32_MIN ? INT32_MIN : (int32_t)x;
+}
+
 static inline int16_t bp_clamp_wide(int64_t x, int16_t top, uint32_t *clipped)
 {
-    if (x > INT32_MAX) {
-        x = INT32_MAX;
-    }
-    if (x < -INT32_MAX) {
-        x = -INT32_MAX;
-    }
-    return bp_clamp((int32_t)x, top, clipped);
+    return bp_clamp(bp_saturate32(x), top, clipped);
 }
 
 /* x clipped to s24, symmetric. */
@@ -116,13 +121,7 @@ static inline int32_t bp_clamp24(int32_t x, uint32_t *clipped)
 
 static inline int32_t bp_clamp24_wide(int64_t x, uint32_t *clipped)
 {
-    if (x > INT32_MAX) {
-        x = INT32_MAX;
-    }
-    if (x < -INT32_MAX) {
-        x = -INT32_MAX;
-    }
-    return bp_clamp24((int32_t)x, clipped);
+    return bp_clamp24(bp_saturate32(x), clipped);
 }
 
 #endif

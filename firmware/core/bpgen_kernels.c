@@ -1,13 +1,17 @@
 /* bpgen_kernels.c -- the portable kernels: plain C99, and the meaning of every faster one.
  *
- * Section numbers are those of docs/numbers.md. No product is formed in `int`, which has 16 bits
- * on AVR; no negative number is shifted left; only the core's asserted arithmetic right shift is.
+ * Section numbers are those of docs/numbers.md. `int` has 16 bits on AVR: operands are widened
+ * before a product or a left shift, and negative numbers are shifted by bp_shr32() and bp_shr64()
+ * alone. Compile with -ffunction-sections and link with -Wl,--gc-sections, so that a model pays
+ * for the kernels it calls.
  * SPDX-License-Identifier: 0BSD
  */
 #include "bpgen_kernels.h"
 
 #define LN2_U16Q16 45426u
 #define LN_TABLE_SHIFT 9 /* 64 intervals over 15 bits */
+
+void bp_counters_agree(void) {}
 
 /* ---- Input ---------------------------------------------------------------------------------- */
 
@@ -138,7 +142,7 @@ int32_t bp_dot_s8_rom(const int8_t *w, const uint8_t *a, size_t n)
     size_t i;
 
     for (i = 0; i < n; i++) {
-        sum += (int16_t)(bp_rom_s8(w + i) * a[i]);
+        sum += bp_rom_s8(w + i) * a[i]; /* at most 128 * 255, which fits 16 bits */
     }
     return sum;
 }
@@ -345,8 +349,8 @@ int32_t bp_sparsity_term(int32_t p, uint16_t target, int32_t offset, int32_t rec
     uint32_t on = (uint32_t)(mean < 33 ? 33 : mean > 32735 ? 32735 : mean); /* u16q15 */
     uint32_t off = 32768u - on;
     uint32_t pull_on = (((uint32_t)target << 15) + (on >> 1)) / on;
-    uint32_t pull_off = (((32768u - target) << 15) + (off >> 1)) / off;
-    int64_t slope = (int64_t)pull_off - pull_on; /* s27q15 */
+    uint32_t pull_off = (((uint32_t)(32768u - target) << 15) + (off >> 1)) / off;
+    int64_t slope = (int64_t)pull_off - pull_on; /* s26q15 */
     uint32_t uncounted = 0;
 
     return bp_clamp24_wide(bp_round64(slope * multiplier, shift), &uncounted);
@@ -354,13 +358,14 @@ int32_t bp_sparsity_term(int32_t p, uint16_t target, int32_t offset, int32_t rec
 
 /* ---- Learning rate (section 8) -------------------------------------------------------------- */
 
-int bp_align(bp_alignment_t *alignment, int16_t offset, int8_t lowest, int8_t smallest)
+int bp_align(bp_alignment_t *alignment, int8_t exponent, int8_t offset, int8_t lowest,
+             int8_t smallest)
 {
-    int16_t shift = (int16_t)(offset + lowest);
+    int16_t shift = (int16_t)(exponent + offset + lowest);
     int16_t frac = lowest;
 
     /* The one of the eight fractions that makes the shift a multiple of 8. */
-    while (shift % 8 != 0) {
+    while ((shift & 7) != 0) {
         shift++;
         frac++;
     }
@@ -432,7 +437,7 @@ static void add_to_master24(int16_t *w, uint8_t *w_low, int32_t step, bp_counter
         BP_COUNT(BP_COUNTER(counters, weights));
         master = -8388608;
     }
-    *w = (int16_t)(master >> 8);
+    *w = (int16_t)bp_shr32(master, 8);
     *w_low = (uint8_t)(master & 255);
 }
 
@@ -451,14 +456,9 @@ static void add_to_master16(int16_t *w, int32_t step, bp_counters_t *counters)
     *w = (int16_t)master;
 }
 
-static int32_t saturate32(int64_t x)
-{
-    return x > INT32_MAX ? INT32_MAX : x < INT32_MIN ? INT32_MIN : (int32_t)x;
-}
-
 static int32_t clamp32(int64_t x, bp_counters_t *counters)
 {
-    int32_t y = saturate32(x);
+    int32_t y = bp_saturate32(x);
 
     if (y != x) {
         BP_COUNT(BP_COUNTER(counters, weights));
@@ -474,7 +474,7 @@ void bp_update_residual(int16_t *w, uint8_t *w_low, const int16_t *u, int16_t g,
 
     for (i = 0; i < n; i++) {
         int32_t product = (int32_t)g * u[i];
-        int32_t step = (product + half) >> shift;
+        int32_t step = bp_shr32(product + half, (uint8_t)shift);
         count_zero(product, step, counters);
         add_to_master24(w + i, w_low + i, step, counters);
     }
@@ -502,7 +502,7 @@ void bp_update_stochastic(int16_t *w, const int16_t *u, int16_t g, int8_t shift,
 
     for (i = 0; i < n; i++) {
         int32_t product = (int32_t)g * u[i];
-        int32_t step = (product + aligned_dither(dither, shift)) >> shift;
+        int32_t step = bp_shr32(product + aligned_dither(dither, shift), (uint8_t)shift);
         count_zero(product, step, counters);
         add_to_master16(w + i, step, counters);
         dither = (uint16_t)(dither + 40503u);
@@ -513,7 +513,8 @@ void bp_update_stochastic_bias(int16_t *b, int16_t g, bp_alignment_t alignment, 
                                bp_counters_t *counters)
 {
     int32_t product = g * ((int32_t)1 << alignment.frac);
-    int32_t step = (product + aligned_dither(dither, alignment.shift)) >> alignment.shift;
+    int32_t step = bp_shr32(product + aligned_dither(dither, alignment.shift),
+                            (uint8_t)alignment.shift);
 
     count_zero(product, step, counters);
     add_to_master16(b, step, counters);
@@ -523,7 +524,7 @@ void bp_update_stochastic_bias(int16_t *b, int16_t g, bp_alignment_t alignment, 
 static void add_to_sum(int32_t *sum, int32_t product, int8_t shift, bp_counters_t *counters)
 {
     /* The clip of a step is not one of the sum, so it is not counted. */
-    int32_t step = shift < 0 ? saturate32((int64_t)product * 256)
+    int32_t step = shift < 0 ? bp_saturate32((int64_t)product * 256)
                              : bp_round32(product, (uint8_t)shift);
 
     count_zero(product, step, counters);
@@ -588,7 +589,7 @@ void bp_decay_stochastic(int16_t *w, uint16_t decay, uint16_t dither, bp_counter
 
     for (i = 0; i < n; i++) {
         int32_t product = (int32_t)w[i] * decay;
-        add_to_master16(w + i, -((product + aligned_dither(dither, 24)) >> 24), counters);
+        add_to_master16(w + i, -bp_shr32(product + aligned_dither(dither, 24), 24), counters);
         dither = (uint16_t)(dither + 40503u);
     }
 }

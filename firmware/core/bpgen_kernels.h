@@ -14,6 +14,16 @@
 extern "C" {
 #endif
 
+/* Files compiled with counters and files without do not fit: their states differ. Each calls this,
+ * and only one of the names exists.
+ */
+#if BPGEN_COUNTERS
+#define bp_counters_agree bp_counters_are_on
+#else
+#define bp_counters_agree bp_counters_are_off
+#endif
+void bp_counters_agree(void);
+
 /* ---- Input ---------------------------------------------------------------------------------- */
 
 /* round((count - offset) * multiplier * 2^-shift) clipped to [lowest, top]. */
@@ -101,11 +111,12 @@ typedef struct {
     uint8_t frac;
 } bp_alignment_t;
 
-/* The alignment for a layer whose products need `offset` fraction bits less than u has, with
- * u_frac in [lowest, lowest + 7]. Returns 0, or -1 when the shift would leave [smallest, 24]
- * or the fraction be negative.
+/* The alignment for a layer at a learning rate of 2^-exponent: u has a `frac` in
+ * [lowest, lowest + 7], and products exponent + offset + frac fraction bits too many. Returns 0,
+ * or -1 when that shift would leave [smallest, 24] or the fraction be negative.
  */
-int bp_align(bp_alignment_t *alignment, int16_t offset, int8_t lowest, int8_t smallest);
+int bp_align(bp_alignment_t *alignment, int8_t exponent, int8_t offset, int8_t lowest,
+             int8_t smallest);
 
 /* Whether a mantissa is one of docs/numbers.md, section 8: 32768, or odd and above 16384. */
 int bp_is_mantissa(uint16_t mantissa);

@@ -2,7 +2,7 @@
 Random integer models, and the states, inputs and targets that they are compared on.
 
 Case n of a suite is the same everywhere: all of it follows from `default_rng([SUITE_SEED, n])`. The
-models have any formats that `ranges.prove` accepts, not only those that `quantize` would choose.
+models have any formats that `proof.prove` accepts, not only those that `quantize` would choose.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cache
 
 import numpy as np
 
-from bpgen import ranges
+from bpgen import proof, ranges
 from bpgen.errors import BpgenError
 from bpgen.lut import activation_top
 from bpgen.model import (
@@ -94,7 +94,7 @@ def case(number: int) -> Case:
         # Random formats may need a product that no type holds, or suit no common learning rate.
         try:
             model = random_model(rng, kind, depth, output, loss)
-            ranges.prove(model)
+            proof.prove(model)
         except BpgenError:
             continue
         if model.training is None:
@@ -133,7 +133,7 @@ def random_sizes(rng: Generator, depth: int) -> list[int]:
 
 
 def random_model(rng: Generator, kind: str, depth: int, output: str, loss: str) -> IntModel:
-    """A model whose shape is legal; `ranges.prove` may still refuse its formats."""
+    """A model whose shape is legal; `proof.prove` may still refuse its formats."""
     sizes = random_sizes(rng, depth)
     if kind == "s8":
         return _byte_model(rng, sizes, output, loss)
@@ -213,7 +213,7 @@ def _activation_frac(rng: Generator, kind: str, is_output: bool, size: int) -> i
 def random_top(rng: Generator, terms: int, bias: tuple[int, int], highest: int) -> int:
     """A top on either side of the limits for `terms` products; bias is (its factor, the shift)."""
     one, shift = bias
-    plain = ((INT32_MAX - ranges.rounding_half(shift)) // 32768 - one) // terms
+    plain = ((INT32_MAX - proof.rounding_half(shift)) // 32768 - one) // terms
     block = 65535 // terms  # at this top a block has `terms` products
     halves = [65535 // size for size in (max(1, terms - 1), (terms + 1) // 2, terms // 2)]
     choices = [plain, plain + 1, block, block + 1, *halves, 4095, 4096, highest]
@@ -302,7 +302,7 @@ def _byte_model(rng: Generator, sizes: list[int], output: str, loss: str) -> Int
         elif kind == "relu":
             z_frac = between(rng, 0, 15)
             a_format = QFormat(False, 8, z_frac)
-        half = ranges.rounding_half(w_frac + previous - z_frac)
+        half = proof.rounding_half(w_frac + previous - z_frac)
         largest = INT32_MAX - half - sizes[k - 1] * 128 * 255
         b = [log_between(rng, 1, largest) * pick(rng, (-1, 1)) for _ in range(sizes[k])]
         if rng.random() < 0.2:

@@ -15,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bpgen.errors import BpgenError
-from bpgen.model import IntModel, LearningRate
-from bpgen.proof import EXPONENTS
+from bpgen.model import EXPONENTS, IntModel, LearningRate
 from bpgen.simulate import Simulation
 from bpgen.twin import Twin
 from tests.bitexact.cases import (

@@ -1,6 +1,7 @@
 """The core's functions, each over all its 16-bit inputs or a list of edges, against Python ints."""
 
 import ctypes
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -264,20 +265,22 @@ def test_a_mantissa_is_32768_or_odd_and_above_a_half(core: Core) -> None:
 
 
 @pytest.mark.parametrize("smallest", [-8, 0])
-@pytest.mark.parametrize("lowest", range(9))
+@pytest.mark.parametrize("lowest", range(-3, 9))
 def test_an_alignment_is_the_one_fraction_that_works(
     core: Core, lowest: int, smallest: int
 ) -> None:
-    for offset in range(-60, 61):
+    for exponent, constant in itertools.product((-16, -1, 0, 31), range(-40, 41)):
+        offset = exponent + constant
         alignment = np.zeros(2, dtype=np.int8)
         refused = core._library.bp_align(
             alignment.ctypes.data_as(ctypes.c_void_p),
-            ctypes.c_int16(offset),
+            ctypes.c_int8(exponent),
+            ctypes.c_int8(constant),
             ctypes.c_int8(lowest),
             ctypes.c_int8(smallest),
         )
         (fu,) = (fu for fu in range(lowest, lowest + 8) if (offset + fu) % 8 == 0)
-        works = smallest <= offset + fu <= 24
+        works = fu >= 0 and smallest <= offset + fu <= 24
         assert (refused == 0) == works
         assert alignment.tolist() == ([offset + fu, fu] if works else [0, 0])
 

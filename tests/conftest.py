@@ -5,6 +5,11 @@ import shutil
 from collections.abc import Callable
 
 import pytest
+from hypothesis import settings
+
+# The same examples on every run, and no verdict that depends on the machine's speed.
+settings.register_profile("bpgen", deadline=None, derandomize=True)
+settings.load_profile("bpgen")
 
 # Debian packages, which tests/install_tools.sh installs.
 PACKAGES = {

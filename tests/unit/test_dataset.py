@@ -17,9 +17,7 @@ from bpgen.scaling import COUNTS_LIMIT, SCALINGS, Scaling
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "data"
 
 # tmp_path is shared by the examples of one property; each example rewrites its file.
-shares_tmp_path = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
-)
+shares_tmp_path = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def write(tmp_path, content, name="data.csv"):
@@ -490,7 +488,6 @@ def numbered(classes, outputs):
     return Dataset(x, np.eye(outputs)[list(classes)], labels, ("x",), ("y",))
 
 
-@settings(deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 30), min_size=1, max_size=5).filter(lambda s: sum(s) > len(s)),
     fraction=st.floats(0.01, 0.99),
@@ -695,7 +692,6 @@ def test_a_scaling_read_from_elsewhere_is_checked(fields, parts):
     assert_says(message(Scaling, *fields), *parts)
 
 
-@settings(deadline=None)
 @given(
     counts=st.lists(st.integers(1 - COUNTS_LIMIT, COUNTS_LIMIT - 1), min_size=1, max_size=20),
     decimals=st.integers(0, 9),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -35,9 +38,8 @@ class Commands(click.Group):
             code = super().main(*args, **extra)
             sys.stdout.flush()
         except click.UsageError as error:
-            command = error.ctx.command_path if error.ctx else "bpgen"
-            message = " ".join(error.format_message().split()).rstrip(".")
-            complain(f"{message[:1].lower()}{message[1:]}, see '{command} --help'")
+            command = error.ctx.command_path if error.ctx else self._named(extra.get("args"))
+            complain(f"{_clause(error.format_message())}, see '{command} --help'")
             code = MISTAKE
         except click.ClickException as error:
             complain(error.format_message())
@@ -50,15 +52,43 @@ class Commands(click.Group):
         except (BrokenPipeError, SystemExit):
             # Whoever read the output has enough. Click turns that into SystemExit; the flush at
             # exit must not fail again.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _discard_output()
             code = 0
+        except OSError as error:
+            # Files are dealt with where they are opened; what is left is the output.
+            what = (
+                "the output cannot be written"
+                if error.filename is None
+                else (f"{error.filename} cannot be used")
+            )
+            complain(f"{what}: {error.strerror or error}")
+            _discard_output()
+            code = MISTAKE
         sys.exit(code if isinstance(code, int) else 0)
+
+    def _named(self, arguments: Sequence[str] | None) -> str:
+        """The command that arguments name, for an error of the parser, which has no context."""
+        given = sys.argv[1:] if arguments is None else arguments
+        name = next((word for word in given if not word.startswith("-")), "")
+        return f"bpgen {name}" if name in self.commands else "bpgen"
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise click.exceptions.Exit(INTERRUPTED) from None
+
+
+def _clause(message: str) -> str:
+    """What click says as the beginning of a sentence of ours."""
+    text = " ".join(message.split())
+    text = re.sub(r"\.? \(?Did you mean (.*?)\?\)?$", r" (did you mean \1?)", text).rstrip(".")
+    return f"{text[:1].lower()}{text[1:]}"
+
+
+def _discard_output() -> None:
+    """What is left to print must not fail again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @click.group(
@@ -92,6 +122,11 @@ for command in (train, quantize, check, generate, simulate, boards):
 
 def main() -> None:
     """The entry point: texts that the terminal cannot show become question marks."""
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+    if sys.stdout is None:
+        complain("the output cannot be written: it is closed")
+        sys.exit(MISTAKE)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")

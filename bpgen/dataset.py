@@ -219,7 +219,7 @@ def load_npz(
     if task == "classify" and not one_hot:
         raise BpgenError(
             f"the rows of array t in {path} are not one-hot over two or more columns: "
-            "write a single 1 in each row, or load the values as a regression"
+            "write a single 1 in each row, or load the values with --task regress"
         )
     found: tuple[str, ...] = ()
     if one_hot and task != "regress":
@@ -290,7 +290,7 @@ def _task(task: Task, labels: Sequence[str] | None, targets: int) -> Task:
         given = "classify" if len(labels) else "regress"
         if task not in ("auto", given):
             raise BpgenError(
-                f"a model with {len(labels)} class labels does not {task}: use task {given!r}"
+                f"a model with {len(labels)} class labels does not {task}: use --task {given}"
             )
         if len(set(labels)) != len(labels):
             raise BpgenError(f"the class labels {_list(labels)} repeat a name: give each once")
@@ -299,7 +299,7 @@ def _task(task: Task, labels: Sequence[str] | None, targets: int) -> Task:
         if task == "classify":
             raise BpgenError(
                 f"classes come from one target column, not {targets}: name the one that "
-                "holds the class, or use task 'regress'"
+                "holds the class, or use --task regress"
             )
         return "regress"
     return task
@@ -455,7 +455,7 @@ def _is_class_column(table: _Table, column: int, task: Task) -> bool:
         if any(value != int(value) for value in values):
             raise BpgenError(
                 f"{table.place(text, column)}: {_quote(table.rows[text][column])} is not a number "
-                "but other cells are fractions, correct it, or use task 'classify' if these are "
+                "but other cells are fractions, correct it, or use --task classify if these are "
                 "class names"
             )
         return True
@@ -508,7 +508,7 @@ def _sorted_labels(table: _Table, column: int) -> tuple[str, ...]:
     if len(names) > MAX_CLASSES:
         raise BpgenError(
             f"{what} holds {len(names)} different classes, more than {MAX_CLASSES}: "
-            "choose another target column, or use task 'regress' for measured values"
+            "choose another target column, or use --task regress for measured values"
         )
     return tuple(names)
 

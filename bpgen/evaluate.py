@@ -26,7 +26,7 @@ from bpgen.qformat import IntArray
 from bpgen.qformat import quantize as raws
 from bpgen.ranges import learning_rate as spelled_rate
 from bpgen.simulate import Simulation
-from bpgen.training import sample_order
+from bpgen.training import decayed, sample_order
 from bpgen.twin import Counters, Twin
 
 # The twin needs about 60 us a step and, beyond 4,000 parameters, 12 ns a parameter: these keep
@@ -81,6 +81,26 @@ def counts(model: IntModel, data: Dataset) -> IntArray:
     return raws(data.x * decimals, 0, -(2**31), 2**31 - 1)
 
 
+@dataclass(frozen=True)
+class InputFit:
+    """
+    How samples fit the range of a model's inputs: the share of each column [n0] that is clipped,
+    and the inputs [n][n0] in real values as they were before.
+    """
+
+    clipped: FloatArray
+    x: FloatArray
+
+
+def input_fit(model: IntModel, data: Dataset) -> InputFit:
+    """Scale samples as the integers do, but without clipping; every step is exact in float64."""
+    given, top = model.input, model.input.a_top
+    scale = np.ldexp(np.array(given.multiplier, dtype=np.float64), -np.array(given.shift))
+    a0 = np.floor((counts(model, data) - np.array(given.offset)) * scale + 0.5)
+    clipped = (a0 > top) | (a0 < (-top if given.a_format.signed else 0))
+    return InputFit(clipped.mean(axis=0), np.ldexp(a0, -given.a_format.frac))
+
+
 def score(y: FloatArray, data: Dataset) -> float:
     """The share of samples with the right class, or the root mean squared error of values."""
     if data.labels:
@@ -123,12 +143,14 @@ class TableError:
 class FloatComparison:
     """
     Twin against float on the same weights. `clipped` counts the samples where the contract clips
-    what float does not, so that no bound holds there.
+    what float does not, so that no bound holds there. `float_score` is for the inputs that the
+    integers get, `unclipped_score` for those before they are clipped.
     """
 
     samples: int
     clipped: int
     float_score: float
+    unclipped_score: float
     twin_score: float
     float_loss: float
     twin_loss: float
@@ -176,6 +198,7 @@ def compare_with_float(
         samples=len(a0),
         clipped=clipped,
         float_score=score(y_float, data),
+        unclipped_score=score(net.forward(input_fit(model, data).x).a[-1], data),
         twin_score=score(outputs, data),
         float_loss=float(net.losses(y_float, targets).mean()),
         twin_loss=float(loss.mean()),
@@ -383,7 +406,7 @@ def simulate_training(
     for epoch in range(epochs):
         if learning_rate is not None or learning_rate_decay != 1.0:
             base = training.learning_rate.value if learning_rate is None else learning_rate
-            _set_rate(simulation, twin, base * learning_rate_decay**epoch)
+            _set_rate(simulation, twin, decayed(base, learning_rate_decay, epoch))
         order = sample_order(len(a0), epoch, seed)
         total = done = 0
         while done < len(order):

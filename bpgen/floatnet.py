@@ -420,12 +420,13 @@ def _check_layers(
         f"a net needs weights, biases and an activation for each layer, but has {len(w)} "
         f"weight arrays, {len(b)} bias arrays and {len(activations)} activations",
     )
-    for k, (weights, biases) in enumerate(zip(w, b, strict=True), start=1):
+    for k, weights in enumerate(w, start=1):
         require(
             weights.ndim == 2 and weights.size > 0,
             f"w{k} has shape {weights.shape}: weights are a matrix [outputs][inputs] with at "
             "least one of each",
         )
+    for k, (weights, biases) in enumerate(zip(w, b, strict=True), start=1):
         require(
             biases.shape == weights.shape[:1],
             f"b{k} has shape {biases.shape}, but w{k} has {weights.shape[0]} rows: "

@@ -16,16 +16,19 @@ CORE_FILES = ("bpgen_fix.h", "bpgen_kernels.h", "bpgen_kernels.c")
 SELF_TEST_SAMPLES = 2
 
 
-def generate(model: IntModel, prefix: str = "net", *, main: bool = False) -> dict[str, str]:
+def generate(
+    model: IntModel, prefix: str = "net", *, main: bool = False, view: View | None = None
+) -> dict[str, str]:
     """
     C files by name: `<prefix>.h`, `<prefix>.c` and the core files they need.
 
     With `main` also `<prefix>_main.c`, a program for a PC to read, step through and copy. The same
-    model and prefix give the same text, on every machine.
+    model and prefix give the same text, on every machine. `view` is what `view_of` gave for them,
+    for a caller that has it already.
 
     Raises BpgenError for a prefix that cannot start a C name.
     """
-    view = build_view(model, prefix, self_test(model))
+    view = view or view_of(model, prefix)
     files = {f"{prefix}.h": render("net.h", view), f"{prefix}.c": render("net.c", view)}
     if main:
         files[f"{prefix}_main.c"] = render("main.c", view)

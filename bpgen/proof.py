@@ -24,17 +24,8 @@ from bpgen.model import (
 from bpgen.qformat import round_shift
 
 S24_MAX = 2**23 - 1
-
-
-EXPONENTS = range(-16, 32)  # of a learning rate
-
-
 WEIGHT_LIMIT = 32768  # largest |w| and |b| of s16
-
-
 _TARGET_LIMIT = 32768  # largest |t| of s16
-
-
 _LIMITS = {"s32": INT32_MAX, "u32": 2**32 - 1, "s64": 2**63 - 1}
 
 
@@ -87,7 +78,7 @@ def rounding_half(shift: int) -> int:
 
 
 def forward_bound(inputs: int, a_top: int, a_frac: int, shift: int) -> int:
-    """The largest magnitude of a layer's sum over every s16 w and b (section 3)."""
+    """The largest magnitude of a layer's sum over every s16 w and b, docs/numbers.md, section 3."""
     return WEIGHT_LIMIT * (inputs * a_top + (1 << a_frac)) + rounding_half(shift)
 
 

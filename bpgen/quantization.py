@@ -192,12 +192,13 @@ def _unsigned_peak(inputs: FloatArray | None) -> float:
     """The largest input, after making sure that none is negative."""
     if inputs is None:
         raise BpgenError(
-            "an s8 model needs samples to see that no input is negative: give it the data set"
+            "an s8 model needs samples to see that no input is negative: add --data FILE "
+            "(inputs=...)"
         )
     if float(np.min(inputs)) < 0:
         raise BpgenError(
             f"an input is {float(np.min(inputs)):g}, but the inputs of an s8 model have no sign: "
-            "train with the scaling 'minmax', or choose s16 weights"
+            "train with --scale minmax (scaling='minmax'), or choose s16 weights"
         )
     return float(np.max(inputs))
 
@@ -219,8 +220,8 @@ def _training(
     if needed is not None and update is not None and update != needed:
         what = "momentum" if needed == "momentum" else "batches"
         raise BpgenError(
-            f"the update {update!r} does not go with {what}: choose {needed!r}, or train with "
-            f"{'momentum 0' if needed == 'momentum' else 'batch size 1'}"
+            f"the update {update!r} does not go with {what}, which has its own: leave --update "
+            f"out, or train with {'--momentum 0' if needed == 'momentum' else '--batch-size 1'}"
         )
     if not 0 <= seed <= 65535:
         raise BpgenError(f"the seed is {seed}: choose one from 0 to 65535")
@@ -256,7 +257,7 @@ def _training(
 def _layer_sparsity(
     sparsity: FloatSparsity | None, kind: str, formats: LayerFormats, layer: int
 ) -> LayerSparsity | None:
-    """The constants of section 11 for one hidden layer."""
+    """The constants of docs/numbers.md, section 11, for one hidden layer."""
     if sparsity is None or sparsity.weight == 0:
         return None
     if kind not in TABLE_ACTIVATIONS:

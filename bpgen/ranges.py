@@ -1,9 +1,9 @@
 """
-Pick the fixed-point formats of a network, and prove that no integer in it can overflow.
+Pick the fixed-point formats of a network from the magnitudes that a float training run logged
+(`training.Ranges`), and the integers of a learning rate.
 
-Formats follow the magnitudes that a float training run logged (`training.Ranges`). The proof does
-not: it holds for every s16 weight, every activation up to its top and every s16 target, because
-weights move on the device.
+That nothing overflows in these formats, whatever a device learns, is shown by `proof`. Sections
+are those of docs/numbers.md.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ import numpy.typing as npt
 from bpgen import lut
 from bpgen.errors import BpgenError
 from bpgen.model import (
+    EXPONENTS,
     INT16_MAX,
     INT32_MAX,
     TABLE_ACTIVATIONS,
     IntModel,
     LearningRate,
 )
-from bpgen.proof import EXPONENTS, derivative_fraction, forward_bound, plain_delta_top
+from bpgen.proof import derivative_fraction, forward_bound, plain_delta_top
 from bpgen.qformat import QFormat
 from bpgen.training import Ranges
 

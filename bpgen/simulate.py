@@ -7,6 +7,8 @@ The generated C, compiled for this machine and called in batches.
 from __future__ import annotations
 
 import ctypes
+import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -35,22 +37,36 @@ OPTIMISED = ("-O3", "-march=native", "-flto")
 PREFIX = "net"
 
 
-def compiler() -> str:
-    """The C compiler of this machine; BpgenError, with what to install, when there is none."""
+def compiler() -> list[str]:
+    """
+    The command of this machine's C compiler: that of the environment's CC, if it is there.
+
+    Raises BpgenError, with what to install, when there is none.
+    """
+    try:
+        wanted = shlex.split(os.environ.get("CC", ""))
+    except ValueError:
+        wanted = []
+    if wanted and shutil.which(wanted[0]):
+        return wanted
     for name in ("gcc", "cc", "clang"):
         found = shutil.which(name)
         if found:
-            return found
-    raise BpgenError("no C compiler found: install one, for instance 'sudo apt-get install gcc'.")
+            return [found]
+    raise BpgenError("no C compiler found: install one, for instance 'sudo apt-get install gcc'")
 
 
 def write_sources(model: IntModel, folder: Path) -> list[Path]:
     """Write the generated C, the core and the batch calls into `folder`, and name the files."""
-    files = generate(model, PREFIX)
+    view = view_of(model, PREFIX)
+    files = generate(model, PREFIX, view=view)
     for name in ("simulation.h", "simulation.c"):
-        files[name] = render(name, view_of(model, PREFIX))
-    for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+        files[name] = render(name, view)
+    try:
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise BpgenError(f"cannot write the C files into {folder}: {_reason(error)}") from None
     return [folder / name for name in files]
 
 
@@ -66,15 +82,39 @@ def build(
     library = folder / "simulation.so"
     shared = ("-fPIC", "-shared", "-o", str(library))
     sources = [str(path) for path in write_sources(model, folder) if path.suffix == ".c"]
-    run = subprocess.run(
-        [*(command or [compiler()]), *WARNINGS, *flags, *shared, *sources],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = command or compiler()
+    name = command[0]
+    try:
+        run = subprocess.run(
+            [*command, *WARNINGS, *flags, *shared, *sources],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except OSError as error:
+        raise BpgenError(
+            f"the compiler {name} cannot be run ({_reason(error)}): install one, or name another "
+            "in the variable CC"
+        ) from None
     if run.returncode != 0:
-        raise BpgenError(f"the compiler refused the generated C: {run.stderr.strip()}")
+        raise BpgenError(f"the compiler {name} refused the generated C: {_first_error(run)}")
+    if not library.is_file():
+        raise BpgenError(
+            f"the compiler {name} made no library: name one that compiles C in the variable CC"
+        )
     return library
+
+
+def _first_error(run: subprocess.CompletedProcess[str]) -> str:
+    """The first line in which a compiler complains of an error, or what it says at all."""
+    lines = [line.strip() for line in f"{run.stderr}\n{run.stdout}".splitlines() if line.strip()]
+    errors = [line for line in lines if "error" in line.lower()]
+    return (errors or lines or [f"exit code {run.returncode}"])[0]
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
 
 
 class Simulation:
@@ -98,12 +138,22 @@ class Simulation:
         library: Path | None = None,
     ) -> None:
         self.model = model
-        self._folder = tempfile.TemporaryDirectory(prefix="bpgen-simulation-")
-        if library is None:
-            extra = ("-DBPGEN_COUNTERS=1",) if counters else ()
-            folder = Path(self._folder.name)
-            library = build(model, folder, command=command, flags=(*flags, *extra))
-        self._library = ctypes.CDLL(str(library))
+        try:
+            self._folder = tempfile.TemporaryDirectory(prefix="bpgen-simulation-")
+        except OSError as error:
+            raise BpgenError(
+                f"there is no place for temporary files ({_reason(error)}): name a folder for them "
+                "in the variable TMPDIR"
+            ) from None
+        try:
+            if library is None:
+                extra = ("-DBPGEN_COUNTERS=1",) if counters else ()
+                folder = Path(self._folder.name)
+                library = build(model, folder, command=command, flags=(*flags, *extra))
+            self._library = _loaded(library)
+        except BaseException:
+            self._folder.cleanup()
+            raise
         self._library.bp_sim_state_size.restype = ctypes.c_size_t
         if model.training:
             getattr(self._library, f"{PREFIX}_crc32").restype = ctypes.c_uint32
@@ -132,7 +182,7 @@ class Simulation:
 
     def reset(self) -> None:
         """Go back to the model's parameters and learning rate."""
-        self._call(f"{PREFIX}_reset")
+        self._call("bp_sim_reset")
 
     def self_test(self) -> bool:
         """Whether the built-in vectors give the expected bits; the state is reset."""
@@ -283,6 +333,16 @@ class Simulation:
             for a in (self._states[self.copy], *arguments)
         ]
         return int(getattr(self._library, name)(*converted) or 0)
+
+
+def _loaded(library: Path) -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL(str(library))
+    except OSError as error:
+        raise BpgenError(
+            f"what the compiler made cannot be loaded ({error}): if programs may not run in "
+            f"{library.parent}, name another folder in the variable TMPDIR"
+        ) from None
 
 
 def _int16(rows: npt.ArrayLike) -> npt.NDArray[np.int16]:

@@ -74,7 +74,7 @@ class Training:
         require(self.epochs >= 0, f"epochs is {self.epochs}: choose 0 or more")
         require(
             self.batch_size is None or self.batch_size >= 1,
-            f"the batch size is {self.batch_size}: choose 1 or more, or none for the full batch",
+            f"the batch size is {self.batch_size}: choose 1 or more, or full for the full batch",
         )
         require_one_of("reduction", self.reduction, REDUCTIONS)
         require(
@@ -119,6 +119,24 @@ class TrainingLog:
 
     loss: list[float]
     ranges: Ranges
+
+
+def decayed(rate: float, decay: float, epoch: int) -> float:
+    """
+    Give the learning rate of an epoch, counted from 0: rate * decay ** epoch.
+
+    Raises BpgenError where float64 cannot hold it.
+    """
+    try:
+        value = rate * decay**epoch
+    except OverflowError:
+        value = math.inf
+    require(
+        math.isfinite(value),
+        f"the learning rate decay {decay:g} makes the learning rate of epoch {epoch + 1} too large "
+        "for a number: choose a decay of at most 1",
+    )
+    return value
 
 
 def sample_order(count: int, epoch: int, seed: int, shuffle: bool = True) -> npt.NDArray[np.int64]:
@@ -195,7 +213,7 @@ class _Run:
     @np.errstate(over="ignore", invalid="ignore")
     def epoch(self, epoch: int) -> None:
         """Visit every sample once."""
-        rate = self.training.learning_rate * self.training.learning_rate_decay**epoch
+        rate = decayed(self.training.learning_rate, self.training.learning_rate_decay, epoch)
         order = self._order(epoch)
         if self.batch_size == 1 and self.training.sparsity is None:
             self._visit_one_by_one(order, rate)

@@ -17,6 +17,7 @@ from bpgen.commands.shared import (
     progress,
     score_name,
     spelled_score,
+    warn_of_clipping,
     warn_of_targets,
 )
 
@@ -50,6 +51,7 @@ def check(model_file: Path, data_file: Path, as_json: bool) -> None:
     proofs = prove(model)
     data = load_samples(data_file, model)
     warn_of_targets(data, model.output.activation, "they stay as they are, and so does their error")
+    warn_of_clipping(model, data)
     with progress("comparing", len(data)) as advance:
         found = compare_with_float(model, data, advance)
     view = view_of(model, "net")
@@ -82,8 +84,13 @@ def _print(
         f"{spelled_score(found.float_score, labels)} in float on the same weights; "
         f"loss {found.twin_loss:.6f} and {found.float_loss:.6f}"
     )
+    if found.unclipped_score != found.float_score:
+        click.echo(
+            f"float without clipped inputs: {name} {spelled_score(found.unclipped_score, labels)}"
+        )
+    left_out = f" ({found.clipped} samples beyond the formats left out)" if found.clipped else ""
     print_table(
-        f"Integers against float ({found.clipped} samples beyond the formats left out)",
+        f"Integers against float{left_out}",
         ("tensor", "largest difference", "of its bound", "outside"),
         [
             (d.tensor, f"{d.largest:.3e}", f"{100 * d.bound_share:.1f}%", d.violations)

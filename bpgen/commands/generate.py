@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
-from bpgen.commands.shared import force_option, path_argument, print_table
+from bpgen.commands.shared import Name, check_distinct, force_option, path_argument, print_table
 
 
 @click.command()
@@ -18,7 +19,7 @@ from bpgen.commands.shared import force_option, path_argument, print_table
     "-o",
     "--output-folder",
     "folder",
-    type=click.Path(path_type=Path),
+    type=Name(),
     required=True,
     metavar="FOLDER",
     help="A new folder for the C files.",
@@ -46,8 +47,7 @@ def generate(
     """
     from bpgen import targets
     from bpgen.emit import cfmt
-    from bpgen.emit.write import write_folder
-    from bpgen.errors import BpgenError
+    from bpgen.emit.write import check_free, write_folder
     from bpgen.evaluate import load_model
     from bpgen.generation import generate as generate_files
     from bpgen.generation import view_of
@@ -55,15 +55,16 @@ def generate(
 
     cfmt.check_identifier(prefix)
     target = targets.target(board) if board is not None else None
-    if folder.exists() and not force:
-        raise BpgenError(f"{folder} exists: choose another folder or add --force to replace files")
+    check_free(folder, force=force, folder=True)
     model = load_model(model_file)
     if inference_only:
         model = without_training(model)
     view = view_of(model, prefix)
     if target is not None:
         targets.require_fit(view, target)
-    files = generate_files(model, prefix, main=with_main)
+    files = generate_files(model, prefix, main=with_main, view=view)
+    check_distinct([model_file], [folder / name for name in files])
+    kept = _other_sources(folder, files)
     write_folder(folder, files, force=force)
     print_table(
         "", ("file", "bytes"), [(folder / name, len(t.encode())) for name, t in files.items()]
@@ -75,3 +76,16 @@ def generate(
     if target is not None:
         fit = targets.fits(view, target)
         click.echo(f"{target.name}: {targets.describe(fit)}")
+    if kept:
+        click.echo(f"kept {', '.join(kept)}, which this run did not write")
+
+
+def _other_sources(folder: Path, files: Mapping[str, str]) -> list[str]:
+    """The C files that are in a folder besides those to be written."""
+    if not folder.is_dir():
+        return []
+    return sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.suffix in (".c", ".h") and path.name not in files
+    )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bpgen.commands.shared import (
-    check_free,
+    check_outputs,
     data_option,
     force_option,
     json_option,
@@ -18,6 +18,7 @@ from bpgen.commands.shared import (
     print_table,
     score_name,
     spelled_score,
+    warn_of_clipping,
 )
 
 if TYPE_CHECKING:
@@ -90,7 +91,14 @@ def quantize(
         raise click.UsageError(
             "s8 weights cannot learn, add --inference-only", click.get_current_context()
         )
-    check_free(output_file, force)
+    if settings["inference_only"]:
+        for name in ("update", "freeze"):
+            if settings[name]:
+                raise click.UsageError(
+                    f"--{name} is about learning, which --inference-only leaves out, give only one",
+                    click.get_current_context(),
+                )
+    check_outputs([checkpoint_file, data_file], [output_file], force)
 
     from bpgen import checkpoint, dataset, quantization
     from bpgen.emit.write import write_file
@@ -103,6 +111,8 @@ def quantize(
             settings["inputs"] = trained.scaling.apply(data.x)
     model = quantization.quantize(trained, **settings)
     measured = None if data is None else _measure(trained, model, data)
+    if data is not None:
+        warn_of_clipping(model, data)
     write_file(output_file, model.to_json(), force=force)
     rows = quantization.explain(model, trained.log.ranges)
     if as_json:

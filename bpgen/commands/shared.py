@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -17,25 +18,41 @@ from bpgen.errors import BpgenError
 
 if TYPE_CHECKING:
     from bpgen.dataset import Dataset
+    from bpgen.model import IntModel
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 # Above this share of updates that round to nothing a network has all but stopped learning.
 ZERO_UPDATES = 0.2
+# Above this share of clipped inputs, of all or of one column, data and model do not go together.
+CLIPPED_INPUTS = 0.01
+CLIPPED_COLUMN = 0.1
 PLAIN_WIDTH = 160  # of a table that does not go to a terminal
 BARS = "▁▂▃▄▅▆▇█"
 CURVE_WIDTH = 60
 
 
+class Name(click.Path):
+    """The name of a file or folder; an empty one, which Path takes for '.', is refused."""
+
+    def __init__(self) -> None:
+        super().__init__(readable=False, path_type=Path)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if value == "":
+            self.fail("the name is empty, give one", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 def path_argument(name: str) -> Callable[[Command], Command]:
     """A file name that the command reads; whether it exists is said by its reader."""
-    return click.argument(name, type=click.Path(path_type=Path))
+    return click.argument(name, type=Name())
 
 
 def output_option(what: str) -> Callable[[Command], Command]:
     """-o FILE, required."""
     return click.option(
-        "-o", "--output-file", "output_file", required=True, type=click.Path(path_type=Path),
+        "-o", "--output-file", "output_file", required=True, type=Name(),
         metavar="FILE", help=f"Where to write {what}.",
     )  # fmt: skip
 
@@ -43,7 +60,7 @@ def output_option(what: str) -> Callable[[Command], Command]:
 def data_option(required: bool, what: str) -> Callable[[Command], Command]:
     """--data FILE."""
     return click.option(
-        "--data", "data_file", required=required, type=click.Path(path_type=Path),
+        "--data", "data_file", required=required, type=Name(),
         metavar="FILE", help=what,
     )  # fmt: skip
 
@@ -52,14 +69,42 @@ force_option = click.option("--force", is_flag=True, help="Replace files that ex
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 
 
-def check_free(path: Path | None, force: bool) -> None:
-    """Refuse an output that exists before any work is done, and not only when it is written."""
-    if path is None:
-        return
-    if path.exists() and not force:
-        raise BpgenError(f"{path} exists: choose another name or add --force to replace it")
-    if not path.parent.is_dir():
-        raise BpgenError(f"the folder {path.parent} does not exist: create it first")
+def check_outputs(
+    inputs: Sequence[Path | None], outputs: Sequence[Path | None], force: bool
+) -> None:
+    """
+    Refuse outputs that exist before any work is done, and not only when they are written.
+
+    One that is an input, or another output, is refused even with `force`.
+    """
+    from bpgen.emit.write import check_free
+
+    given = [path for path in outputs if path is not None]
+    check_distinct(inputs, given)
+    for path in given:
+        check_free(path, force=force)
+
+
+def check_distinct(inputs: Sequence[Path | None], outputs: Sequence[Path]) -> None:
+    """Refuse an output that is an input or another output, by whatever name."""
+    read = {_real(path) for path in inputs if path is not None}
+    written: set[str] = set()
+    for path in outputs:
+        real = _real(path)
+        if real in read:
+            raise BpgenError(f"{path} is read and would be overwritten: choose another output")
+        if real in written:
+            raise BpgenError(f"{path} is given for two outputs: choose another name for one")
+        written.add(real)
+
+
+def _real(path: Path) -> str:
+    try:
+        return os.path.normcase(os.path.realpath(path))
+    except OSError as error:
+        raise BpgenError(
+            f"{path} cannot be looked up ({error.strerror or error}): choose another place"
+        ) from None
 
 
 def print_json(value: object) -> None:
@@ -76,19 +121,22 @@ def _plain(value: object) -> object:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table; a column whose cells are numbers is right-aligned."""
+    """Print a table below its title; a column whose cells are numbers is right-aligned."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD)
     for i, column in enumerate(columns):
         numbers = all(_is_figure(row[i]) for row in rows)
         table.add_column(column, justify="right" if numbers else "left")
     for row in rows:
         table.add_row(*(Text(spelled(cell)) for cell in row))
-    Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(table)
+    console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    if title:
+        console.print(Text(title, style="bold"), soft_wrap=True)
+    console.print(table)
 
 
 def _is_figure(cell: object) -> bool:
@@ -204,6 +252,20 @@ def score_name(labels: Sequence[str]) -> str:
 def spelled_score(value: float, labels: Sequence[str]) -> str:
     """A share as a percentage, an error as it is."""
     return f"{100 * value:.2f}%" if labels else f"{value:.5f}"
+
+
+def warn_of_clipping(model: IntModel, data: Dataset) -> None:
+    """Say that samples do not fit the inputs of a model, if so, and where the most."""
+    from bpgen.evaluate import input_fit
+
+    clipped = input_fit(model, data).clipped
+    worst = int(clipped.argmax())
+    if clipped.mean() > CLIPPED_INPUTS or clipped[worst] > CLIPPED_COLUMN:
+        warn(
+            f"{100 * clipped.mean():.1f}% of the inputs lie beyond the range of the training and "
+            f"are clipped, most in column {model.input.features[worst]!r} "
+            f"({100 * clipped[worst]:.1f}%): check its unit, or train with such data"
+        )
 
 
 def warn_of_targets(data: Dataset, output: str, hidden_from: str) -> None:

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from bpgen.commands.shared import (
     ZERO_UPDATES,
+    Name,
+    check_distinct,
     data_option,
     fail,
     force_option,
@@ -21,6 +24,7 @@ from bpgen.commands.shared import (
     score_name,
     spelled_score,
     warn,
+    warn_of_clipping,
     warn_of_targets,
 )
 
@@ -72,7 +76,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--keep",
-    type=click.Path(path_type=Path),
+    type=Name(),
     metavar="FOLDER",
     help="Keep the generated C in a new folder.",
 )
@@ -97,8 +101,12 @@ def simulate(
     Example:
       bpgen simulate iris.model.json --data iris.csv --train --epochs 100
     """
+    if not trains:
+        _refuse_options_of_training()
+
     from bpgen import simulate as simulation_module
     from bpgen.checkpoint import divide
+    from bpgen.emit.write import check_free
     from bpgen.errors import BpgenError
     from bpgen.evaluate import (
         Differences,
@@ -110,8 +118,8 @@ def simulate(
     )
     from bpgen.twin import Twin
 
-    if keep is not None and keep.exists() and not force:
-        raise BpgenError(f"{keep} exists: choose another folder or add --force to replace files")
+    if keep is not None:
+        check_free(keep, force=force, folder=True)
     model = load_model(model_file)
     if trains and model.training is None:
         raise BpgenError(
@@ -120,6 +128,7 @@ def simulate(
         )
     data = load_samples(data_file, model)
     warn_of_targets(data, model.output.activation, "they stay as they are, and so does their error")
+    warn_of_clipping(model, data)
     seed = settings["seed"]
     parts = {"all": data}
     if trains:
@@ -127,7 +136,7 @@ def simulate(
         parts = {"train": train_part} | ({} if test_part is None else {"test": test_part})
     simulation_module.compiler()
     if keep is not None:
-        _keep(model, keep, force)
+        _keep(model, keep, force, [model_file, data_file])
     differences, twin = Differences(), Twin(model)
     run: TrainingRun | None = None
     to_float = model.output.a_format.to_float
@@ -171,11 +180,21 @@ def _restart(simulation: Any, twin: Any) -> None:
     twin.reset()
 
 
-def _keep(model: IntModel, folder: Path, force: bool) -> None:
+def _refuse_options_of_training() -> None:
+    """Without --train an option that only training heeds is a mistake, not to be ignored."""
+    context = click.get_current_context()
+    for name in ("epochs", "learning_rate", "learning_rate_decay", "compare_steps"):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} needs --train", context)
+
+
+def _keep(model: IntModel, folder: Path, force: bool, inputs: list[Path]) -> None:
     from bpgen.emit.write import write_folder
     from bpgen.generation import generate
 
-    write_folder(folder, generate(model, "net", main=True), force=force)
+    files = generate(model, "net", main=True)
+    check_distinct(inputs, [folder / name for name in files])
+    write_folder(folder, files, force=force)
 
 
 def _report(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bpgen.commands.shared import (
-    check_free,
+    Name,
+    check_outputs,
     check_plot,
     force_option,
     json_option,
@@ -20,9 +21,11 @@ from bpgen.commands.shared import (
     progress,
     score_name,
     spelled_score,
+    warn,
     warn_of_targets,
     warnings_as_lines,
 )
+from bpgen.errors import BpgenError
 
 if TYPE_CHECKING:
     from bpgen.checkpoint import Checkpoint
@@ -36,14 +39,19 @@ LOSSES = ("squared_error", "cross_entropy")
 INITS = ("xavier", "normal", "zeros")
 SCALINGS = ("minmax", "standard", "none")
 REDUCTIONS = ("mean", "sum")
+NAMED = 5  # constant features in a warning
+LARGEST_TARGET = 10.0  # of a linear output, without a warning
 TASKS = ("auto", "classify", "regress")
 
 
 def layer_sizes(text: str) -> tuple[int, ...]:
     """4-8-3."""
     parts = text.split("-")
-    if not all(part.isascii() and part.isdigit() and len(part) < 7 for part in parts):
+    if not all(part.isascii() and part.isdigit() for part in parts):
         raise click.BadParameter(f"{text!r} is no list of layer sizes such as 4-8-3")
+    for part in parts:
+        if len(part) > 6:
+            raise click.BadParameter(f"a layer of {part[:20]} units is too large, use up to 999999")
     return tuple(int(part) for part in parts)
 
 
@@ -183,7 +191,7 @@ def batch_size(text: str) -> int | None:
 )
 @click.option(
     "--plot",
-    type=click.Path(path_type=Path),
+    type=Name(),
     metavar="FILE",
     help="Also write the learning curve as .png or .svg.",
 )
@@ -214,8 +222,7 @@ def train(
       bpgen train iris.csv --layers 4-8-3 --target-column species --epochs 200 -o iris.npz
     """
     training = _training(settings)
-    check_free(output_file, force)
-    check_free(plot, force)
+    check_outputs([data_file], [output_file, plot], force)
     if plot is not None:
         check_plot(plot)
 
@@ -223,6 +230,8 @@ def train(
 
     data = dataset.load(data_file, targets, features or None, task=task)
     warn_of_targets(data, output, "choose --output linear, or scale the targets")
+    _warn_of_data(data, output)
+    _warn_of_rate(training, len(data))
     with warnings_as_lines(), progress("training", training.epochs) as advance:
         trained = checkpoint.train(
             data,
@@ -253,6 +262,39 @@ def _training(settings: dict[str, Any]) -> Training:
             click.get_current_context(),
         )
     return Training(sparsity=None if target is None else Sparsity(target, weight), **settings)
+
+
+def _warn_of_data(data: Dataset, output: str) -> None:
+    """Say what of the samples teaches a network nothing, or more than it can hold."""
+    constant = [data.features[i] for i in (data.x == data.x[0]).all(axis=0).nonzero()[0]]
+    if constant:
+        shown = ", ".join(map(repr, constant[:NAMED])) + (", ..." if constant[NAMED:] else "")
+        one = len(constant) == 1
+        warn(
+            f"{'feature' if one else f'{len(constant)} features:'} {shown} "
+            f"{'has' if one else 'have'} the same value in every sample and teach"
+            f"{'es' if one else ''} nothing: leave {'it' if one else 'them'} out"
+        )
+    largest = abs(data.t).max()
+    if output == "linear" and largest > LARGEST_TARGET:
+        warn(
+            f"the targets reach {largest:g}, far from the size of weights and inputs: scale the "
+            "targets to about -1 to 1"
+        )
+
+
+def _warn_of_rate(training: Training, samples: int) -> None:
+    """Say that a device could not learn with this rate, whatever its formats."""
+    from bpgen.ranges import learning_rate
+
+    divisor = (training.batch_size or samples) if training.reduction == "mean" else 1
+    try:
+        learning_rate(training.learning_rate / divisor)
+    except BpgenError:
+        warn(
+            f"no device can learn with a learning rate of {training.learning_rate:g}: the model "
+            "will need --inference-only"
+        )
 
 
 def _report(trained: Checkpoint, data: Dataset, output_file: Path, as_json: bool) -> None:

@@ -6,19 +6,26 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from bpgen import checkpoint
 from bpgen.cli import cli
 from bpgen.dataset import load_csv
+from bpgen.errors import BpgenError
+from bpgen.evaluate import counts, input_fit, load_model
 from bpgen.quantization import quantize
-from bpgen.training import Training
+from bpgen.simulate import compiler
+from bpgen.training import Training, decayed
+from bpgen.twin import Twin
 
 HEADER = "a,b,kind\n"
 ROWS = "".join(f"{i},{i * 7 % 5},{('red', 'blue')[i % 2]}\n" for i in range(12))
@@ -378,3 +385,233 @@ def test_a_reader_that_stops_reading_causes_no_complaint(folder: Path) -> None:
         assert process.stderr.read() == ""
         process.stderr.close()
         assert process.wait(30) == 0
+
+
+def test_an_output_that_is_an_input_or_another_output_is_refused_even_with_force(
+    folder: Path,
+) -> None:
+    Path("link.csv").symlink_to("data.csv")
+    Path("sub").mkdir()
+    train = ("train", "data.csv", "--layers", "2-3-2", "--target-column", "kind", "--force")
+    for name in ("data.csv", "./sub/../data.csv", "link.csv", str(folder / "data.csv")):
+        refuses(folder, "would be overwritten", *train, "-o", name)
+    refuses(folder, "would be overwritten", *train, "-o", "new.npz", "--plot", "data.csv")
+    refuses(folder, "two outputs", *train, "-o", "x.png", "--plot", "sub/../x.png")
+    quantizing = ("quantize", "net.npz", "--data", "data.csv", "--force", "-o")
+    refuses(folder, "would be overwritten", *quantizing, "net.npz")
+    refuses(folder, "would be overwritten", *quantizing, "data.csv")
+    Path("net.h").write_text(Path("model.json").read_text())
+    refuses(folder, "would be overwritten", "generate", "net.h", "-o", ".", "--force")
+    simulate = ("simulate", "net.h", "--data", "data.csv", "--keep", ".", "--force")
+    refuses(folder, "would be overwritten", *simulate)
+
+
+def test_a_learning_rate_that_grows_beyond_every_number_is_refused(folder: Path) -> None:
+    grow = ("--learning-rate-decay", "1e300", "--epochs", "3")
+    refuses(folder, "learning rate", *train_arguments(), *grow)
+    with pytest.raises(BpgenError, match="epoch 3 too large"):
+        decayed(0.1, 1e300, 2)
+    with pytest.raises(BpgenError, match="epoch 2 too large"):
+        decayed(1e300, 1e300, 1)
+
+
+@pytest.mark.parametrize("array", ["w1", "w2", "b2", "initial_w2"])
+@pytest.mark.parametrize("shape", [(), (0,), (5,), (1, 1, 1)])
+def test_a_checkpoint_with_an_array_of_another_shape_is_refused(
+    folder: Path, array: str, shape: tuple[int, ...]
+) -> None:
+    with np.load("net.npz") as archive:
+        arrays = dict(archive)
+    np.savez("bad.npz", **{**arrays, array: np.zeros(shape)})
+    refuses(folder, "damaged", "quantize", "bad.npz", "-o", "out.json")
+
+
+def test_an_output_in_a_folder_that_may_not_be_entered_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.stat
+
+    def stat(path: Path, **settings: Any) -> os.stat_result:
+        if "locked" in path.parts[:-1]:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, **settings)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    monkeypatch.setattr(Path, "exists", lambda path: bool(path.stat()))
+    train = ("train", "data.csv", "--layers", "2-3-2", "--target-column", "kind")
+    refuses(folder, "Permission denied", *train, "-o", "locked/net.npz")
+    refuses(folder, "Permission denied", "quantize", "net.npz", "-o", "locked/out.json")
+    refuses(folder, "Permission denied", "generate", "model.json", "-o", "locked/out")
+    refuses(folder, "Permission denied", "simulate", "model.json", "--data", "data.csv", "--keep",
+            "locked/out")  # fmt: skip
+
+
+def test_an_output_name_that_cannot_be_is_refused(folder: Path) -> None:
+    refuses(folder, "the name is empty", "quantize", "net.npz", "-o", "")
+    refuses(folder, "the name is empty", "generate", "model.json", "-o", "")
+    Path("sub").mkdir()
+    refuses(folder, "sub is a folder", "quantize", "net.npz", "-o", "sub", "--force")
+    refuses(folder, "cannot be looked up", "quantize", "net.npz", "-o", "x" * 300 + "/out.json")
+
+
+FAKE_COMPILERS = {
+    "no_program": ("\x00\x01 no program", "cannot be run"),
+    "silent": ("#!/bin/sh\nexit 0\n", "made no library"),
+    "no_library": (
+        '#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\necho text > "$2"\n',
+        "TMPDIR",
+    ),
+    "refusing": (
+        "#!/bin/sh\nexec >&2\necho In file:\necho 'net.c:1: error: first'\necho error: b\nexit 1\n",
+        "fake refused the generated C: net.c:1: error: first.",
+    ),
+    "refusing_quietly": ("#!/bin/sh\nexit 3\n", "exit code 3"),
+}  # fmt: skip
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs programs that are shell scripts")
+@pytest.mark.parametrize("name", FAKE_COMPILERS)
+def test_a_compiler_that_does_not_compile_is_one_sentence_and_leaves_nothing(
+    folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, message = FAKE_COMPILERS[name]
+    Path("fake").write_text(text)
+    Path("fake").chmod(0o755)
+    Path("temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / "temporary"))
+    monkeypatch.setenv("CC", str(folder / "fake"))
+    refuses(folder, message, "simulate", "model.json", "--data", "data.csv")
+    assert list(Path("temporary").iterdir()) == []
+
+
+def test_a_compiler_in_cc_is_taken_with_its_options_if_it_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CC", f"'{sys.executable}' -m cc")
+    assert compiler() == [sys.executable, "-m", "cc"]
+    found = shutil.which("gcc") or shutil.which("cc") or shutil.which("clang")
+    for useless in ("there-is-no-such-compiler", "", "'unclosed"):
+        monkeypatch.setenv("CC", useless)
+        if found:
+            assert compiler() == [found]
+
+
+def test_no_place_for_temporary_files_is_one_sentence(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / "none"))
+    monkeypatch.setenv("CC", sys.executable)
+    refuses(folder, "TMPDIR", "simulate", "model.json", "--data", "data.csv")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_an_output_that_cannot_be_written_is_one_sentence(folder: Path) -> None:
+    for arguments in ("boards", "boards --json", "--help", "check model.json --data data.csv"):
+        for redirection in (">/dev/full", ">&-"):
+            line = f'"{sys.executable}" -m bpgen {arguments} {redirection}'
+            done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
+            assert done.returncode == 2, line
+            assert is_one_sentence(done.stderr), done.stderr
+            assert "output cannot be written" in done.stderr
+
+
+def test_a_closed_stderr_changes_nothing_else(folder: Path) -> None:
+    line = f'"{sys.executable}" -m bpgen check model.json --data data.csv 2>&-'
+    assert subprocess.run(line, shell=True, capture_output=True, check=False).returncode == 0
+
+
+def test_an_interrupt_during_the_first_imports_gives_130(folder: Path) -> None:
+    Path("click.py").write_text("raise KeyboardInterrupt\n")
+    done = command("boards", env=os.environ | {"PYTHONPATH": str(folder)})
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_messages_name_options_of_the_command_line(folder: Path) -> None:
+    refuses(folder, "or full", *train_arguments(), "--batch-size", "0")
+    base = train_arguments()
+    for options, way_out in (
+        (("--batch-size", "4"), "--batch-size 1"),
+        (("--momentum", "0.5"), "--momentum 0"),
+    ):
+        assert run(*base, *options, "--epochs", "1", "--force").exit_code == 0
+        for text in ("leave --update out", way_out):
+            refuses(folder, text, "quantize", "out.npz", "--update", "stochastic", "-o", "x.json")
+    s8 = ("--weights", "s8", "--inference-only", "-o", "x.json")
+    refuses(folder, "--data FILE", "quantize", "net.npz", *s8)
+    assert run(*base, "--scale", "standard", "--force").exit_code == 0
+    refuses(folder, "--scale minmax", "quantize", "out.npz", "--data", "data.csv", *s8)
+    Path("mixed.csv").write_text(HEADER + ROWS + "1,2,0.5\n")
+    refuses(folder, "--task classify", *train_arguments("mixed.csv"), "--force")
+
+
+def test_options_that_would_be_ignored_are_refused(folder: Path) -> None:
+    simulate = ("simulate", "model.json", "--data", "data.csv")
+    for option in ("--epochs", "--learning-rate", "--learning-rate-decay", "--compare-steps"):
+        refuses(folder, f"{option} needs --train", *simulate, option, "1")
+    quantizing = ("quantize", "net.npz", "-o", "x.json", "--inference-only")
+    refuses(folder, "--update", *quantizing, "--update", "residual")
+    refuses(folder, "--freeze", *quantizing, "--freeze", "1")
+
+
+def test_mistakes_of_usage_are_sentences_that_name_the_command(folder: Path) -> None:
+    refuses(folder, "'trian' (did you mean 'train'?), see 'bpgen --help'.", "trian")
+    refuses(folder, "'bpgen train --help'.", "train", "data.csv", "--stop-loss", "1")
+    refuses(folder, "(did you mean", "train", "data.csv", "--layer", "2")
+    refuses(folder, "is too large", *train_arguments(layers="2-12345678-2"))
+
+
+def test_data_beyond_the_range_of_the_training_is_warned_of(folder: Path) -> None:
+    scaled = [f"{i},{i * 7000},{('red', 'blue')[i % 2]}" for i in range(12)]
+    Path("far.csv").write_text(HEADER + "\n".join(scaled) + "\n")
+    for arguments in (
+        ("check", "model.json", "--data", "far.csv"),
+        ("quantize", "net.npz", "--data", "far.csv", "-o", "x.json"),
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 0
+        assert result.stderr.count("\n") == 1
+        assert "most in column 'b' (91.7%)" in result.stderr
+        near = [word.replace("far", "data").replace("x.json", "y.json") for word in arguments]
+        assert run(*near).stderr == ""
+
+
+def test_the_clipped_share_is_that_of_the_integers(folder: Path) -> None:
+    model = load_model("model.json")
+    data = load_csv("data.csv", ["kind"])
+    data = replace(data, x=data.x * 5.0 - 3.0)
+    twin = Twin(model)
+    a0 = twin.quantize_input(counts(model, data))
+    fit = input_fit(model, data)
+    assert round(float(fit.clipped.sum()) * len(data)) == twin.counters.inputs > 0
+    top = model.input.a_top
+    low = -top if model.input.a_format.signed else 0
+    assert np.array_equal(np.clip(np.ldexp(fit.x, model.input.a_format.frac), low, top), a0)
+
+
+def test_samples_that_teach_little_are_warned_of(folder: Path) -> None:
+    rows = [f"{i},4,{i * 100}" for i in range(12)]
+    Path("flat.csv").write_text("a,same,value\n" + "\n".join(rows) + "\n")
+    base = ("train", "flat.csv", "--layers", "2-3-1", "--target-column", "value", "--epochs", "1")
+    result = run(*base, "--output", "linear", "--learning-rate", "1e-12", "-o", "out.npz")
+    assert result.exit_code == 0, result.output
+    constant, targets, rate = result.stderr.splitlines()
+    assert "feature 'same' has the same value" in constant
+    assert "targets reach 1100" in targets and "scale the targets" in targets
+    assert "learning rate of 1e-12" in rate
+
+
+def test_files_of_another_prefix_are_mentioned(folder: Path) -> None:
+    assert "kept" not in run("generate", "model.json", "-o", "out").stdout
+    again = ("generate", "model.json", "--prefix", "two", "-o", "out", "--force")
+    assert "kept net.c, net.h, which this run did not write\n" in run(*again).stdout
+
+
+def test_titles_of_check_are_whole_lines_without_what_there_is_none_of(folder: Path) -> None:
+    lines = run("check", "model.json", "--data", "data.csv").stdout.splitlines()
+    assert "Integers against float" in lines
+    assert "Tables, error over every input in units of the last place" in lines
+
+
+def test_a_decay_that_overflows_in_c_is_refused(folder: Path) -> None:
+    simulate = ("simulate", "model.json", "--data", "data.csv", "--train", "--epochs", "3")
+    refuses(folder, "learning rate", *simulate, "--learning-rate-decay", "1e300")

@@ -138,7 +138,7 @@ def test_compiled_code_and_state_are_within_what_fits_counts_and_not_far_below(
     code = flash - targets.rom_bytes(view)
     bound = targets.code_bytes(view, family.code)
     assert code <= bound <= LOOSEST * code, f"{code} bytes of code, bound {bound}"
-    counted = fits(view, TARGETS[board]).ram_needed - family.reserve
+    counted = fits(view, TARGETS[board]).ram_needed - family.reserve - targets.scratch_bytes(view)
     assert sizes["state"] <= counted <= sizes["state"] + 3
 
 
@@ -155,7 +155,7 @@ def test_a_model_that_fits_is_described_with_both_memories() -> None:
 
 def test_too_little_ram_is_refused_with_the_bytes_that_lack() -> None:
     wide = view((4, 100, 3))
-    state, uno = wide.state_size, target("uno")
+    state, uno = wide.state_size + targets.scratch_bytes(wide), target("uno")
     lacking = state + uno.family.reserve - 2048
     assert lacking > 0
     with pytest.raises(BpgenError, match=f"has {lacking} bytes of RAM too few") as error:

@@ -347,13 +347,21 @@ def test_without_a_compiler_the_real_command_line_says_so(folder: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_ctrl_c_ends_quietly_with_130_and_writes_nothing(folder: Path) -> None:
     before = listing(folder)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bpgen", *train_arguments(), "--epochs", "100000000"],
+    # What a shell starts in the background ignores SIGINT, and so would all that the tests start.
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from bpgen.__main__ import main; main()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, *train_arguments(), "--epochs", "100000000"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    time.sleep(2.5)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    ) as process:  # fmt: skip
+        time.sleep(2.5)
+        process.send_signal(signal.SIGINT)
+        try:
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert out.strip() == ""
     assert err.strip() == ""

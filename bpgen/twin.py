@@ -571,6 +571,6 @@ def _derivatives(kind: str, frac: int, top: int) -> IntArray:
 
 
 def _read_only(array: IntArray) -> IntArray:
-    view = array.view()
+    view: IntArray = array.view()
     view.setflags(write=False)
     return view

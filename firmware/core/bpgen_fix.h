@@ -66,7 +66,22 @@ typedef struct {
 #endif
 
 /* floor(x * 2^-shift): the one right shift of negative numbers, arithmetic as asserted above. */
-static inline int32_t bp_shr32(int32_t x, uint8_t shift) { return x >> shift; }
+static inline int32_t bp_shr32(int32_t x, uint8_t shift)
+{
+#if defined(__AVR__)
+    /* It shifts by single bits, but whole bytes are free. */
+    if (shift >= 16) {
+        x >>= 16;
+        shift = (uint8_t)(shift - 16);
+    }
+    if (shift >= 8) {
+        x >>= 8;
+        shift = (uint8_t)(shift - 8);
+    }
+#endif
+    return x >> shift;
+}
+
 static inline int64_t bp_shr64(int64_t x, uint8_t shift) { return x >> shift; }
 
 /* x * 2^-shift, halves up; x + 2^(shift-1) must fit. */

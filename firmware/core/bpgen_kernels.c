@@ -157,15 +157,17 @@ static uint16_t magnitude(int32_t x)
     return (uint16_t)(x > INT16_MAX ? INT16_MAX : x);
 }
 
-/* The entry at u with `shift` more fraction bits: (E[i] << shift) + (E[i + 1] - E[i]) * fr. */
-static int32_t interpolate(const uint16_t *table, uint32_t u, uint8_t shift)
+/* The entry at u with `shift` more fraction bits: (E[i] << shift) + (E[i + 1] - E[i]) * fr. No table
+ * rises or falls by more than s16 in an interval, and fr is below 2^15.
+ */
+static int32_t interpolate(const uint16_t *table, uint16_t u, uint8_t shift)
 {
     size_t i = (size_t)(u >> shift);
-    int32_t fr = (int32_t)(u - ((uint32_t)i << shift));
-    int32_t low = bp_rom_u16(table + i);
-    int32_t high = bp_rom_u16(table + i + 1);
+    uint16_t fr = (uint16_t)(u - (i << shift));
+    uint16_t low = bp_rom_u16(table + i);
+    int16_t rise = (int16_t)(bp_rom_u16(table + i + 1) - low);
 
-    return low * ((int32_t)1 << shift) + (high - low) * fr;
+    return (int32_t)((uint32_t)low << shift) + (int32_t)rise * (int16_t)fr;
 }
 
 int16_t bp_sigmoid(int16_t z, const uint16_t *table, uint8_t bits, uint8_t frac)
@@ -220,7 +222,7 @@ static uint32_t exponential(const uint16_t *table, uint32_t d, uint8_t bits, uin
     if (d >= (uint32_t)8 << z_frac) {
         return 0;
     }
-    return (uint32_t)bp_round32(interpolate(table, d, shift), shift);
+    return (uint32_t)bp_round32(interpolate(table, (uint16_t)d, shift), shift);
 }
 
 void bp_softmax(int16_t *a, const uint16_t *exp_table, uint8_t bits, uint8_t z_frac, uint8_t frac,
@@ -278,7 +280,8 @@ static int32_t negative_log(int32_t y, const uint16_t *ln_table, uint8_t frac)
         k--;
     }
     return ((int32_t)frac - k) * (int32_t)LN2_U16Q16 -
-           bp_round32(interpolate(ln_table, mantissa - 32768u, LN_TABLE_SHIFT), LN_TABLE_SHIFT);
+           bp_round32(interpolate(ln_table, (uint16_t)(mantissa - 32768u), LN_TABLE_SHIFT),
+                      LN_TABLE_SHIFT);
 }
 
 int64_t bp_cross_entropy_softmax(const int16_t *a, const int16_t *t, const uint16_t *ln_table,
@@ -333,6 +336,16 @@ int32_t bp_tanh_opt_derivative(int16_t a, int16_t top, uint8_t frac)
     return bp_round32(v * 25462, 16); /* 2/3 / 1.7159 as u16q16 */
 }
 
+int16_t bp_hidden_delta(int32_t sum, int32_t derivative, uint8_t shift, int16_t top,
+                        uint32_t *clipped)
+{
+    /* sum = high * 256 + low; what low adds below a unit of high never reaches the result. */
+    int32_t product = (int32_t)(int16_t)bp_shr32(sum, 8) * (int16_t)derivative;
+
+    product += (int32_t)(((uint32_t)(sum & 255) * (uint16_t)derivative) >> 8);
+    return bp_clamp(bp_round32(product, (uint8_t)(shift - 8)), top, clipped);
+}
+
 /* ---- Sparsity (section 11) ------------------------------------------------------------------ */
 
 int32_t bp_running_mean(int32_t p, int16_t a, uint16_t rate)
@@ -384,7 +397,8 @@ int bp_is_mantissa(uint16_t mantissa)
 
 int16_t bp_descent(int16_t dz, uint16_t mantissa)
 {
-    return (int16_t)bp_round32(-(int32_t)mantissa * dz, 15);
+    /* Doubled, so that the shift is by whole bytes; |dz| <= 32767, hence within 32 bits. */
+    return (int16_t)bp_shr32(-((int32_t)dz * mantissa) * 2 + 32768, 16);
 }
 
 void bp_rescale(int16_t *u, const int16_t *a, uint8_t from_frac, uint8_t to_frac, size_t n)
@@ -405,11 +419,6 @@ void bp_rescale(int16_t *u, const int16_t *a, uint8_t from_frac, uint8_t to_frac
 }
 
 /* ---- Updates (sections 8 and 9) ------------------------------------------------------------- */
-
-static int32_t half_unit(int8_t shift)
-{
-    return shift == 0 ? 0 : (int32_t)1 << (shift - 1);
-}
 
 /* The dither moved to the bits that `shift` drops. */
 static int32_t aligned_dither(uint16_t dither, int8_t shift)
@@ -466,17 +475,36 @@ static int32_t clamp32(int64_t x, bp_counters_t *counters)
     return y;
 }
 
-void bp_update_residual(int16_t *w, uint8_t *w_low, const int16_t *u, int16_t g, int8_t shift,
-                        bp_counters_t *counters, size_t n)
+static inline void update_residual(int16_t *w, uint8_t *w_low, const int16_t *u, int16_t g,
+                                   uint8_t shift, bp_counters_t *counters, size_t n)
 {
-    int32_t half = half_unit(shift);
     size_t i;
 
     for (i = 0; i < n; i++) {
         int32_t product = (int32_t)g * u[i];
-        int32_t step = bp_shr32(product + half, (uint8_t)shift);
+        int32_t step = bp_round32(product, shift);
         count_zero(product, step, counters);
         add_to_master24(w + i, w_low + i, step, counters);
+    }
+}
+
+void bp_update_residual(int16_t *w, uint8_t *w_low, const int16_t *u, int16_t g, int8_t shift,
+                        bp_counters_t *counters, size_t n)
+{
+    /* A loop for each shift, which then is a choice of bytes. */
+    switch (shift) {
+    case 0:
+        update_residual(w, w_low, u, g, 0, counters, n);
+        break;
+    case 8:
+        update_residual(w, w_low, u, g, 8, counters, n);
+        break;
+    case 16:
+        update_residual(w, w_low, u, g, 16, counters, n);
+        break;
+    default:
+        update_residual(w, w_low, u, g, 24, counters, n);
+        break;
     }
 }
 

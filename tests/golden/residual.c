@@ -150,9 +150,8 @@ static void residual_delta1(residual_state_t *s)
         int32_t sum = bp_clamp24(
             bp_round32(acc, 9), BP_COUNTER(counters, deltas));
 
-        s->dz1[j] = bp_clamp_wide(
-            bp_round64((int64_t)sum * bp_sigmoid_derivative(s->a1[j], 11), 20),
-            8000, BP_COUNTER(counters, deltas));
+        s->dz1[j] = bp_hidden_delta(sum, bp_sigmoid_derivative(s->a1[j], 11),
+            20, 8000, BP_COUNTER(counters, deltas));
     }
 }
 

@@ -224,9 +224,8 @@ static void stochastic_delta1(stochastic_state_t *s)
         int32_t sum = bp_clamp24(
             bp_round32(acc, 9), BP_COUNTER(counters, deltas));
 
-        s->dz1[j] = bp_clamp_wide(
-            bp_round64((int64_t)sum * bp_tanh_opt_derivative(s->a1[j], 3514, 11), 18),
-            8000, BP_COUNTER(counters, deltas));
+        s->dz1[j] = bp_hidden_delta(sum, bp_tanh_opt_derivative(s->a1[j], 3514, 11),
+            18, 8000, BP_COUNTER(counters, deltas));
     }
 }
 

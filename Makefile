@@ -11,8 +11,9 @@ TEST_READY := $(VENV)/test-ready
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-demo: $(DEMO_READY) ## Train, generate, compile, let the C learn by itself, compare
-	@$(BIN)/python examples/demo.py
+demo: $(DEMO_READY) ## Train, generate, let the C learn by itself and on a simulated Uno, compare
+	@tests/install_tools.sh demo
+	@$(BIN)/python -m examples.demo
 
 test: tools $(TEST_READY) lint types ## Install what the tests need and run them all
 	@$(BIN)/python -m pytest -q -n auto

@@ -191,6 +191,19 @@ def load_csv(
     )
 
 
+def load_inputs(path: str | Path, features: Sequence[str]) -> Dataset:
+    """
+    Read samples without their targets: the columns `features` of a .csv, or x of an .npz file.
+
+    Raises BpgenError, naming file, line and column, for whatever is wrong in the file.
+    """
+    if Path(path).suffix.lower() == ".csv":
+        table = _read_table(path)
+        x = table.numbers([table.index(name, "feature") for name in _names(features)])
+        return Dataset(x, np.empty((len(x), 0)), (), tuple(features), ())
+    return replace(load(path, (), features), labels=(), targets=())
+
+
 def load_npz(
     path: str | Path,
     target_columns: Sequence[str] = (),

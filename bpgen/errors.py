@@ -9,8 +9,10 @@ class BpgenError(Exception):
     A mistake a user can fix.
 
     The message is one sentence that says what is wrong and what to do; the command
-    line prints it and exits with code 2.
+    line prints it and exits with `exit_code`.
     """
+
+    exit_code = 2
 
 
 def suggestion(name: str, known: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from bpgen.emit.view import SelfTest, View, build_view
 from bpgen.model import IntModel
 from bpgen.twin import Twin
 
-CORE_FILES = ("bpgen_fix.h", "bpgen_kernels.h", "bpgen_kernels.c")
+CORE_FILES = ("bpgen_fix.h", "bpgen_kernels.h", "bpgen_kernels_avr.h", "bpgen_kernels.c")
 SELF_TEST_SAMPLES = 2
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
+from bpgen.emit.device import BoardConstants
 from bpgen.emit.view import LayerView, View
 from bpgen.errors import BpgenError
 
@@ -53,14 +54,15 @@ class Code:
 @dataclass(frozen=True)
 class Family:
     """
-    A core with its compiler: `command`, `flags` that select the core, and `link` flags that link
-    without a board's start-up code.
+    A core with its compiler: `command`, the Debian `package` that has it, `flags` that select the
+    core, and `link` flags that link without a board's start-up code.
 
     `alignment` is that of the state, `reserve` the RAM kept for stack and firmware.
     """
 
     core: str
     command: str
+    package: str
     flags: tuple[str, ...]
     link: tuple[str, ...]
     alignment: int
@@ -69,8 +71,39 @@ class Family:
 
 
 @dataclass(frozen=True)
+class Port:
+    """
+    How a whole firmware is built for a board and gets onto it.
+
+    `folder` is that of firmware/ports with the board's own files, `bauds` are the rates that its
+    serial line has, `link` are the linker's flags. `image` is the suffix of the file that `flash`,
+    lines of a Makefile with `variables` that a user may set, writes to the board; "" where there
+    is nothing to write to. `wiring` says where the serial line is, `serial` what a Linux host
+    mostly calls it. `code` and `ram` bound what link, store and port add in bytes, beyond the
+    model's code and the reserve of its core; `kept_flash` is what the store takes of the flash.
+    """
+
+    folder: str
+    constants: BoardConstants
+    bauds: tuple[int, ...]
+    link: tuple[str, ...]
+    image: str
+    variables: tuple[tuple[str, str], ...]
+    flash: tuple[str, ...]
+    wiring: str
+    serial: str
+    code: int
+    ram: int
+    kept_flash: int = 0
+
+
+@dataclass(frozen=True)
 class Target:
-    """A board. Memory is what firmware may use; None is no limit that matters."""
+    """
+    A board. Memory is what firmware may use; None is no limit that matters.
+
+    Without a `port` only models are generated for it, no firmware.
+    """
 
     name: str
     title: str
@@ -79,6 +112,7 @@ class Target:
     flash_bytes: int | None
     ram_bytes: int | None
     simulator: str
+    port: Port | None
 
 
 @dataclass(frozen=True)
@@ -131,15 +165,20 @@ _RV32_CODE = Code(1160, 60, 360, 520, 320, 1020, 620, 620, 520)
 
 
 def _arm(core: str, flags: tuple[str, ...], code: Code) -> Family:
-    return Family(core, _ARM, ("-mthumb", *flags), _BARE, 4, 1024, code)
+    package = "gcc-arm-none-eabi libnewlib-arm-none-eabi"
+    return Family(core, _ARM, package, ("-mthumb", *flags), _BARE, 4, 1024, code)
+
+
+def _avr(part: str) -> Family:
+    return Family("AVR", "avr-gcc", "gcc-avr avr-libc", (f"-mmcu={part}",), (), 1, 512, _AVR_CODE)
 
 
 # The reserve: a 35-4-3-10 network with all kinds of penalties needs about 190 bytes of stack on AVR
 # and 280 elsewhere (its three deepest calls by -fstack-usage), interrupts and the caller come on
 # top; the rest holds a serial port's buffers and the firmware's own variables. Redo it when the
 # firmware grows.
-AVR_328 = Family("AVR", "avr-gcc", ("-mmcu=atmega328p",), (), 1, 512, _AVR_CODE)
-AVR_2560 = Family("AVR", "avr-gcc", ("-mmcu=atmega2560",), (), 1, 512, _AVR_CODE)
+AVR_328 = _avr("atmega328p")
+AVR_2560 = _avr("atmega2560")
 CORTEX_M0 = _arm("Cortex-M0", ("-mcpu=cortex-m0",), _M0_CODE)
 CORTEX_M0PLUS = _arm("Cortex-M0+", ("-mcpu=cortex-m0plus",), _M0_CODE)
 CORTEX_M3 = _arm("Cortex-M3", ("-mcpu=cortex-m3",), _M3_CODE)
@@ -149,6 +188,7 @@ CORTEX_M4F = _arm(
 RV32IMC = Family(
     "RISC-V",
     "riscv64-unknown-elf-gcc",
+    "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf",
     ("-march=rv32imc", "-mabi=ilp32", "--specs=picolibc.specs"),
     _BARE,
     4,
@@ -156,33 +196,184 @@ RV32IMC = Family(
     _RV32_CODE,
 )
 # Nothing is refused on a PC; the figures are those of a 32-bit core.
-HOST = Family("host", "gcc", (), (), 4, 0, _RV32_CODE)
+HOST = Family("host", "cc", "gcc", (), (), 4, 0, _RV32_CODE)
+
+BAUDS = (9600, 19200, 38400, 57600, 115200, 230400, 250000, 460800, 500000, 921600, 1000000)
+# 16 MHz does not divide to the others.
+_AVR_BAUDS = (9600, 19200, 38400, 57600, 115200, 250000, 500000, 1000000)
+
+
+def _missing(tool: str, package: str) -> str:
+    return f'{{ echo "{tool} is missing: sudo apt-get install {package}" >&2; exit 1; }}'
+
+
+# `code` and `ram` are measured by tests/compile/test_projects.py; redo them when it fails.
+def _avr_port(part: str, programmer: str, eeprom_bytes: int) -> Port:
+    return Port(
+        folder="avr",
+        constants=BoardConstants(63, 60, 115200, 16_000_000, eeprom_bytes, 1, False, 100_000),
+        bauds=_AVR_BAUDS,
+        link=(),
+        image="hex",
+        variables=(("PORT", "/dev/ttyACM0"),),
+        flash=(
+            f"@command -v avrdude >/dev/null || {_missing('avrdude', 'avrdude')}",
+            f"avrdude -p {part} -c {programmer} -P $(PORT) -b 115200 -D -U flash:w:$<:i",
+        ),
+        wiring="The USB cable is all: it is power, serial port and programmer in one. The port is "
+        "`/dev/ttyACM0` on Linux (a clone with a CH340: `/dev/ttyUSB0`), `/dev/cu.usbmodem...` on "
+        "macOS, `COM3` or the like on Windows.",
+        serial="/dev/ttyACM0",
+        code=5700,
+        ram=300,
+    )
+
+
+_OPENOCD = 'openocd -f interface/stlink.cfg -f target/{}.cfg -c "program $< verify reset exit"'
+_ST_FLASH = (
+    "@if command -v st-flash >/dev/null; then st-flash --reset --format ihex write $<; \\",
+    f"elif command -v openocd >/dev/null; then {_OPENOCD.format('stm32f1x')}; \\",
+    f"else {_missing('st-flash', 'stlink-tools')}; fi",
+)
+# st-flash would fill the hole between vectors and program, which is the store.
+_OPENOCD_ONLY = (
+    f"@command -v openocd >/dev/null || {_missing('openocd', 'openocd')}",
+    _OPENOCD.format("stm32f4x"),
+)
+
+
+def _stm32_port(
+    folder: str, constants: BoardConstants, board: str, flash: tuple[str, ...], kept: int,
+    wiring: str = "",
+) -> Port:  # fmt: skip
+    return Port(
+        folder=folder,
+        constants=constants,
+        bauds=BAUDS,
+        link=_script(board),
+        image="hex",
+        variables=(),
+        flash=flash,
+        wiring=f"{wiring}A USB-to-serial adapter of 3.3 V: its RX to PA9, its TX to PA10, GND to "
+        "GND; on Linux its port is `/dev/ttyUSB0`.",
+        serial="/dev/ttyUSB0",
+        code=5400,
+        ram=900,
+        kept_flash=kept,
+    )
+
+
+def _script(board: str) -> tuple[str, ...]:
+    return ("-nostartfiles", "-T", f"{board}.ld")
+
 
 TARGETS = {
     target.name: target
     for target in (
         # 512 bytes of the 32 KB belong to the bootloader, 8 KB of the Mega's 256.
-        Target("uno", "Arduino Uno (ATmega328P)", AVR_328, 16_000_000, 32_256, 2_048, "simavr"),
         Target(
-            "mega2560", "Arduino Mega 2560", AVR_2560, 16_000_000, 253_952, 8_192, "simavr"
+            "uno", "Arduino Uno (ATmega328P)", AVR_328, 16_000_000, 32_256, 2_048, "simavr",
+            _avr_port("m328p", "arduino", 1_024),
+        ),
+        Target(
+            "mega2560", "Arduino Mega 2560", AVR_2560, 16_000_000, 253_952, 8_192, "simavr",
+            _avr_port("m2560", "wiring", 4_096),
         ),
         Target(
             "stm32f100", "STM32VLDISCOVERY (STM32F100RB)", CORTEX_M3, 24_000_000, 131_072, 8_192,
             "QEMU stm32vldiscovery",
+            _stm32_port(
+                "stm32f1",
+                BoardConstants(511, 254, 115200, 24_000_000, 4_096, 2, True, 10_000),
+                "stm32f100", _ST_FLASH, 4_096,
+            ),
         ),
         Target(
             "stm32f405", "Netduino Plus 2 (STM32F405RG)", CORTEX_M4F, 168_000_000, 1_048_576,
             131_072, "QEMU netduinoplus2",
+            _stm32_port(
+                "stm32f4",
+                BoardConstants(511, 254, 115200, 168_000_000, 32_768, 4, True, 10_000),
+                "stm32f405", _OPENOCD_ONLY, 65_536,
+            ),
         ),
-        Target("microbit", "BBC micro:bit (nRF51822)", CORTEX_M0, 16_000_000, 262_144, 16_384,
-               "QEMU microbit"),
-        Target("bluepill", "Blue Pill (STM32F103C8)", CORTEX_M3, 72_000_000, 65_536, 20_480,
-               "built only"),
-        Target("rp2040", "Raspberry Pi Pico (RP2040)", CORTEX_M0PLUS, 125_000_000, 2_097_152,
-               270_336, "built only"),
-        Target("rv32", "RISC-V virt (rv32imc)", RV32IMC, None, 4_194_304, 4_194_304,
-               "QEMU virt"),
-        Target("posix", "this machine", HOST, None, None, None, "a process"),
+        Target(
+            "microbit", "BBC micro:bit (nRF51822)", CORTEX_M0, 16_000_000, 262_144, 16_384,
+            "QEMU microbit",
+            Port(
+                folder="nrf51",
+                constants=BoardConstants(511, 254, 115200, 16_000_000, 4_096, 4, True, 20_000),
+                bauds=BAUDS,
+                link=_script("microbit"),
+                image="hex",
+                variables=(
+                    (
+                        "DRIVE",
+                        "$(firstword $(wildcard /media/*/MICROBIT /run/media/*/MICROBIT "
+                        "/Volumes/MICROBIT))",
+                    ),
+                ),
+                flash=(
+                    '@[ -d "$(DRIVE)" ] || { echo "there is no drive MICROBIT: plug the board in, '
+                    'or name its folder with DRIVE=..." >&2; exit 1; }',
+                    'cp $< "$(DRIVE)"',
+                ),
+                wiring="The USB cable is all: it is power, serial port and, as the drive MICROBIT, "
+                "programmer in one. The port is `/dev/ttyACM0` on Linux. (The first generation of "
+                "the board; the second has another chip.)",
+                serial="/dev/ttyACM0",
+                code=5300,
+                ram=900,
+                kept_flash=4_096,
+            ),
+        ),
+        Target(
+            "bluepill", "Blue Pill (STM32F103C8)", CORTEX_M3, 72_000_000, 65_536, 20_480,
+            "built only",
+            _stm32_port(
+                "stm32f1",
+                BoardConstants(511, 254, 115200, 72_000_000, 4_096, 2, True, 10_000),
+                "bluepill", _ST_FLASH, 4_096,
+                "An ST-Link on the four pins at the end of the board writes the firmware. ",
+            ),
+        ),
+        Target(
+            "rp2040", "Raspberry Pi Pico (RP2040)", CORTEX_M0PLUS, 125_000_000, 2_097_152, 270_336,
+            "built only", None,
+        ),
+        Target(
+            "rv32", "RISC-V virt (rv32imc)", RV32IMC, None, 4_194_304, 4_194_304, "QEMU virt",
+            Port(
+                folder="rv32",
+                constants=BoardConstants(511, 254, 115200, 0, 0, 1, False, 0),
+                bauds=BAUDS,
+                link=_script("rv32"),
+                image="",
+                variables=(),
+                flash=(),
+                wiring="This board exists in QEMU only.",
+                serial="/dev/pts/N",
+                code=5300,
+                ram=900,
+            ),
+        ),
+        Target(
+            "posix", "this machine", HOST, None, None, None, "a process",
+            Port(
+                folder="posix",
+                constants=BoardConstants(4095, 254, 115200, 0, 65_536, 1, False, 100_000),
+                bauds=BAUDS,
+                link=(),
+                image="",
+                variables=(),
+                flash=(),
+                wiring="The board is a process: start the image in `build/`. The first line that "
+                "it prints names its serial port, a pseudo-terminal.",
+                serial="/dev/pts/N",
+                code=0,
+                ram=0,
+            ),
+        ),
     )
 }  # fmt: skip
 
@@ -228,22 +419,30 @@ def is_wide(layer: LayerView) -> bool:
     return not layer.forward.plain or (layer.backward is not None and not layer.backward.plain)
 
 
-def fits(view: View, target: Target) -> Fit:
-    """What the model of a view needs on a board."""
+def fits(view: View, target: Target, *, firmware: bool = False, data: int = 0) -> Fit:
+    """
+    What the model of a view needs on a board: alone, or in a `firmware` with link and store.
+
+    `data` are bytes of further constants.
+    """
     family = target.family
+    port = target.port if firmware else None
     state = -(-view.state_size // family.alignment) * family.alignment
     return Fit(
         target.name,
-        state + scratch_bytes(view) + family.reserve,
+        state + scratch_bytes(view) + family.reserve + (port.ram if port else 0),
         target.ram_bytes,
-        rom_bytes(view) + code_bytes(view, family.code),
+        rom_bytes(view)
+        + code_bytes(view, family.code)
+        + data
+        + (port.code + port.kept_flash if port else 0),
         target.flash_bytes,
     )
 
 
-def require_fit(view: View, target: Target) -> Fit:
+def require_fit(view: View, target: Target, *, firmware: bool = False, data: int = 0) -> Fit:
     """`fits`, but BpgenError, saying which memory lacks how many bytes, where it does not."""
-    fit = fits(view, target)
+    fit = fits(view, target, firmware=firmware, data=data)
     lacking = []
     if fit.ram_missing:
         lacking.append(

@@ -3,9 +3,10 @@ From a CSV to C that learns: iris and digits, in about half a minute.
 
 For each data set: train in float64, turn the *untrained* network into integers, generate C,
 compile it, and let the C train itself from scratch on the same samples in the same order. Then
-compare: every parameter with the integer twin (equality), accuracy and gradients with float.
+compare: every parameter with the integer twin (equality), accuracy and gradients with float. At the
+end a simulated Uno learns iris over its serial line.
 
-    python examples/demo.py
+    python -m examples.demo
 """
 
 from __future__ import annotations
@@ -29,11 +30,13 @@ from bpgen.scaling import Scaling
 from bpgen.simulate import Simulation
 from bpgen.training import Training, sample_order, train
 from bpgen.twin import Twin
+from examples import board
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "examples" / "data"
 OUT = ROOT / "build" / "demo"
 SEED = 1
+BOARD_EPOCHS = 30
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,9 @@ class Outcome:
     differing: int
     parameters: int
     worst_gradient: float
+    model: IntModel
+    a0: npt.NDArray[np.int64]
+    t: npt.NDArray[np.int64]
 
 
 JOBS = (
@@ -112,6 +118,9 @@ def run(job: Job) -> Outcome:
             differing=int((c.parameters() != twin.parameters()[0]).sum()),
             parameters=model.parameter_count,
             worst_gradient=worst_gradient(model, twin, c, a0[:100], t[:100]),
+            model=model,
+            a0=a0,
+            t=t,
         )
 
 
@@ -144,21 +153,26 @@ def worst_gradient(
     return worst
 
 
-def plot(outcomes: dict[str, Outcome], path: Path) -> None:
-    """Learning curves of float and of the C, drawn to `path`."""
+def plot(outcomes: dict[str, Outcome], uno: board.BoardRun, path: Path) -> None:
+    """Learning curves of float, of the C and of the board, drawn to `path`."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, len(outcomes), figsize=(10, 4), layout="constrained")
-    for axis, (name, outcome) in zip(axes, outcomes.items(), strict=True):
+    figure, axes = pyplot.subplots(1, len(outcomes) + 1, figsize=(13, 4), layout="constrained")
+    for axis, (name, outcome) in zip(axes, outcomes.items(), strict=False):
         epochs = range(1, len(outcome.c_loss) + 1)
         axis.plot(epochs, outcome.float_loss, label="float64", linewidth=4, color="#c9d7ea")
         axis.plot(epochs, outcome.c_loss, label="generated C, integers", color="#b5402c")
         axis.set(title=name, xlabel="epoch", ylabel="training loss", yscale="log")
         axis.grid(alpha=0.3)
         axis.legend()
+    axes[-1].plot(range(1, len(uno.loss) + 1), uno.loss, color="#3b7a57")
+    axes[-1].set(
+        title="iris on a simulated Uno, over serial", xlabel="epoch", ylabel="loss while learning"
+    )
+    axes[-1].grid(alpha=0.3)
     figure.savefig(path, dpi=110)
     pyplot.close(figure)
 
@@ -170,7 +184,10 @@ def main() -> int:
     for job in JOBS:
         print(f"{job.name}: training {'-'.join(map(str, job.sizes))} in float, C and twin ...")
         outcomes[job.name] = run(job)
-    plot(outcomes, OUT / "learning_curves.png")
+    print(f"iris: a simulated {board.BOARD} learns it at {board.BAUD:,} baud ...")
+    iris = outcomes["iris"]
+    uno = board.learn(iris.model, iris.a0, iris.t, BOARD_EPOCHS, SEED, OUT / "uno-iris")
+    plot(outcomes, uno, OUT / "learning_curves.png")
 
     print()
     print(f"{'':28}" + "".join(f"{name:>12}" for name in outcomes))
@@ -187,11 +204,18 @@ def main() -> int:
     for label, show in rows.items():
         print(f"{label:28}" + "".join(f"{show(outcome):>12}" for outcome in outcomes.values()))
     print()
+    print(
+        f"the Uno: {uno.steps:,} steps in {uno.seconds:.1f} s, {uno.faults}, "
+        f"loss {uno.loss[0]:.3f} to {uno.loss[-1]:.3f}, "
+        f"{uno.differing} of {uno.parameters} parameters differ from the twin's"
+    )
+    print()
     for name in outcomes:
         print(f"C and model  {(OUT / name).relative_to(ROOT)}/")
+    print(f"Uno project  {(OUT / 'uno-iris').relative_to(ROOT)}/")
     print(f"plot         {(OUT / 'learning_curves.png').relative_to(ROOT)}")
     print(f"took         {time.perf_counter() - start:.0f} s")
-    failed = any(o.differing or o.worst_gradient > 1 for o in outcomes.values())
+    failed = uno.differing or any(o.differing or o.worst_gradient > 1 for o in outcomes.values())
     return 1 if failed else 0
 
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -21,6 +22,10 @@ PACKAGES = {
     "riscv64-unknown-elf-gcc": "gcc-riscv64-unknown-elf picolibc-riscv64-unknown-elf",
     "cppcheck": "cppcheck",
     "simavr": "simavr",
+    "/usr/include/simavr/sim_avr.h": "libsimavr-dev libelf-dev",
+    "qemu-system-arm": "qemu-system-arm",
+    "qemu-system-riscv32": "qemu-system-misc",
+    "arduino-builder": "arduino-builder arduino-core-avr",
 }
 
 
@@ -30,19 +35,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="rewrite the files of tests/golden; then read git diff",
     )
+    parser.addoption("--port", help="run tests/host on the board at this port, and nothing else")
+    parser.addoption("--board", default="uno", help="what board is at --port")
 
 
 @pytest.fixture(scope="session")
 def tool() -> Callable[[str], str]:
     """
-    Find a compiler by name: its path.
+    Find a program by name, or a header by its path: its path.
 
     A missing one skips the test with the line that installs it as the reason; with CI=true, where
     every tool must be there, it fails the test with that line.
     """
 
     def find(name: str) -> str:
-        found = shutil.which(name)
+        header = name.startswith("/") and Path(name).is_file()
+        found = name if header else shutil.which(name)
         if found is None:
             message = f"{name} is missing: sudo apt-get install {PACKAGES[name]}"
             if os.environ.get("CI") == "true":

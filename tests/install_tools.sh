@@ -1,5 +1,6 @@
 #!/bin/sh
-# Install the compilers that the tests need, on Debian and Ubuntu; elsewhere name what is missing.
+# Install what the tests need, or with `demo` what the demo needs, on Debian and Ubuntu; elsewhere name
+# what is missing.
 set -eu
 
 missing=
@@ -8,19 +9,30 @@ need() { # need <command> <package>
 }
 
 need gcc gcc
-need g++ g++
-need clang clang
+need make make
 need avr-gcc gcc-avr
-need arm-none-eabi-gcc gcc-arm-none-eabi
-need riscv64-unknown-elf-gcc gcc-riscv64-unknown-elf
-need cppcheck cppcheck
-need simavr simavr
 # Libraries that bring no command of their own.
 [ -e /usr/lib/avr/include/avr/io.h ] || missing="$missing avr-libc"
-[ -e /usr/lib/arm-none-eabi/include/stdint.h ] || missing="$missing libnewlib-arm-none-eabi"
-ls /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.asan-*.so >/dev/null 2>&1 ||
-    missing="$missing libclang-rt-dev"
-[ -e /usr/lib/picolibc/riscv64-unknown-elf ] || missing="$missing picolibc-riscv64-unknown-elf"
+[ -e /usr/include/simavr/sim_avr.h ] || missing="$missing libsimavr-dev"
+[ -e /usr/include/libelf.h ] || missing="$missing libelf-dev"
+
+if [ "${1-}" != demo ]; then
+    need g++ g++
+    need clang clang
+    need arm-none-eabi-gcc gcc-arm-none-eabi
+    need riscv64-unknown-elf-gcc gcc-riscv64-unknown-elf
+    need cppcheck cppcheck
+    need simavr simavr
+    need qemu-system-arm qemu-system-arm
+    need qemu-system-riscv32 qemu-system-misc
+    need arduino-builder arduino-builder
+    [ -e /usr/lib/arm-none-eabi/include/stdint.h ] || missing="$missing libnewlib-arm-none-eabi"
+    ls /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.asan-*.so >/dev/null 2>&1 ||
+        missing="$missing libclang-rt-dev"
+    [ -e /usr/share/arduino/hardware/arduino/avr/boards.txt ] || missing="$missing arduino-core-avr"
+    [ -e /usr/lib/picolibc/riscv64-unknown-elf ] ||
+        missing="$missing picolibc-riscv64-unknown-elf"
+fi
 
 [ -n "$missing" ] || exit 0
 

@@ -127,12 +127,12 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD, show_header=any(columns))
     for i, column in enumerate(columns):
         numbers = all(_is_figure(row[i]) for row in rows)
         table.add_column(column, justify="right" if numbers else "left")
     for row in rows:
-        table.add_row(*(Text(spelled(cell)) for cell in row))
+        table.add_row(*(Text(printable(spelled(cell))) for cell in row))
     console = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
     if title:
         console.print(Text(title, style="bold"), soft_wrap=True)
@@ -156,14 +156,25 @@ def spelled(cell: object) -> str:
     return str(cell)
 
 
+def printable(text: str) -> str:
+    """The text in one line, without what a terminal would obey: a board or a file may send that."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+
+
 def warn(text: str) -> None:
     """One line on stderr."""
-    click.echo(f"bpgen: warning: {' '.join(text.split())}", err=True)
+    click.echo(f"{_program()}: warning: {printable(text)}", err=True)
 
 
-def complain(text: str) -> None:
+def complain(text: str, program: str | None = None) -> None:
     """One line on stderr, as for an error."""
-    click.echo(f"bpgen: {' '.join(text.split()).rstrip('.')}.", err=True)
+    click.echo(f"{program or _program()}: {printable(text).rstrip('.')}.", err=True)
+
+
+def _program() -> str:
+    """The name of the command line that runs."""
+    context = click.get_current_context(silent=True)
+    return (context.find_root().command.name if context else None) or "bpgen"
 
 
 def fail(text: str) -> NoReturn:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import jinja2
 
 from bpgen.data import TEMPLATES
-from bpgen.emit.view import View
 
 
-def render(template: str, view: View) -> str:
+def render(template: str, view: object) -> str:
     """The text of `templates/<template>.j2` for `view`, which it sees as `m`."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(str(TEMPLATES), encoding="utf-8"),

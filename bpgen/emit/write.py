@@ -63,13 +63,15 @@ def write_folder(folder: Path, files: Mapping[str, str], *, force: bool = False)
     """
     Write `files` (name to text) into a new folder that appears complete or not at all.
 
-    With `force` an existing folder is kept and the files in it that have these names are replaced.
+    A name may have folders in it, separated by slashes. With `force` an existing folder is kept and
+    the files in it that have these names are replaced.
     Raises BpgenError when the folder exists and `force` is not set, or cannot be written.
     """
     check_free(folder, force=force, folder=True)
     try:
         if folder.is_dir():
             for name, text in files.items():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 write_file(folder / name, text, force=True)
             return
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -77,6 +79,7 @@ def write_folder(folder: Path, files: Mapping[str, str], *, force: bool = False)
             whole = Path(temporary) / folder.name
             whole.mkdir()
             for name, text in files.items():
+                (whole / name).parent.mkdir(parents=True, exist_ok=True)
                 (whole / name).write_bytes(text.encode())
             shutil.move(whole, folder)
     except OSError as error:

@@ -31,6 +31,7 @@ static inline uint16_t bp_rom_u16(const uint16_t *p) { return pgm_read_word(p); 
 static inline int8_t bp_rom_s8(const int8_t *p) { return (int8_t)pgm_read_byte(p); }
 static inline uint8_t bp_rom_u8(const uint8_t *p) { return pgm_read_byte(p); }
 static inline int32_t bp_rom_s32(const int32_t *p) { return (int32_t)pgm_read_dword(p); }
+static inline uint32_t bp_rom_u32(const uint32_t *p) { return pgm_read_dword(p); }
 #else
 #define BP_ROM
 static inline int16_t bp_rom_s16(const int16_t *p) { return *p; }
@@ -38,6 +39,7 @@ static inline uint16_t bp_rom_u16(const uint16_t *p) { return *p; }
 static inline int8_t bp_rom_s8(const int8_t *p) { return *p; }
 static inline uint8_t bp_rom_u8(const uint8_t *p) { return *p; }
 static inline int32_t bp_rom_s32(const int32_t *p) { return *p; }
+static inline uint32_t bp_rom_u32(const uint32_t *p) { return *p; }
 #endif
 
 /* Counters of what was clipped or lost; they wrap. Compile every file with -DBPGEN_COUNTERS=1 to

@@ -8,6 +8,13 @@
  */
 #include "bpgen_kernels.h"
 
+#if defined(__AVR_HAVE_MUL__) && defined(__OPTIMIZE__) && !defined(BP_PORTABLE)
+#include "bpgen_kernels_avr.h"
+#define BP_AVR 1
+#else
+#define BP_AVR 0
+#endif
+
 #define LN2_U16Q16 45426u
 #define LN_TABLE_SHIFT 9 /* 64 intervals over 15 bits */
 
@@ -36,6 +43,9 @@ int16_t bp_quantize_input(int32_t count, int32_t offset, uint16_t multiplier, ui
 
 int32_t bp_dot(const int16_t *w, const int16_t *a, size_t n)
 {
+#if BP_AVR
+    return bp_avr_dot(w, a, n);
+#else
     int32_t sum = 0;
     size_t i;
 
@@ -43,6 +53,7 @@ int32_t bp_dot(const int16_t *w, const int16_t *a, size_t n)
         sum += (int32_t)w[i] * a[i];
     }
     return sum;
+#endif
 }
 
 int64_t bp_dot_blocks(const int16_t *w, const int16_t *a, size_t block, size_t n)
@@ -60,6 +71,9 @@ int64_t bp_dot_blocks(const int16_t *w, const int16_t *a, size_t block, size_t n
 
 int32_t bp_dot_column(const int16_t *w, const int16_t *dz, size_t stride, size_t n)
 {
+#if BP_AVR
+    return bp_avr_dot_column(w, dz, stride * sizeof *w, n);
+#else
     int32_t sum = 0;
     size_t j;
 
@@ -67,6 +81,7 @@ int32_t bp_dot_column(const int16_t *w, const int16_t *dz, size_t stride, size_t
         sum += (int32_t)w[j * stride] * dz[j];
     }
     return sum;
+#endif
 }
 
 int64_t bp_dot_column_blocks(const int16_t *w, const int16_t *dz, size_t stride, size_t block,
@@ -87,6 +102,9 @@ int64_t bp_dot_column_blocks(const int16_t *w, const int16_t *dz, size_t stride,
 
 int32_t bp_dot_rom(const int16_t *w, const int16_t *a, size_t n)
 {
+#if BP_AVR
+    return bp_avr_dot_rom(w, a, n);
+#else
     int32_t sum = 0;
     size_t i;
 
@@ -94,6 +112,7 @@ int32_t bp_dot_rom(const int16_t *w, const int16_t *a, size_t n)
         sum += (int32_t)bp_rom_s16(w + i) * a[i];
     }
     return sum;
+#endif
 }
 
 int64_t bp_dot_blocks_rom(const int16_t *w, const int16_t *a, size_t block, size_t n)
@@ -170,7 +189,10 @@ static int32_t interpolate(const uint16_t *table, uint16_t u, uint8_t shift)
     return (int32_t)((uint32_t)low << shift) + (int32_t)rise * (int16_t)fr;
 }
 
-int16_t bp_sigmoid(int16_t z, const uint16_t *table, uint8_t bits, uint8_t frac)
+#if BP_AVR
+__attribute__((noinline)) /* bp_sigmoid() would save its registers whenever called */
+#endif
+static int16_t sigmoid(int16_t z, const uint16_t *table, uint8_t bits, uint8_t frac)
 {
     uint8_t shift = (uint8_t)(15 - bits);
     int32_t one = (int32_t)1 << frac;
@@ -180,6 +202,16 @@ int16_t bp_sigmoid(int16_t z, const uint16_t *table, uint8_t bits, uint8_t frac)
         return (int16_t)(one - y);
     }
     return (int16_t)(y < one ? y : one - 1);
+}
+
+int16_t bp_sigmoid(int16_t z, const uint16_t *table, uint8_t bits, uint8_t frac)
+{
+#if BP_AVR
+    if ((bits == 7 || bits == 8) && frac >= 8) {
+        return bp_avr_sigmoid(z, table, bits, frac);
+    }
+#endif
+    return sigmoid(z, table, bits, frac);
 }
 
 int16_t bp_tanh(int16_t z, const uint16_t *sigmoid_table, uint8_t bits, uint8_t frac)
@@ -314,12 +346,16 @@ int64_t bp_cross_entropy_sigmoid(const int16_t *a, const int16_t *t, const uint1
 
 int32_t bp_sigmoid_derivative(int16_t a, uint8_t frac)
 {
+#if BP_AVR
+    return bp_avr_sigmoid_derivative(a, frac);
+#else
     int32_t one = (int32_t)1 << frac;
 
     if (frac < 8) {
         return a * (one - a) * ((int32_t)1 << (16 - 2 * frac));
     }
     return bp_round32(a * (one - a), (uint8_t)(2 * frac - 16));
+#endif
 }
 
 int32_t bp_tanh_derivative(int16_t a, uint8_t frac)
@@ -339,11 +375,19 @@ int32_t bp_tanh_opt_derivative(int16_t a, int16_t top, uint8_t frac)
 int16_t bp_hidden_delta(int32_t sum, int32_t derivative, uint8_t shift, int16_t top,
                         uint32_t *clipped)
 {
+#if BP_AVR && !BPGEN_COUNTERS
+    uint8_t scale = (uint8_t)bp_avr_power_of_two((uint8_t)(24 - shift));
+    int16_t delta = bp_avr_narrow(bp_avr_delta_product(sum, (uint16_t)derivative), scale);
+
+    (void)clipped;
+    return delta > top ? top : delta < -top ? (int16_t)-top : delta;
+#else
     /* sum = high * 256 + low; what low adds below a unit of high never reaches the result. */
     int32_t product = (int32_t)(int16_t)bp_shr32(sum, 8) * (int16_t)derivative;
 
     product += (int32_t)(((uint32_t)(sum & 255) * (uint16_t)derivative) >> 8);
     return bp_clamp(bp_round32(product, (uint8_t)(shift - 8)), top, clipped);
+#endif
 }
 
 /* ---- Sparsity (section 11) ------------------------------------------------------------------ */
@@ -395,10 +439,28 @@ int bp_is_mantissa(uint16_t mantissa)
     return mantissa == 32768u || (mantissa > 16384u && mantissa < 32768u && mantissa % 2u == 1u);
 }
 
+static inline int32_t multiply(int16_t x, uint16_t y)
+{
+#if BP_AVR
+    return bp_avr_product(x, y);
+#else
+    return (int32_t)x * y;
+#endif
+}
+
+static inline uint16_t power_of_two(uint8_t bit)
+{
+#if BP_AVR
+    return bp_avr_power_of_two(bit);
+#else
+    return (uint16_t)(1u << bit);
+#endif
+}
+
 int16_t bp_descent(int16_t dz, uint16_t mantissa)
 {
     /* Doubled, so that the shift is by whole bytes; |dz| <= 32767, hence within 32 bits. */
-    return (int16_t)bp_shr32(-((int32_t)dz * mantissa) * 2 + 32768, 16);
+    return (int16_t)bp_shr32(-multiply(dz, mantissa) * 2 + 32768, 16);
 }
 
 void bp_rescale(int16_t *u, const int16_t *a, uint8_t from_frac, uint8_t to_frac, size_t n)
@@ -406,14 +468,14 @@ void bp_rescale(int16_t *u, const int16_t *a, uint8_t from_frac, uint8_t to_frac
     size_t i;
 
     if (to_frac >= from_frac) {
-        int32_t scale = (int32_t)1 << (to_frac - from_frac);
+        uint16_t scale = power_of_two((uint8_t)(to_frac - from_frac));
         for (i = 0; i < n; i++) {
-            u[i] = (int16_t)(a[i] * scale);
+            u[i] = (int16_t)((unsigned)a[i] * scale);
         }
     } else {
-        uint8_t shift = (uint8_t)(from_frac - to_frac);
+        uint16_t scale = power_of_two((uint8_t)(16 - from_frac + to_frac));
         for (i = 0; i < n; i++) {
-            u[i] = (int16_t)bp_round32(a[i], shift);
+            u[i] = (int16_t)bp_shr32(multiply(a[i], scale) + 32768, 16);
         }
     }
 }
@@ -427,6 +489,25 @@ static int32_t aligned_dither(uint16_t dither, int8_t shift)
                       : (int32_t)((uint32_t)dither >> (16 - shift));
 }
 
+/* product * 2^-shift for the shifts of an alignment, 0, 8, 16 and 24. */
+static inline int32_t round_bytes(int32_t product, uint8_t shift)
+{
+#if BP_AVR
+    return bp_avr_round(product, shift);
+#else
+    return bp_round32(product, shift);
+#endif
+}
+
+static inline int32_t round_dithered(int32_t product, int8_t shift, uint16_t dither)
+{
+#if BP_AVR
+    return bp_avr_dithered(product, (uint8_t)shift, dither);
+#else
+    return bp_shr32(product + aligned_dither(dither, shift), (uint8_t)shift);
+#endif
+}
+
 static void count_zero(int32_t product, int32_t step, bp_counters_t *counters)
 {
     if (step == 0 && product != 0) {
@@ -436,6 +517,10 @@ static void count_zero(int32_t product, int32_t step, bp_counters_t *counters)
 
 static void add_to_master24(int16_t *w, uint8_t *w_low, int32_t step, bp_counters_t *counters)
 {
+#if BP_AVR && !BPGEN_COUNTERS
+    (void)counters;
+    bp_avr_add_to_master24(w, w_low, step);
+#else
     int32_t master = (int32_t)*w * 256 + *w_low + step;
 
     if (master > 8388607) {
@@ -448,6 +533,7 @@ static void add_to_master24(int16_t *w, uint8_t *w_low, int32_t step, bp_counter
     }
     *w = (int16_t)bp_shr32(master, 8);
     *w_low = (uint8_t)(master & 255);
+#endif
 }
 
 static void add_to_master16(int16_t *w, int32_t step, bp_counters_t *counters)
@@ -475,6 +561,7 @@ static int32_t clamp32(int64_t x, bp_counters_t *counters)
     return y;
 }
 
+#if !BP_AVR || BPGEN_COUNTERS
 static inline void update_residual(int16_t *w, uint8_t *w_low, const int16_t *u, int16_t g,
                                    uint8_t shift, bp_counters_t *counters, size_t n)
 {
@@ -487,10 +574,18 @@ static inline void update_residual(int16_t *w, uint8_t *w_low, const int16_t *u,
         add_to_master24(w + i, w_low + i, step, counters);
     }
 }
+#endif
 
+#if BP_AVR
+__attribute__((noinline)) /* once in flash, however the program is linked */
+#endif
 void bp_update_residual(int16_t *w, uint8_t *w_low, const int16_t *u, int16_t g, int8_t shift,
                         bp_counters_t *counters, size_t n)
 {
+#if BP_AVR && !BPGEN_COUNTERS
+    (void)counters;
+    bp_avr_update_residual(w, w_low, u, g, (uint8_t)shift, n);
+#else
     /* A loop for each shift, which then is a choice of bytes. */
     switch (shift) {
     case 0:
@@ -506,13 +601,14 @@ void bp_update_residual(int16_t *w, uint8_t *w_low, const int16_t *u, int16_t g,
         update_residual(w, w_low, u, g, 24, counters, n);
         break;
     }
+#endif
 }
 
 void bp_update_residual_bias(int16_t *b, uint8_t *b_low, int16_t g, bp_alignment_t alignment,
                              bp_counters_t *counters)
 {
-    int32_t product = g * ((int32_t)1 << alignment.frac);
-    int32_t step = bp_round32(product, (uint8_t)alignment.shift);
+    int32_t product = multiply(g, power_of_two(alignment.frac));
+    int32_t step = round_bytes(product, (uint8_t)alignment.shift);
 
     count_zero(product, step, counters);
     add_to_master24(b, b_low, step, counters);
@@ -523,26 +619,33 @@ uint16_t bp_dither(uint16_t seed, uint32_t index, uint32_t count, uint32_t steps
     return (uint16_t)(seed + 40503u * (index + (count | 1u) * steps));
 }
 
+#if BP_AVR
+__attribute__((noinline)) /* once in flash, however the program is linked */
+#endif
 void bp_update_stochastic(int16_t *w, const int16_t *u, int16_t g, int8_t shift, uint16_t dither,
                           bp_counters_t *counters, size_t n)
 {
+#if BP_AVR && !BPGEN_COUNTERS
+    (void)counters;
+    bp_avr_update_stochastic(w, u, g, (uint8_t)shift, dither, n);
+#else
     size_t i;
 
     for (i = 0; i < n; i++) {
         int32_t product = (int32_t)g * u[i];
-        int32_t step = bp_shr32(product + aligned_dither(dither, shift), (uint8_t)shift);
+        int32_t step = round_dithered(product, shift, dither);
         count_zero(product, step, counters);
         add_to_master16(w + i, step, counters);
         dither = (uint16_t)(dither + 40503u);
     }
+#endif
 }
 
 void bp_update_stochastic_bias(int16_t *b, int16_t g, bp_alignment_t alignment, uint16_t dither,
                                bp_counters_t *counters)
 {
-    int32_t product = g * ((int32_t)1 << alignment.frac);
-    int32_t step = bp_shr32(product + aligned_dither(dither, alignment.shift),
-                            (uint8_t)alignment.shift);
+    int32_t product = multiply(g, power_of_two(alignment.frac));
+    int32_t step = round_dithered(product, alignment.shift, dither);
 
     count_zero(product, step, counters);
     add_to_master16(b, step, counters);
@@ -624,15 +727,54 @@ void bp_decay_stochastic(int16_t *w, uint16_t decay, uint16_t dither, bp_counter
 
 /* ---- Checksum ------------------------------------------------------------------------------- */
 
-static uint32_t crc32_byte(uint32_t crc, uint8_t byte)
-{
-    uint8_t bit;
+/* The CRC is linear: the change that a byte makes is that of its low nibble XOR that of its high. */
+static const uint32_t crc32_low[16] BP_ROM = {
+    0x00000000u, 0x77073096u, 0xEE0E612Cu, 0x990951BAu,
+    0x076DC419u, 0x706AF48Fu, 0xE963A535u, 0x9E6495A3u,
+    0x0EDB8832u, 0x79DCB8A4u, 0xE0D5E91Eu, 0x97D2D988u,
+    0x09B64C2Bu, 0x7EB17CBDu, 0xE7B82D07u, 0x90BF1D91u,
+};
 
-    crc ^= byte;
-    for (bit = 0; bit < 8; bit++) {
-        crc = (crc >> 1) ^ (0xEDB88320u & (0u - (crc & 1u)));
+static const uint32_t crc32_high[16] BP_ROM = {
+    0x00000000u, 0x1DB71064u, 0x3B6E20C8u, 0x26D930ACu,
+    0x76DC4190u, 0x6B6B51F4u, 0x4DB26158u, 0x5005713Cu,
+    0xEDB88320u, 0xF00F9344u, 0xD6D6A3E8u, 0xCB61B38Cu,
+    0x9B64C2B0u, 0x86D3D2D4u, 0xA00AE278u, 0xBDBDF21Cu,
+};
+
+/* x ^ *p of a table in flash. avr-gcc loads all of *p first, which takes twice the registers. */
+static inline uint32_t xor_rom(uint32_t x, const uint32_t *p)
+{
+#if defined(__AVR__) && !defined(BP_PORTABLE)
+    __asm__("lpm __tmp_reg__, Z+\n\t"
+            "eor %A0, __tmp_reg__\n\t"
+            "lpm __tmp_reg__, Z+\n\t"
+            "eor %B0, __tmp_reg__\n\t"
+            "lpm __tmp_reg__, Z+\n\t"
+            "eor %C0, __tmp_reg__\n\t"
+            "lpm __tmp_reg__, Z+\n\t"
+            "eor %D0, __tmp_reg__"
+            : "+r"(x), "+z"(p));
+    return x;
+#else
+    return x ^ bp_rom_u32(p);
+#endif
+}
+
+uint32_t bp_crc32(uint32_t crc, const uint8_t *p, size_t n)
+{
+    for (; n != 0; n--) {
+        uint8_t i = (uint8_t)(crc ^ *p++);
+
+        crc = xor_rom(crc >> 8, crc32_low + (i & 15u));
+        crc = xor_rom(crc, crc32_high + (i >> 4));
     }
     return crc;
+}
+
+uint32_t bp_crc32_byte(uint32_t crc, uint8_t byte)
+{
+    return bp_crc32(crc, &byte, 1);
 }
 
 uint32_t bp_crc32_parameters(uint32_t crc, const int16_t *w, const uint8_t *w_low, size_t n)
@@ -642,10 +784,10 @@ uint32_t bp_crc32_parameters(uint32_t crc, const int16_t *w, const uint8_t *w_lo
     crc = ~crc;
     for (i = 0; i < n; i++) {
         if (w_low != NULL) {
-            crc = crc32_byte(crc, w_low[i]);
+            crc = bp_crc32_byte(crc, w_low[i]);
         }
-        crc = crc32_byte(crc, (uint8_t)((uint16_t)w[i] & 255u));
-        crc = crc32_byte(crc, (uint8_t)((uint16_t)w[i] >> 8));
+        crc = bp_crc32_byte(crc, (uint8_t)((uint16_t)w[i] & 255u));
+        crc = bp_crc32_byte(crc, (uint8_t)((uint16_t)w[i] >> 8));
     }
     return ~crc;
 }

@@ -164,7 +164,11 @@ void bp_decay_residual(int16_t *w, uint8_t *w_low, uint16_t decay, bp_counters_t
 void bp_decay_stochastic(int16_t *w, uint16_t decay, uint16_t dither, bp_counters_t *counters,
                          size_t n);
 
-/* ---- Checksum of parameters: CRC-32/ISO-HDLC, the one of zlib ------------------------------- */
+/* ---- Checksum: CRC-32/ISO-HDLC, the one of zlib --------------------------------------------- */
+
+/* n bytes more, or one; the CRC starts as FFFFFFFFh and is inverted at the end. */
+uint32_t bp_crc32(uint32_t crc, const uint8_t *p, size_t n);
+uint32_t bp_crc32_byte(uint32_t crc, uint8_t byte);
 
 /* Start with 0; masters are little-endian, 3 bytes with w_low and 2 without (NULL). */
 uint32_t bp_crc32_parameters(uint32_t crc, const int16_t *w, const uint8_t *w_low, size_t n);

@@ -45,11 +45,19 @@ ALLOWED: dict[str, set[str]] = {
     "emit": set(),
     "emit.cfmt": {"errors"},
     "emit.view": {"", "emit.cfmt", "lut", "model", "proof"},
-    "emit.render": {"data", "emit.view"},
+    "emit.render": {"data"},
     "emit.write": {"errors"},
+    "emit.device": {"", "emit.cfmt", "emit.render", "emit.view", "errors", "model", "wire"},
+    "emit.projects": {"emit.cfmt", "emit.view", "targets"},
     "generation": {"data", "emit.render", "emit.view", "model", "twin"},
     "simulate": {"emit.render", "errors", "generation", "model", "qformat", "twin"},
-    "targets": {"emit.view", "errors"},
+    "targets": {"emit.device", "emit.view", "errors"},
+    # bytes between host and board, and whole firmwares
+    "wire": set(),
+    "project": {
+        "data", "dataset", "emit.device", "emit.projects", "emit.render", "emit.view", "errors",
+        "evaluate", "generation", "model", "targets", "training",
+    },
     "evaluate": {
         "bounds", "checkpoint", "dataset", "errors", "floatnet", "lut", "model", "qformat",
         "ranges", "simulate", "training", "twin",
@@ -63,11 +71,30 @@ OUTSIDE: dict[str, set[str]] = {
         "qformat", "quantization", "ranges", "scaling", "simulate", "training", "twin",
     },
     "jinja2": {"emit.render"},
+    "cobs": {"wire"},
     "serial": set(),
     "click": {"cli"},
     "rich": {"cli"},
     "matplotlib": {"cli"},
 }  # fmt: skip
+
+# module of the host tool -> what it may import of the host tool; of bpgen all but the command line.
+# Who may import serial, click and rich is in test_host_imports.py.
+HOST_PACKAGE = ROOT / "host" / "bpgen_host"
+HOST_ALLOWED: dict[str, set[str]] = {
+    "": set(),
+    "link": set(),
+    "local": set(),
+    "simulators": set(),
+    "follower": set(),
+    "capture": {"link", "local"},
+    "exchange": {"capture", "link"},
+    "device": {"capture", "exchange", "link"},
+    "weights": {"device"},
+    "compare": {"device", "follower"},
+    "session": {"device", "exchange", "follower", "link"},
+    "diagnosis": {"link", "simulators"},
+}
 
 
 def is_command_line(module: str) -> bool:
@@ -75,8 +102,8 @@ def is_command_line(module: str) -> bool:
     return module == "cli" or module.startswith("commands")
 
 
-def module_name(path: Path) -> str:
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
+def module_name(path: Path, package: Path = PACKAGE) -> str:
+    parts = path.relative_to(package).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
@@ -89,7 +116,7 @@ def imported(source: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
             names.add(node.module or "")
-            if node.module in ("bpgen", "bpgen.emit"):
+            if node.module in ("bpgen", "bpgen.emit", "bpgen_host"):
                 names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
 
@@ -113,6 +140,18 @@ def complaints(module: str, source: str) -> list[str]:
     return found
 
 
+def host_complaints(module: str, source: str) -> list[str]:
+    """What `source` imports that module `module` of the host tool may not."""
+    rooms = {f"bpgen_host.{name}".rstrip(".") for name in HOST_ALLOWED}
+    allowed = {f"bpgen_host.{name}" for name in HOST_ALLOWED[module]} | {"bpgen_host"}
+    return [
+        f"bpgen_host.{module} imports {name}"
+        for name in sorted(imported(source))
+        if (name in rooms and name not in allowed)
+        or name.startswith(("bpgen.cli", "bpgen.commands", "bpgen_host.cli", "bpgen_host.commands"))
+    ]
+
+
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if "_data" not in path.parts)
 
 
@@ -124,9 +163,37 @@ def test_a_module_imports_only_what_its_room_may(path: Path) -> None:
     assert complaints(module, path.read_text(encoding="utf-8")) == []
 
 
+HOST_MODULES = sorted(
+    path for path in HOST_PACKAGE.glob("*.py") if path.name not in ("cli.py", "__main__.py")
+)
+
+
+@pytest.mark.parametrize("path", HOST_MODULES, ids=lambda path: module_name(path, HOST_PACKAGE))
+def test_a_module_of_the_host_tool_imports_only_what_its_room_may(path: Path) -> None:
+    module = module_name(path, HOST_PACKAGE)
+    assert module in HOST_ALLOWED, f"say in HOST_ALLOWED what bpgen_host.{module} may import"
+    assert host_complaints(module, path.read_text(encoding="utf-8")) == []
+
+
 @pytest.mark.parametrize(
     ("module", "source"),
     [
+        ("link", "from bpgen_host.device import Device"),
+        ("device", "from bpgen_host import session"),
+        ("session", "from bpgen.commands.shared import warn"),
+        ("compare", "def f():\n    from bpgen_host.commands import shared"),
+    ],
+)
+def test_a_forbidden_import_of_the_host_tool_is_found(module: str, source: str) -> None:
+    assert host_complaints(module, source) != []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("wire", "import serial"),
+        ("emit.device", "import jinja2"),
+        ("project", "from bpgen_host import simulators"),
         ("twin", "from bpgen.floatnet import FloatNet"),
         ("twin", "def f():\n    from bpgen import floatnet"),
         ("floatnet", "import bpgen.model"),
@@ -160,6 +227,7 @@ def test_importing_bpgen_loads_nothing_heavy() -> None:
 
 
 CORE_INCLUDES = {"stdint.h", "stddef.h", "limits.h", "avr/pgmspace.h"}
+GENERATED = {"bpgen_device.h", "bpgen_wire.h"}
 
 
 @pytest.mark.parametrize(
@@ -169,4 +237,7 @@ def test_the_core_includes_no_library_and_no_port(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert set(re.findall(r"#include <([^>]+)>", text)) <= CORE_INCLUDES
     for name in re.findall(r'#include "([^"]+)"', text):
-        assert (path.parent / name).is_file(), f"{path.name} includes {name} from elsewhere"
+        there = name in GENERATED or (path.parent / name).is_file()
+        assert there, f"{path.name} includes {name} from elsewhere"
+    arithmetic = path.name.startswith(("bpgen_fix", "bpgen_kernels"))
+    assert not (arithmetic and re.search(r'#include "bpgen_(device|link|port|store|wire)', text))

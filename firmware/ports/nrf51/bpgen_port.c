@@ -1,0 +1,283 @@
+/* bpgen_port.c -- nRF51822, as on the BBC micro:bit: UART0 to its USB chip, TX P0.24, RX P0.25.
+ *
+ * Registers as in the nRF51 Series Reference Manual, version 3.0.
+ * SPDX-License-Identifier: 0BSD
+ */
+#include "bpgen_device.h"
+#include "bpgen_port.h"
+#include "bpgen_wire.h"
+
+#define PIN_TX 24u
+#define PIN_RX 25u
+
+#define REGISTER(address) (*(volatile uint32_t *)(address))
+
+#define POWER_RESETREAS REGISTER(0x40000400u)
+#define CLOCK_HFCLKSTART REGISTER(0x40000000u)
+#define CLOCK_HFCLKSTARTED REGISTER(0x40000100u)
+#define UART_STARTRX REGISTER(0x40002000u)
+#define UART_STARTTX REGISTER(0x40002008u)
+#define UART_RXDRDY REGISTER(0x40002108u)
+#define UART_TXDRDY REGISTER(0x4000211Cu)
+#define UART_ERROR REGISTER(0x40002124u)
+#define UART_INTENSET REGISTER(0x40002304u)
+#define UART_ERRORSRC REGISTER(0x40002480u)
+#define UART_ENABLE REGISTER(0x40002500u)
+#define UART_PSELTXD REGISTER(0x4000250Cu)
+#define UART_PSELRXD REGISTER(0x40002514u)
+#define UART_RXD REGISTER(0x40002518u)
+#define UART_TXD REGISTER(0x4000251Cu)
+#define UART_BAUDRATE REGISTER(0x40002524u)
+#define TIMER0_START REGISTER(0x40008000u)
+#define TIMER0_CAPTURE REGISTER(0x40008040u)
+#define TIMER0_COMPARE1 REGISTER(0x40008144u)
+#define TIMER0_INTENSET REGISTER(0x40008304u)
+#define TIMER0_BITMODE REGISTER(0x40008508u)
+#define TIMER0_PRESCALER REGISTER(0x40008510u)
+#define TIMER0_CC REGISTER(0x40008540u)
+#define TIMER0_CC1 REGISTER(0x40008544u)
+#define NVMC_READY REGISTER(0x4001E400u)
+#define NVMC_CONFIG REGISTER(0x4001E504u)
+#define NVMC_ERASEPAGE REGISTER(0x4001E508u)
+#define GPIO_OUTSET REGISTER(0x50000508u)
+#define GPIO_PIN_CNF(pin) REGISTER(0x50000700u + 4u * (pin))
+#define NVIC_ISER REGISTER(0xE000E100u)
+#define NVIC_ICER REGISTER(0xE000E180u)
+#define NVIC_ICPR REGISTER(0xE000E280u)
+
+/* In units of 16 MHz / 2^32; only the high 20 bits count. The manual's table has the same values. */
+#define BAUDRATE ((uint32_t)((((uint64_t)BP_PORT_BAUD << 32) / 16000000u + 0x800u) & 0xFFFFF000u))
+
+#define UART0_INTERRUPT (1u << 2)
+#define TIMER0_INTERRUPT (1u << 8)
+
+#define RING 512u /* bytes, a power of two; one stays free */
+
+void UART0_IRQHandler(void);
+
+static volatile uint8_t ring[RING];
+static volatile uint16_t ring_in; /* the interrupt's; ring_out is the reader's */
+static volatile uint16_t ring_out;
+static volatile uint32_t lost;
+static uint8_t reset_cause = BP_RESET_UNKNOWN;
+static uint8_t emulated;
+static uint8_t storing; /* the store was written since the last read of the line */
+
+/* Outlives a reset: start.c leaves .noinit alone. */
+static struct {
+    uint32_t mark;
+    uint16_t boots;
+    uint16_t inverse;
+} memory __attribute__((section(".noinit")));
+
+#define MEMORY_MARK 0x42507265u
+
+static void begin_reset_cause(void)
+{
+    uint32_t reasons = POWER_RESETREAS;
+    uint8_t kept = memory.mark == MEMORY_MARK && (memory.boots ^ memory.inverse) == 0xFFFFu;
+
+    POWER_RESETREAS = reasons; /* ones clear, but in QEMU, which has no such register */
+    emulated = POWER_RESETREAS != 0;
+    if (emulated) {
+        reasons = 0;
+    }
+    if (reasons & 2u) {
+        reset_cause = BP_RESET_WATCHDOG;
+    } else if (reasons & 0xCu) {
+        reset_cause = BP_RESET_SOFTWARE; /* asked for, or a lock-up */
+    } else if (reasons & 1u) {
+        reset_cause = BP_RESET_RESET_PIN;
+    } else if (!kept) {
+        reset_cause = BP_RESET_POWER_ON; /* no reason given: power-on or brown-out */
+    }
+    memory.boots = (uint16_t)(kept ? memory.boots + 1 : 1);
+    memory.inverse = (uint16_t)~memory.boots;
+    memory.mark = MEMORY_MARK;
+}
+
+void bp_port_begin(void)
+{
+    uint32_t tries = 100000; /* some 30 ms; the crystal needs 1 */
+
+    begin_reset_cause();
+
+    /* The UART's rate is only right with the crystal. */
+    CLOCK_HFCLKSTARTED = 0;
+    CLOCK_HFCLKSTART = 1;
+    while (CLOCK_HFCLKSTARTED == 0 && --tries != 0) {
+    }
+
+    GPIO_OUTSET = 1u << PIN_TX;
+    GPIO_PIN_CNF(PIN_TX) = 1;   /* output */
+    GPIO_PIN_CNF(PIN_RX) = 0xC; /* input, pulled up */
+    UART_PSELTXD = PIN_TX;
+    UART_PSELRXD = PIN_RX;
+    UART_BAUDRATE = BAUDRATE;
+    UART_ENABLE = 4;
+    UART_STARTRX = 1;
+    UART_STARTTX = 1;
+    UART_INTENSET = 0x204; /* RXDRDY, ERROR */
+    NVIC_ISER = UART0_INTERRUPT;
+
+    /* After the UART: if bytes came before it, QEMU looks at them when a timer starts. */
+    TIMER0_BITMODE = 3;   /* 32 bits */
+    TIMER0_PRESCALER = 4; /* 1 MHz */
+    TIMER0_START = 1;
+}
+
+void UART0_IRQHandler(void)
+{
+    while (UART_RXDRDY != 0) {
+        uint16_t next = (uint16_t)((ring_in + 1u) % RING);
+        uint8_t byte;
+
+        UART_RXDRDY = 0; /* before RXD, whose reading may raise it again */
+        byte = (uint8_t)UART_RXD;
+        if (next == ring_out) {
+            lost++;
+        } else {
+            ring[ring_in] = byte;
+            ring_in = next;
+        }
+    }
+    if (UART_ERROR != 0) {
+        uint32_t errors = UART_ERRORSRC;
+
+        UART_ERROR = 0;
+        UART_ERRORSRC = errors; /* ones clear */
+        if (errors & 1u) {
+            lost++;
+        }
+    }
+}
+
+/* Until the next interrupt, at most 10 ms. An emulated core that never rests keeps the host from
+ * running the emulator's other half, which brings the bytes.
+ */
+static void sleep(void)
+{
+    __asm__ volatile("cpsid i" ::: "memory");
+    if (ring_in == ring_out) {
+        TIMER0_COMPARE1 = 0;
+        TIMER0_CC1 = bp_port_clock() + 10000u;
+        TIMER0_INTENSET = 0x20000u; /* COMPARE[1] */
+        NVIC_ISER = TIMER0_INTERRUPT;
+        __asm__ volatile("wfi"); /* ends with a masked interrupt too */
+        NVIC_ICER = TIMER0_INTERRUPT;
+        TIMER0_COMPARE1 = 0;
+        NVIC_ICPR = TIMER0_INTERRUPT;
+    }
+    __asm__ volatile("cpsie i" ::: "memory");
+}
+
+int16_t bp_port_read(void)
+{
+    uint8_t byte;
+
+    if (ring_in == ring_out) {
+        if (emulated && !storing) {
+            sleep();
+        }
+        storing = 0;
+        return -1;
+    }
+    byte = ring[ring_out];
+    ring_out = (uint16_t)((ring_out + 1u) % RING);
+    return byte;
+}
+
+void bp_port_write(uint8_t byte)
+{
+    UART_TXDRDY = 0;
+    UART_TXD = byte;
+    while (UART_TXDRDY == 0) {
+    }
+}
+
+uint32_t bp_port_clock(void)
+{
+    TIMER0_CAPTURE = 1;
+    return TIMER0_CC;
+}
+
+uint16_t bp_port_reset(uint8_t *cause)
+{
+    *cause = reset_cause;
+    return memory.boots;
+}
+
+uint16_t bp_port_lost(void)
+{
+    uint32_t n = lost;
+
+    return n < 0xFFFFu ? (uint16_t)n : 0xFFFFu;
+}
+
+#if BP_STORE_BYTES
+/* The last pages of the flash, which the linker script leaves out. The core stands still while one
+ * is erased, for some 22 ms.
+ */
+#define PAGE 1024u
+#define FLASH_END 0x40000u /* 256 KB */
+#define STORE_AT (FLASH_END - BP_STORE_BYTES)
+
+static volatile uint32_t *store_at(uint32_t address)
+{
+    return (volatile uint32_t *)(STORE_AT + address);
+}
+
+/* Read only (0), write (1) or erase (2). */
+static void flash(uint32_t mode)
+{
+    while (NVMC_READY == 0) {
+    }
+    NVMC_CONFIG = mode;
+}
+
+uint8_t bp_port_store_read(uint16_t address)
+{
+    return *((const volatile uint8_t *)STORE_AT + address);
+}
+
+int8_t bp_port_store_write(uint16_t address, const uint8_t *unit)
+{
+    uint32_t value = (uint32_t)unit[0] | (uint32_t)unit[1] << 8 | (uint32_t)unit[2] << 16 |
+                     (uint32_t)unit[3] << 24;
+
+    storing = 1;
+    flash(1);
+    *store_at(address) = value;
+    flash(0);
+    return *store_at(address) == value ? 0 : -1;
+}
+
+static uint8_t is_blank(uint32_t page)
+{
+    uint32_t i;
+
+    for (i = 0; i < PAGE; i += 4) {
+        if (*store_at(page + i) != 0xFFFFFFFFu) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* One page a call. */
+int8_t bp_port_store_erase(uint8_t area)
+{
+    uint32_t page = area * (BP_STORE_BYTES / 2u), end = page + BP_STORE_BYTES / 2u;
+
+    for (; page < end; page += PAGE) {
+        if (!is_blank(page)) {
+            storing = 1;
+            flash(2);
+            NVMC_ERASEPAGE = STORE_AT + page;
+            flash(0);
+            return is_blank(page) ? 1 : -1;
+        }
+    }
+    return 0;
+}
+#endif

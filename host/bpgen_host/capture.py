@@ -1,0 +1,412 @@
+"""
+Recordings of a line, .bpcap: JSON lines that hold every byte both ways, garbage included.
+
+The first line is the header. A line with "dir" is bytes, "d" from the device or "h" from the host,
+as "hex", with what they completed in "frames": decoded, or with the reason why not. A line with
+"event" is something the host did or saw. The last line is the footer with "end"; a recording
+that was cut has none. "t_ns" counts from the header's moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from itertools import dropwhile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bpgen import __version__, wire
+from bpgen.errors import BpgenError
+from bpgen.wire import Message, Status
+
+if TYPE_CHECKING:
+    from bpgen.model import IntModel
+    from bpgen_host.link import Transport
+
+VERSION = 1
+DEVICE, HOST = "d", "h"
+
+# What a clock or the past decides: by type and length of the payload, (offset, size) in it.
+_MASKS = {
+    (Message.STATS | wire.REPLY, 29): (9, 8),
+    (Message.SAVE | wire.REPLY, 7): (5, 2),
+    (Message.HELLO | wire.REPLY, 30): (2, 3),
+    (int(Message.BOOT), 11): (0, 3),
+}
+
+
+class Capture:
+    """
+    Writes a recording, each line flushed.
+
+    Raises BpgenError when the file cannot be written, also in the middle of a full disk.
+    """
+
+    def __init__(
+        self, path: Path, header: Mapping[str, Any] | None = None, *, force: bool = False
+    ) -> None:
+        self.path = path
+        self._decoders = {DEVICE: wire.Decoder(), HOST: wire.Decoder()}
+        self._start = time.monotonic_ns()
+        try:
+            self._file = path.open("w" if force else "x", encoding="ascii")
+        except FileExistsError:
+            raise BpgenError(
+                f"{path} exists: choose another name or add --force to replace it"
+            ) from None
+        except OSError as error:
+            raise self._failed(error) from None
+        utc = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        first = {"bpcap": VERSION, "bpgen": __version__, "utc": utc} | dict(header or {})
+        try:
+            self._write(first, timed=False)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            raise
+
+    def __enter__(self) -> Capture:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def received(self, data: bytes) -> None:
+        """Note bytes from the device."""
+        self._bytes(DEVICE, data)
+
+    def sent(self, data: bytes) -> None:
+        """Note bytes from the host."""
+        self._bytes(HOST, data)
+
+    def event(self, name: str, **details: Any) -> None:
+        """Note something that is no byte: open, reset, timeout, retry, close."""
+        self._write({"event": name} | details)
+
+    def close(self, **footer: Any) -> None:
+        """Write the footer and close. May be called twice."""
+        if self._file.closed:
+            return
+        try:
+            self._write({"end": footer})
+        finally:
+            # What could not be flushed before fails once more here.
+            with contextlib.suppress(OSError):
+                self._file.close()
+
+    def _bytes(self, direction: str, data: bytes) -> None:
+        frames = [frame_note(piece) for piece in self._decoders[direction].push(data)]
+        self._write({"dir": direction, "hex": data.hex(), "frames": frames})
+
+    def _write(self, line: Mapping[str, Any], *, timed: bool = True) -> None:
+        if self._file.closed:
+            return
+        stamp = {"t_ns": time.monotonic_ns() - self._start} if timed else {}
+        try:
+            self._file.write(json.dumps(stamp | dict(line), separators=(",", ":")) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise self._failed(error) from None
+
+    def _failed(self, error: OSError) -> BpgenError:
+        return BpgenError(
+            f"cannot write {self.path} ({error.strerror or error}): choose another place, or do "
+            "without a recording"
+        )
+
+
+class Captured:
+    """A transport whose bytes go into a capture."""
+
+    def __init__(self, transport: Transport, capture: Capture) -> None:
+        self._transport, self._capture = transport, capture
+        self.name = transport.name
+        self.baud = transport.baud
+        capture.event("open", port=self.name, baud=self.baud)
+
+    def read(self, timeout: float) -> bytes:
+        """As the transport does."""
+        data = self._transport.read(timeout)
+        if data:
+            self._capture.received(data)
+        return data
+
+    def write(self, data: bytes) -> None:
+        """As the transport does."""
+        self._capture.sent(data)
+        self._transport.write(data)
+
+    def reset(self) -> None:
+        """As the transport does."""
+        self._transport.reset()
+
+    def discard(self) -> None:
+        """As the transport does."""
+        self._transport.discard()
+
+    def close(self) -> None:
+        """As the transport does."""
+        self._transport.close()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """
+    A line of a recording: bytes with `direction` "d" or "h", or an `event`.
+
+    `frames` is what was noted of the frames that the bytes completed, `details` what came with an
+    event.
+    """
+
+    t_ns: int
+    direction: str
+    data: bytes
+    event: str
+    frames: tuple[Mapping[str, Any], ...]
+    details: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A whole recording; `cut` when it ends without its footer."""
+
+    header: Mapping[str, Any]
+    entries: tuple[Entry, ...]
+    footer: Mapping[str, Any]
+    cut: bool
+
+    def bytes_of(self, direction: str) -> bytes:
+        """All bytes that went in one direction."""
+        return b"".join(e.data for e in self.entries if e.direction == direction)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """
+    A replay against what was recorded.
+
+    `frames` were compared; `different` names each that is not the same, with its time, `masked`
+    counts those whose only difference is what a clock decides, and `missing` the answers that the
+    recording does not have.
+    """
+
+    frames: int
+    masked: int
+    missing: int
+    different: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing differs."""
+        return not self.different
+
+
+def read_capture(path: Path) -> Recording:
+    """
+    Read a recording; a last line that was cut is left out.
+
+    Raises BpgenError for a file that is no recording, naming the line.
+    """
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except OSError as error:
+        raise BpgenError(
+            f"cannot read {path} ({error.strerror or error}): name a recording of --capture"
+        ) from None
+    if lines and not lines[-1].endswith(b"\n"):
+        lines.pop()
+    if not lines:
+        raise BpgenError(f"{path} is empty: name a recording of --capture")
+    header: Mapping[str, Any] = {}
+    footer: Mapping[str, Any] = {}
+    entries: list[Entry] = []
+    cut = True
+    for number, line in enumerate(lines, start=1):
+        try:
+            data = json.loads(line)
+            if number == 1:
+                header = data
+                if data["bpcap"] != VERSION:
+                    raise ValueError
+            elif "end" in data:
+                footer, cut = dict(data["end"]), False
+            else:
+                entries.append(_entry(data))
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise BpgenError(
+                f"{path}, line {number}, is not what version {VERSION} of a recording holds: name "
+                "a file that --capture of this bpgen wrote"
+            ) from None
+    return Recording(header, tuple(entries), footer, cut)
+
+
+def _entry(data: dict[str, Any]) -> Entry:
+    t_ns = data.pop("t_ns")
+    direction = data.pop("dir", "")
+    if not isinstance(t_ns, int) or direction not in ("", DEVICE, HOST):
+        raise ValueError
+    if direction:
+        return Entry(t_ns, direction, bytes.fromhex(data["hex"]), "", tuple(data["frames"]), {})
+    return Entry(t_ns, "", b"", str(data.pop("event")), (), data)
+
+
+def replay_device_bytes(recording: Recording) -> Replay:
+    """Decode the device's bytes again and compare with what the host noted when it recorded."""
+    decoder = wire.Decoder()
+    frames = 0
+    different = []
+    for entry in recording.entries:
+        if entry.direction != DEVICE:
+            continue
+        decoded = [frame_note(piece) for piece in decoder.push(entry.data)]
+        if decoded != list(entry.frames):
+            different.append(f"{_when(entry)} decoded {decoded}, noted {list(entry.frames)}")
+        frames += len(decoded)
+    return Replay(frames, 0, 0, tuple(different))
+
+
+def replay_host_bytes(recording: Recording, model: IntModel) -> Replay:
+    """
+    Send the host's bytes to the firmware of `model` in this process, and compare its answers.
+
+    Answers depend on the order of the host's bytes and of the board's starts alone, so they are
+    the same byte for byte, with these exceptions: uptime and longest of STATS, remaining of SAVE,
+    boots and reset cause. What the line damaged on the way to the board shows as an answer that is
+    `missing` in the recording, or as one that differs.
+
+    Raises BpgenError for a recording that begins with a board whose state had changed before, which
+    cannot be repeated.
+    """
+    from bpgen_host.local import LocalTransport
+
+    _require_fresh_start(recording)
+    transport = LocalTransport(model)
+    try:
+        answers = _answers(transport, recording.entries)
+    finally:
+        transport.close()
+    return _compared(_after_boot(_device_frames(recording.entries)), _after_boot(answers))
+
+
+def frame_note(piece: bytes) -> dict[str, Any]:
+    """What a recording says of a piece between separators."""
+    try:
+        frame = wire.decode(piece)
+    except wire.FrameError as error:
+        return {"bad": error.reason, "size": len(piece)}
+    note = {"type": describe_type(frame.type), "seq": frame.seq, "session": frame.session}
+    if frame.type & wire.REPLY and frame.type != Message.BOOT and frame.payload:
+        status = frame.payload[0]
+        note["status"] = Status(status).name if status in set(Status) else status
+    return note | {"size": len(frame.payload)}
+
+
+def describe_type(frame_type: int) -> str:
+    """TRAIN, "TRAIN reply", BOOT, or a number for a type that this host does not know."""
+    if frame_type == Message.BOOT:
+        return "BOOT"
+    request = frame_type & ~wire.REPLY
+    name = Message(request).name if request in set(Message) else f"type {request:02X}h"
+    return f"{name} reply" if frame_type & wire.REPLY else name
+
+
+def _require_fresh_start(recording: Recording) -> None:
+    for _, frame in _device_frames(recording.entries):
+        gen = 0
+        with contextlib.suppress(wire.PayloadError):
+            if frame.type == Message.BOOT:
+                gen = wire.Boot.from_bytes(frame.payload).gen
+            elif frame.type == Message.HELLO | wire.REPLY:
+                gen = wire.Hello.from_bytes(frame.payload[1:]).gen
+        if gen:
+            raise BpgenError(
+                "the recording begins with a board whose weights had changed before: record one "
+                "that starts from the weights of its firmware"
+            )
+        if frame.type != Message.BOOT:
+            return
+
+
+def _device_frames(entries: Iterable[Entry]) -> list[tuple[str, wire.Frame]]:
+    """The undamaged frames of the device, and when they came."""
+    decoder = wire.Decoder()
+    return [
+        (_when(entry), frame)
+        for entry in entries
+        if entry.direction == DEVICE
+        for frame in _whole(decoder.push(entry.data))
+    ]
+
+
+def _whole(pieces: Iterable[bytes]) -> Iterator[wire.Frame]:
+    for piece in pieces:
+        with contextlib.suppress(wire.FrameError):
+            yield wire.decode(piece)
+
+
+def _answers(transport: Transport, entries: Iterable[Entry]) -> list[tuple[str, wire.Frame]]:
+    """What the firmware answers to the host's bytes, started again where the board was."""
+    recorded, answered = wire.Decoder(), wire.Decoder()
+    answers: list[tuple[str, wire.Frame]] = []
+    begun = False
+    for entry in entries:
+        if entry.direction == HOST:
+            transport.write(entry.data)
+        elif entry.direction == DEVICE:
+            for frame in _whole(recorded.push(entry.data)):
+                if frame.type != Message.BOOT:
+                    begun = True
+                elif begun:
+                    transport.reset()
+        while data := transport.read(0.0):
+            answers += [(_when(entry), frame) for frame in _whole(answered.push(data))]
+    return answers
+
+
+def _after_boot(frames: list[tuple[str, wire.Frame]]) -> list[tuple[str, wire.Frame]]:
+    """A port may start the board any number of times before the first answer."""
+    return list(dropwhile(lambda pair: pair[1].type == Message.BOOT, frames))
+
+
+def _compared(
+    recorded: list[tuple[str, wire.Frame]], answers: list[tuple[str, wire.Frame]]
+) -> Replay:
+    masked = missing = place = 0
+    different = []
+    for when, frame in recorded:
+        found = next((i for i in range(place, len(answers)) if _alike(answers[i][1], frame)), None)
+        if found is None:
+            different.append(f"{when} {describe_type(frame.type)}: the replay has no such answer")
+            continue
+        missing += found - place
+        place = found + 1
+        answer = answers[found][1]
+        if answer == frame:
+            continue
+        if _masked(answer) == _masked(frame):
+            masked += 1
+        else:
+            different.append(
+                f"{when} {describe_type(frame.type)}: recorded {frame.payload.hex()}, replayed "
+                f"{answer.payload.hex()}"
+            )
+    return Replay(len(recorded), masked, missing + len(answers) - place, tuple(different))
+
+
+def _alike(one: wire.Frame, other: wire.Frame) -> bool:
+    return (one.type, one.seq, one.session) == (other.type, other.seq, other.session)
+
+
+def _masked(frame: wire.Frame) -> bytes:
+    """A payload without what a clock decides."""
+    payload = frame.payload
+    offset, size = _MASKS.get((frame.type, len(payload)), (0, 0))
+    return payload[:offset] + bytes(size) + payload[offset + size :]
+
+
+def _when(entry: Entry) -> str:
+    return f"{entry.t_ns / 1e9:.6f} s"

@@ -1,0 +1,715 @@
+"""
+A board that trains over epochs with a twin beside it: the same bits, or an error that says where.
+
+Every request that changes the board is one place in a fixed sequence that follows from the plan:
+SET_PARAM where an epoch sets the learning rate, then a sample each. gen counts places, so what a
+board answers names the place where it is, after a restart as well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+import numpy as np
+
+from bpgen import __version__, wire
+from bpgen.errors import BpgenError
+from bpgen.model import IntModel
+from bpgen.qformat import IntArray
+from bpgen.ranges import learning_rate
+from bpgen.training import decayed, sample_order
+from bpgen.twin import Twin
+from bpgen_host.device import Device, Faults, Sample, Trained, target_of
+from bpgen_host.exchange import Restarted, RestartLoop
+from bpgen_host.follower import Follower, scaled_decay
+from bpgen_host.link import LinkError, Transport, Unplugged
+
+LOG_VERSION = 1
+PROGRESS_EVERY_S = 0.1
+REOPEN_EVERY_S = 0.25
+
+# A board that restarts so often without one new step done will not get any further.
+FRUITLESS_RESTARTS = 8
+
+
+class Different(BpgenError):  # noqa: N818
+    """The board's bits are not the twin's."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """
+    What to train, and from where.
+
+    The order of samples is `bpgen.training.sample_order(n, epoch, seed)`, the learning rate of
+    epoch e is learning_rate * learning_rate_decay ** e, None the model's. `start` "reset" begins
+    with the weights of the firmware, "weights" with those that the board has.
+    """
+
+    epochs: int
+    seed: int = 0
+    learning_rate: float | None = None
+    learning_rate_decay: float = 1.0
+    start: Literal["reset", "weights"] = "reset"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """
+    How far training is. `epoch` counts from 0, `step` and `steps` over all epochs.
+
+    `loss` is the mean and `accuracy` the share of right classes (None without classes) over the
+    samples of this epoch so far, both from before each update.
+    """
+
+    step: int
+    steps: int
+    epoch: int
+    loss: float
+    accuracy: float | None
+    steps_per_second: float
+    faults: Faults
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """
+    A finished run: `loss` and `accuracy` of every epoch, `checks` CRC comparisons.
+
+    `sent` steps were done by the board, `repeated` of them again because a restart had lost them.
+    """
+
+    steps: int
+    sent: int
+    repeated: int
+    loss: tuple[float, ...]
+    accuracy: tuple[float | None, ...]
+    checks: int
+    restarts: int
+    seconds: float
+    gen: int
+    weights_crc32: int
+    parameters: IntArray
+
+
+class Session:
+    """
+    Train the board of `device` on raws a0 [n][n_in] and t [n][n_out] as `plan` says.
+
+    Every reply is compared with the twin, and weights_crc32 every `check_every` steps and at the
+    end. `log` is written there, one flushed line a check; with `resume` it must exist, fit the
+    model, the data and the plan, and is continued; with `force` it may exist and is replaced. Every
+    `save_every` steps the board stores its state (0: never). `reopen` opens the port again after it
+    was unplugged, for up to `patience` seconds; without it `Unplugged` goes to the caller. `group`
+    is that of `Device.train_many`; None: the largest of which two fit the window.
+
+    Raises BpgenError for a board or a model that cannot learn or a plan that does not fit.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        model: IntModel,
+        a0: IntArray,
+        t: IntArray,
+        plan: Plan,
+        *,
+        log: Path | None = None,
+        resume: bool = False,
+        force: bool = False,
+        check_every: int = 256,
+        save_every: int = 0,
+        group: int | None = None,
+        reopen: Callable[[], Transport] | None = None,
+        patience: float = 60.0,
+        on_progress: Callable[[Progress], None] | None = None,
+        on_event: Callable[[str], None] | None = None,
+    ) -> None:
+        self._device, self._model, self._a0, self._t = device, model, a0, t
+        self._check_every, self._save_every = max(1, check_every), save_every
+        self._reopen, self._patience = reopen, patience
+        self._on_progress, self._on_event = on_progress, on_event
+        self._group = group
+        _check_plan(plan, model, a0, t)
+        device.check_model(model)
+        self._sequence = _Sequence(model, len(a0), plan)
+        self._sequence.check_rates()
+        self._targets = [target_of(model, row) for row in t]
+        header = {
+            "bpgen_session": LOG_VERSION,
+            "bpgen": __version__,
+            "model": model.hash,
+            "data": _digest(a0, t),
+            "samples": len(a0),
+        } | asdict(plan)
+        # The gen of place 0, None until the board was brought there.
+        self._base: int | None = None
+        self._start: IntArray | None = None
+        self._place = 0
+        self._statistics = _Statistics(self._sequence, model, t)
+        lines = [] if not resume or log is None else read_log(log)
+        self._log = None if log is None else _Log(log, resume, force)
+        self._follower: Follower | None = None
+        try:
+            self._follower = Follower(model)
+            if lines:
+                self._replay(lines, header, log)
+            else:
+                if plan.start == "weights":
+                    self._start = device.parameters()
+                    header["start_weights"] = self._start.tolist()
+                self._note(header)
+        except BaseException:
+            self.close()
+            raise
+        self._lost = bool(lines)
+        self._checks = self._restarts = self._sent = 0
+        self._fruitless, self._furthest = 0, self._place
+        self._began = self._reported = device.clock()
+        self._steps_before = self._sequence.steps_until(self._place)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the log and the twin; the device stays open."""
+        if self._log is not None:
+            self._log.close()
+        if self._follower is not None:
+            self._follower.close()
+
+    @property
+    def step(self) -> int:
+        """How many steps of the plan are done, as far as the board has said."""
+        return self._sequence.steps_until(self._place)
+
+    def run(self) -> Outcome:
+        """
+        Train to the end, through restarts and unplugging.
+
+        Raises Different when a bit of the board is not the twin's. After Ctrl-C, or any error, the
+        log is whole and a session with `resume` goes on.
+        """
+        while True:
+            try:
+                if self._lost:
+                    self._find_place()
+                if self._base is None:
+                    self._go_to_start()
+                self._train()
+                break
+            except (Restarted, Unplugged) as error:
+                self._after_fault(error)
+        return self._outcome()
+
+    # ---- Forward
+
+    def _train(self) -> None:
+        end = self._sequence.length
+        while self._place < end:
+            stop = min(end, self._next(self._check_every), self._next(self._save_every))
+            self._train_until(stop)
+            self._check()
+            if self._save_every and self._place % self._save_every == 0:
+                self._device.save()
+                self._note({"saved": self._place})
+
+    def _next(self, every: int) -> int:
+        """The next place that is a multiple of `every`."""
+        return (self._place // every + 1) * every if every else self._sequence.length
+
+    def _train_until(self, stop: int) -> None:
+        while self._place < stop:
+            setting = self._sequence.setting(self._place)
+            if setting is not None:
+                self._device.set_parameter(*setting)
+                self._follow()
+                continue
+            end = min(stop, self._sequence.next_setting(self._place))
+            for trained in self._device.train_many(self._samples(self._place, end), self._size()):
+                self._compare(trained)
+                self._report()
+
+    def _size(self) -> int:
+        if self._group is not None:
+            return self._group
+        by_class = all(isinstance(target, int) for target in self._targets)
+        return max(1, self._device.largest_group(by_class, frames=2))
+
+    def _samples(self, place: int, end: int) -> Iterator[Sample]:
+        for here in range(place, end):
+            sample, apply = self._sequence.sample(here)
+            yield Sample(self._a0[sample], self._targets[sample], apply)
+
+    def _compare(self, trained: Trained) -> None:
+        """Let the twin do what the board has done, and compare what they say of it."""
+        losses = []
+        for _ in range(trained.count):
+            self._sent += 1
+            loss, y = self._follow()
+            losses.append(loss)
+        if trained.loss is None:
+            return
+        expected = wire.wire_loss(losses)
+        same = trained.y is None or np.array_equal(trained.y, y)
+        if trained.loss != expected or not same:
+            raise Different(
+                f"the board's step {self._sequence.steps_until(self._place)} gave other bits than "
+                f"the twin's (loss {trained.loss}, not {expected}): please report it, with the "
+                "model and a recording of --capture"
+            )
+
+    def _follow(self) -> tuple[int, IntArray]:
+        """Take the twin one place on; the loss and outputs of a sample."""
+        follower, place = self._twin, self._place
+        loss, y = 0, np.empty(0, dtype=np.int64)
+        if self._sequence.setting(place) is not None:
+            self._set_twin(place)
+        else:
+            sample, apply = self._sequence.sample(place)
+            loss, y = follower.train(self._a0[sample], self._t[sample], apply)
+            line = self._statistics.add(place, sample, loss, y)
+            if line is not None:
+                self._note(line)
+        self._place += 1
+        return loss, y
+
+    def _set_twin(self, place: int) -> None:
+        epoch, _ = self._sequence.where(place)
+        rate = self._sequence.rate(epoch)
+        self._twin.set_learning_rate(learning_rate(rate), scaled_decay(self._model, rate))
+
+    @property
+    def _twin(self) -> Follower:
+        assert self._follower is not None
+        return self._follower
+
+    def _check(self) -> None:
+        stats = self._device.stats()
+        assert self._base is not None
+        expected = (self._base + self._place) % wire.GEN_MODULUS
+        crc32 = self._twin.crc32()
+        self._checks += 1
+        if stats.gen != expected:
+            self._device.faults.restarts += 1
+            raise Restarted("the state of the board has changed: stop what else trains it")
+        if stats.weights_crc32 != crc32:
+            raise Different(
+                f"after step {self._sequence.steps_until(self._place)} the weights of the board "
+                f"have CRC {stats.weights_crc32:08x}, those of the twin {crc32:08x}: please report "
+                "it, with the model and a recording of --capture"
+            )
+        self._note(
+            {"place": self._place, "gen": stats.gen, "crc32": f"{crc32:08x}"}
+            | self._statistics.sums()
+        )
+
+    def _report(self, last: bool = False) -> None:
+        now = self._device.clock()
+        if self._on_progress is None or not (last or now - self._reported >= PROGRESS_EVERY_S):
+            return
+        self._reported = now
+        step = self._sequence.steps_until(self._place)
+        epoch, loss, accuracy = self._statistics.now()
+        seconds = now - self._began
+        self._on_progress(
+            Progress(
+                step,
+                self._sequence.steps,
+                epoch,
+                loss,
+                accuracy,
+                (step - self._steps_before) / seconds if seconds else 0.0,
+                replace(self._device.faults),
+            )
+        )
+
+    def _outcome(self) -> Outcome:
+        self._report(last=True)
+        assert self._base is not None
+        steps = self._sequence.steps
+        return Outcome(
+            steps,
+            self._sent,
+            self._sent - (steps - self._steps_before),
+            tuple(self._statistics.loss),
+            tuple(self._statistics.accuracy),
+            self._checks,
+            self._restarts,
+            self._device.clock() - self._began,
+            (self._base + self._place) % wire.GEN_MODULUS,
+            self._twin.crc32(),
+            self._twin.parameters(),
+        )
+
+    # ---- Back to a place that board and twin share
+
+    def _after_fault(self, error: Restarted | Unplugged) -> None:
+        self._restarts += 1
+        self._fruitless = 0 if self._place > self._furthest else self._fruitless + 1
+        self._furthest = max(self._furthest, self._place)
+        self._note({"fault": str(error)})
+        if self._fruitless > FRUITLESS_RESTARTS:
+            raise RestartLoop(
+                f"the board restarts again and again and does not get beyond step "
+                f"{self._sequence.steps_until(self._furthest)}: check its power supply, or save "
+                "more often"
+            ) from error
+        if isinstance(error, Unplugged):
+            if self._reopen is None:
+                raise error
+            self._plug_in(error)
+        self._lost = True
+
+    def _plug_in(self, error: Unplugged) -> None:
+        """Wait for the port to come back."""
+        assert self._reopen is not None
+        self._say(f"{error}; waiting {self._patience:g} s for it")
+        end = self._device.clock() + self._patience
+        while True:
+            try:
+                self._device.transport = self._reopen()
+                return
+            except LinkError:
+                if self._device.clock() > end:
+                    raise error from None
+            self._device.wait(REOPEN_EVERY_S)
+
+    def _find_place(self) -> None:
+        """Ask the board where it is, and take the twin there; or both to the start."""
+        info = self._device.hello()
+        self._device.check_model(self._model)
+        if self._base is not None:
+            place = (info.gen - self._base) % wire.GEN_MODULUS
+            if place <= self._sequence.length:
+                self._seek(place)
+                if self._twin.crc32() == info.weights_crc32:
+                    self._say(f"going on after step {self._sequence.steps_until(place)}")
+                    self._lost = False
+                    return
+            self._base = None
+            self._say("starting again from the first step, because the board has lost them")
+        self._lost = False
+
+    def _go_to_start(self) -> None:
+        """Bring the board to place 0."""
+        device = self._device
+        if self._start is None:
+            assert self._model.training is not None
+            device.reset_model(self._model.training.seed)
+        else:
+            device.set_parameters(self._start)
+        self._rewind()
+        self._base = device.gen
+        self._note({"base": self._base})
+        self._check()
+
+    def _rewind(self) -> None:
+        self._twin.reset(self._start)
+        self._place = 0
+
+    def _seek(self, place: int) -> None:
+        """Take the twin to a place: from the start if it lies behind."""
+        if place < self._place:
+            self._rewind()
+        while self._place < place:
+            if self._sequence.setting(self._place) is not None or self._place >= (
+                known := self._statistics.known
+            ):
+                self._follow()
+                continue
+            end = min(place, known, self._sequence.end_of_epoch(self._place))
+            steps = [self._sequence.sample(here) for here in range(self._place, end)]
+            order = np.array([sample for sample, _ in steps], dtype=np.int64)
+            applies = np.array([apply for _, apply in steps], dtype=np.int64)
+            self._twin.train_silently(self._a0, self._t, order, applies)
+            self._place = end
+
+    # ---- Log
+
+    def _note(self, line: dict[str, Any]) -> None:
+        if self._log is not None:
+            self._log.write(line)
+
+    def _say(self, text: str) -> None:
+        if self._on_event is not None:
+            self._on_event(text)
+
+    def _replay(
+        self, lines: list[dict[str, Any]], header: dict[str, Any], log: Path | None
+    ) -> None:
+        """Take up a run where its log ends, having repeated and checked all of it."""
+        found = lines[0]
+        for key, value in header.items():
+            if key != "bpgen" and found.get(key) != value:
+                raise BpgenError(
+                    f"{log} is of another run: its {key.replace('_', ' ')} is "
+                    f"{found.get(key)!r}, not {value!r}; repeat the run's options, or start a new "
+                    "log"
+                )
+        try:
+            if "start_weights" in found:
+                self._start = np.array(found["start_weights"], dtype=np.int64)
+            self._rewind()
+            checks = {}
+            for line in lines[1:]:
+                if "base" in line:
+                    self._base = int(line["base"])
+                if "place" in line:
+                    checks[int(line["place"])] = int(line["crc32"], 16)
+            bad = None
+            for place in sorted(checks):
+                self._seek(place)
+                if self._twin.crc32() != checks[place]:
+                    bad = place
+                    break
+        except (ValueError, KeyError, TypeError) as error:
+            raise BpgenError(f"{log} is damaged ({error}): start a new log") from None
+        if bad is not None:
+            raise BpgenError(
+                f"{log} says other weights after step {self._sequence.steps_until(bad)} than this "
+                "bpgen computes: it is damaged or of another version, so start a new log"
+            )
+        self._note({"resumed": self._place})
+
+
+class _Sequence:
+    """The places of a plan."""
+
+    def __init__(self, model: IntModel, samples: int, plan: Plan) -> None:
+        assert model.training is not None
+        training = model.training
+        self._plan, self._model, self._samples = plan, model, samples
+        self._batch = training.batch_size if training.update in ("batch", "momentum") else 0
+        changes = plan.learning_rate is not None or plan.learning_rate_decay != 1.0
+        # With weights that the board brings, its learning rate is not known either.
+        sets = changes or plan.start == "weights"
+        self._settings = 0 if not sets else 2 if training.decay else 1
+        self._per_epoch = self._settings + samples
+        self._order: tuple[int, list[int]] = (-1, [])
+        self.steps = samples * plan.epochs
+        self.length = self._per_epoch * plan.epochs
+
+    def where(self, place: int) -> tuple[int, int]:
+        """Epoch, and index of the sample in its order; negative for a setting."""
+        epoch, offset = divmod(place, self._per_epoch)
+        return epoch, offset - self._settings
+
+    def steps_until(self, place: int) -> int:
+        """How many samples come before a place."""
+        epoch, index = self.where(place)
+        return epoch * self._samples + max(0, index)
+
+    def rate(self, epoch: int) -> float:
+        """The learning rate of an epoch."""
+        assert self._model.training is not None
+        base = self._plan.learning_rate
+        if base is None:
+            base = self._model.training.learning_rate.value
+        return decayed(base, self._plan.learning_rate_decay, epoch)
+
+    def check_rates(self) -> None:
+        """Raise BpgenError for a learning rate that the model cannot use."""
+        if self._settings and self._plan.epochs:
+            # They rise or fall with the epochs, so the others lie between.
+            for epoch in (0, self._plan.epochs - 1):
+                Twin(self._model).set_learning_rate(learning_rate(self.rate(epoch)))
+
+    def setting(self, place: int) -> tuple[wire.Parameter, int] | None:
+        """What SET_PARAM sets at a place; None where a sample is trained."""
+        epoch, index = self.where(place)
+        if index >= 0:
+            return None
+        rate = self.rate(epoch)
+        if self._settings + index == 1:
+            return wire.Parameter.DECAY, scaled_decay(self._model, rate)
+        spelled = learning_rate(rate)
+        value = wire.learning_rate_value(spelled.mantissa, spelled.exponent)
+        return wire.Parameter.LEARNING_RATE, value
+
+    def next_setting(self, place: int) -> int:
+        """The next place, from `place` on, that is a setting; the end where there is none."""
+        return self.end_of_epoch(place) if self._settings else self.length
+
+    def end_of_epoch(self, place: int) -> int:
+        """The first place of the next epoch."""
+        return (place // self._per_epoch + 1) * self._per_epoch
+
+    def sample(self, place: int) -> tuple[int, bool]:
+        """Which sample is trained at a place, and whether a batch ends there."""
+        epoch, index = self.where(place)
+        if self._order[0] != epoch:
+            order = sample_order(self._samples, epoch, self._plan.seed)
+            self._order = (epoch, order.tolist())
+        last = index + 1 == self._samples
+        apply = bool(self._batch) and ((index + 1) % self._batch == 0 or last)
+        return self._order[1][index], apply
+
+    @property
+    def samples(self) -> int:
+        """Samples of an epoch."""
+        return self._samples
+
+
+class _Statistics:
+    """Loss and accuracy of each epoch; every place counts once, however often it is trained."""
+
+    def __init__(self, sequence: _Sequence, model: IntModel, t: IntArray) -> None:
+        self._sequence = sequence
+        self._unit = 2.0 ** -_loss_frac(model)
+        self._classes = t.argmax(axis=1) if model.labels else None
+        self.loss: list[float] = []
+        self.accuracy: list[float | None] = []
+        self.known = 0
+        self._count = self._sum = self._right = 0
+
+    def add(self, place: int, sample: int, loss: int, y: IntArray) -> dict[str, Any] | None:
+        """Count a step; the line for the log when it ends an epoch."""
+        if place < self.known:
+            return None
+        self.known = place + 1
+        self._count += 1
+        self._sum += loss
+        if self._classes is not None:
+            self._right += int(y.argmax() == self._classes[sample])
+        if self._count < self._sequence.samples:
+            return None
+        epoch, mean, accuracy = self.now()
+        self.loss.append(mean)
+        self.accuracy.append(accuracy)
+        self._count = self._sum = self._right = 0
+        return {"epoch": epoch, "loss": mean, "accuracy": accuracy}
+
+    def now(self) -> tuple[int, float, float | None]:
+        """Epoch, mean loss and accuracy so far; those of the last epoch where a new one begins."""
+        if not self._count:
+            done = len(self.loss)
+            return max(0, done - 1), *((self.loss[-1], self.accuracy[-1]) if done else (0.0, None))
+        share = None if self._classes is None else self._right / self._count
+        return len(self.loss), self._sum * self._unit / self._count, share
+
+    def sums(self) -> dict[str, int]:
+        """What a log needs to show of the epoch that is not finished."""
+        return {"epoch_steps": self._count, "loss_sum": self._sum}
+
+
+class _Log:
+    """Appends JSON lines, each flushed."""
+
+    def __init__(self, path: Path, resume: bool, force: bool) -> None:
+        self._path = path
+        try:
+            if resume:
+                _drop_cut_line(path)
+            self._file: TextIO = path.open(
+                "a" if resume else "w" if force else "x", encoding="ascii"
+            )
+        except FileExistsError:
+            raise BpgenError(
+                f"{path} exists: continue it with --resume, or choose another name"
+            ) from None
+        except OSError as error:
+            raise self._failed(error) from None
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Append a line; BpgenError on a full disk."""
+        try:
+            self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise self._failed(error) from None
+
+    def close(self) -> None:
+        """Close the file. May be called twice."""
+        try:
+            self._file.close()
+        except OSError:
+            # A line that could not be flushed was reported when it was written.
+            return
+
+    def _failed(self, error: OSError) -> BpgenError:
+        return BpgenError(
+            f"cannot write the log {self._path} ({error.strerror or error}): make room or choose "
+            "another place, then go on with --resume"
+        )
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """
+    The lines of a log: header, then checks and events; a cut last line is left out.
+
+    Raises BpgenError for a file that is no log.
+    """
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except OSError as error:
+        raise BpgenError(
+            f"cannot read the log {path} ({error.strerror or error}): name the log of the run to "
+            "continue"
+        ) from None
+    if lines and not lines[-1].endswith(b"\n"):
+        lines.pop()
+    try:
+        read = [json.loads(line) for line in lines]
+        if read[0]["bpgen_session"] != LOG_VERSION or not all(isinstance(x, dict) for x in read):
+            raise ValueError
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+        raise BpgenError(
+            f"{path} is no log of this version of bpgen-host: name another, or start a new one"
+        ) from None
+    return read
+
+
+def _drop_cut_line(path: Path) -> None:
+    data = path.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) < len(data):
+        with path.open("r+b") as file:
+            file.truncate(len(whole))
+
+
+def _check_plan(plan: Plan, model: IntModel, a0: IntArray, t: IntArray) -> None:
+    training = model.training
+    if training is None:
+        raise BpgenError(
+            "this model can only infer: make one that can learn with 'bpgen quantize', without "
+            "--inference-only"
+        )
+    if plan.epochs < 0:
+        raise BpgenError(f"epochs is {plan.epochs}: choose 0 or more")
+    if plan.seed < 0:
+        raise BpgenError(f"the seed is {plan.seed}: choose 0 or more")
+    if a0.shape != (len(t), model.sizes[0]) or t.shape != (len(a0), model.sizes[-1]) or not len(t):
+        raise BpgenError(
+            f"samples of {a0.shape[-1]} inputs and {t.shape[-1]} targets do not fit the model: use "
+            "the data it was trained on"
+        )
+    if plan.start == "weights" and (training.update != "residual" or training.sparsity):
+        raise BpgenError(
+            f"training with the {training.update} update cannot go on from the board's weights, "
+            "because it has more state than weights: start from those of the firmware"
+        )
+
+
+def _digest(a0: IntArray, t: IntArray) -> str:
+    digest = hashlib.sha256()
+    for rows in (a0, t):
+        digest.update(repr(rows.shape).encode())
+        digest.update(np.ascontiguousarray(rows, dtype="<i8").tobytes())
+    return digest.hexdigest()
+
+
+def _loss_frac(model: IntModel) -> int:
+    """The fraction of a loss: docs/numbers.md, section 6."""
+    frac = model.output.a_format.frac
+    return 2 * frac + 1 if model.loss == "squared_error" else frac + 16

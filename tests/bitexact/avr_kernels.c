@@ -1,0 +1,242 @@
+/* avr_kernels.c -- each kernel in assembly against the same kernel in portable C, on one AVR.
+ *
+ * test_avr_kernels.py links bpgen_kernels.c twice, the second time with -DBP_PORTABLE and all names
+ * behind portable_, and reads a line a kernel from the serial port: its name, then how many
+ * results differ.
+ */
+#include <avr/interrupt.h>
+#include <avr/io.h>
+#include <avr/sleep.h>
+#include <string.h>
+
+#include "bpgen_kernels.h"
+#include "tables.h"
+
+#define PORTABLE(name) __typeof__(name) portable_##name
+
+PORTABLE(bp_dot);
+PORTABLE(bp_dot_column);
+PORTABLE(bp_dot_rom);
+PORTABLE(bp_sigmoid);
+PORTABLE(bp_sigmoid_derivative);
+PORTABLE(bp_hidden_delta);
+PORTABLE(bp_descent);
+PORTABLE(bp_rescale);
+PORTABLE(bp_update_residual);
+PORTABLE(bp_update_residual_bias);
+PORTABLE(bp_update_stochastic);
+PORTABLE(bp_update_stochastic_bias);
+PORTABLE(bp_decay_residual);
+PORTABLE(bp_apply_momentum);
+
+#define CASES 1500
+#define LONGEST 9
+
+static const int16_t edges[] = {0,   1,    -1,   2,     -2,    127,    128,   -128,  129,   255,
+                                256, -255, -256, 16383, 16384, -16384, 32766, 32767, -32767, -32768};
+
+/* What the kernels may write, and what they read. */
+typedef struct {
+    int16_t w[LONGEST];
+    uint8_t w_low[LONGEST];
+    int32_t vw[LONGEST];
+    int16_t u[LONGEST];
+    bp_counters_t counters;
+} memory_t;
+
+static memory_t fast, slow;
+static int16_t a[512];
+static uint16_t differing;
+static uint32_t state = 1;
+
+static uint16_t random16(void)
+{
+    state = state * 1664525u + 1013904223u;
+    return (uint16_t)(state >> 16);
+}
+
+static uint32_t random32(void) { return (uint32_t)random16() << 16 | random16(); }
+
+static uint16_t below(uint16_t n) { return (uint16_t)((uint32_t)random16() * n >> 16); }
+
+/* An edge, or a number of any magnitude. */
+static int16_t any(void)
+{
+    if (below(3) == 0) {
+        return edges[below(sizeof edges / sizeof *edges)];
+    }
+    return (int16_t)((int16_t)random16() >> below(15));
+}
+
+static uint8_t any_shift(void) { return (uint8_t)(8 * below(4)); }
+
+/* Masters near their limits every other time. */
+static void fill(void)
+{
+    uint8_t i;
+
+    memset(&fast, 0, sizeof fast);
+    for (i = 0; i < LONGEST; i++) {
+        fast.w[i] = below(2) ? any() : (int16_t)(below(2) ? 32767 - (int16_t)below(3) : -32768 + (int16_t)below(3));
+        fast.w_low[i] = (uint8_t)random16();
+        fast.vw[i] = (int32_t)random32();
+        fast.u[i] = any();
+        a[i] = any();
+    }
+    slow = fast;
+}
+
+static void compare(int32_t x, int32_t y) { differing += x != y; }
+
+static void compare_memory(void) { differing += memcmp(&fast, &slow, sizeof fast) != 0; }
+
+static void put(char c)
+{
+    UDR0 = (uint8_t)c;
+    while (!(UCSR0A & (1 << UDRE0))) {
+    }
+}
+
+static void report(const char *name)
+{
+    uint16_t unit;
+
+    while (*name != '\0') {
+        put(*name++);
+    }
+    put(' ');
+    for (unit = 10000; unit != 0; unit /= 10) {
+        put((char)('0' + differing / unit % 10));
+    }
+    put(';');
+    put('\n');
+    differing = 0;
+}
+
+#define CHECK(name, body)                                                                          \
+    for (i = 0; i < CASES; i++) {                                                                  \
+        fill();                                                                                    \
+        body                                                                                       \
+    }                                                                                              \
+    report(name)
+
+static void sums(void)
+{
+    uint16_t i;
+
+    for (i = 0; i < 512; i++) {
+        a[i] = any();
+    }
+    for (i = 2; i < 512; i = (uint16_t)(i + 51)) {
+        compare(bp_dot(a, a + 1, i), portable_bp_dot(a, a + 1, i));
+        compare(bp_dot_column(a, a, 2, i / 2), portable_bp_dot_column(a, a, 2, i / 2));
+    }
+    CHECK("dot", size_t n = 1 + below(LONGEST);
+          compare(bp_dot(fast.w, fast.u, n), portable_bp_dot(fast.w, fast.u, n)););
+    CHECK("dot_column", size_t stride = 1 + below(LONGEST); size_t n = 1 + below(LONGEST / stride);
+          compare(bp_dot_column(fast.w, fast.u, stride, n),
+                  portable_bp_dot_column(fast.w, fast.u, stride, n)););
+    CHECK("dot_rom", const int16_t *w = (const int16_t *)sigmoid_8 + below(200);
+          size_t n = 1 + below(LONGEST);
+          compare(bp_dot_rom(w, fast.u, n), portable_bp_dot_rom(w, fast.u, n)););
+}
+
+static void sigmoid(const uint16_t *table, uint8_t bits, uint8_t frac)
+{
+    int32_t z;
+
+    for (z = -32768; z <= 32767; z += z < -32700 || z > 32700 ? 1 : 1 + below(60)) {
+        compare(bp_sigmoid((int16_t)z, table, bits, frac),
+                portable_bp_sigmoid((int16_t)z, table, bits, frac));
+    }
+}
+
+static void activations(void)
+{
+    uint16_t i;
+    uint8_t frac;
+
+    for (frac = 8; frac <= 15; frac++) {
+        sigmoid(sigmoid_7, 7, frac);
+        sigmoid(sigmoid_8, 8, frac);
+    }
+    sigmoid(sigmoid_5, 5, 8);
+    report("sigmoid");
+    for (frac = 4; frac <= 15; frac++) {
+        for (i = 0; i < 1u << frac; i = (uint16_t)(i + 1 + below((1u << frac) / 512 + 1))) {
+            compare(bp_sigmoid_derivative((int16_t)i, frac),
+                    portable_bp_sigmoid_derivative((int16_t)i, frac));
+        }
+        compare(bp_sigmoid_derivative((int16_t)((1u << frac) - 1), frac),
+                portable_bp_sigmoid_derivative((int16_t)((1u << frac) - 1), frac));
+    }
+    report("sigmoid_derivative");
+    CHECK("hidden_delta", int32_t sum = (int32_t)random32() >> (8 + below(22));
+          int32_t d = below(4) ? (int32_t)below(16385) : 32767; uint8_t shift = (uint8_t)(17 + below(8));
+          int16_t top = below(2) ? 32767 : (int16_t)(1 + below(32767));
+          sum = below(8) ? sum : below(2) ? 8388607 : -8388607;
+          compare(bp_hidden_delta(sum, d, shift, top, &fast.counters.deltas),
+                  portable_bp_hidden_delta(sum, d, shift, top, &slow.counters.deltas));
+          compare_memory(););
+}
+
+static void rates(void)
+{
+    uint16_t i;
+
+    CHECK("descent", int16_t dz = a[0] == -32768 ? -32767 : a[0];
+          uint16_t mantissa = below(4) ? (uint16_t)(16385 + 2 * below(8192)) : 32768u;
+          compare(bp_descent(dz, mantissa), portable_bp_descent(dz, mantissa)););
+    CHECK("rescale", uint8_t from = (uint8_t)(4 + below(12)); uint8_t to = (uint8_t)below(16);
+          size_t n = 1 + below(LONGEST); bp_rescale(fast.u, a, from, to, n);
+          portable_bp_rescale(slow.u, a, from, to, n); compare_memory(););
+}
+
+static void updates(void)
+{
+    uint16_t i;
+
+    CHECK("update_residual", int16_t g = any(); int8_t shift = (int8_t)any_shift();
+          size_t n = 1 + below(LONGEST);
+          bp_update_residual(fast.w, fast.w_low, fast.u, g, shift, &fast.counters, n);
+          portable_bp_update_residual(slow.w, slow.w_low, slow.u, g, shift, &slow.counters, n);
+          compare_memory(););
+    CHECK("update_residual_bias", int16_t g = any(); bp_alignment_t alignment;
+          alignment.shift = (int8_t)any_shift(); alignment.frac = (uint8_t)below(16);
+          bp_update_residual_bias(fast.w, fast.w_low, g, alignment, &fast.counters);
+          portable_bp_update_residual_bias(slow.w, slow.w_low, g, alignment, &slow.counters);
+          compare_memory(););
+    CHECK("update_stochastic", int16_t g = any(); int8_t shift = (int8_t)any_shift();
+          uint16_t dither = random16(); size_t n = 1 + below(LONGEST);
+          bp_update_stochastic(fast.w, fast.u, g, shift, dither, &fast.counters, n);
+          portable_bp_update_stochastic(slow.w, slow.u, g, shift, dither, &slow.counters, n);
+          compare_memory(););
+    CHECK("update_stochastic_bias", int16_t g = any(); bp_alignment_t alignment;
+          uint16_t dither = random16(); alignment.shift = (int8_t)any_shift();
+          alignment.frac = (uint8_t)below(16);
+          bp_update_stochastic_bias(fast.w, g, alignment, dither, &fast.counters);
+          portable_bp_update_stochastic_bias(slow.w, g, alignment, dither, &slow.counters);
+          compare_memory(););
+    CHECK("decay_residual", uint16_t decay = (uint16_t)any() & 32767u;
+          bp_decay_residual(fast.w, fast.w_low, decay, &fast.counters, LONGEST);
+          portable_bp_decay_residual(slow.w, slow.w_low, decay, &slow.counters, LONGEST);
+          compare_memory(););
+    CHECK("apply_momentum", uint16_t decay = (uint16_t)any() & 32767u;
+          uint16_t momentum = random16();
+          bp_apply_momentum(fast.w, fast.w_low, fast.vw, decay, momentum, &fast.counters, 1);
+          portable_bp_apply_momentum(slow.w, slow.w_low, slow.vw, decay, momentum, &slow.counters, 1);
+          compare_memory(););
+}
+
+int main(void)
+{
+    UCSR0B = 1 << TXEN0;
+    sums();
+    activations();
+    rates();
+    updates();
+    cli(); /* asleep for ever: the simulator ends */
+    sleep_enable();
+    sleep_cpu();
+    return 0;
+}

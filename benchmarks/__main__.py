@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks import bound, host, lut, parity
+from benchmarks import boards, bound, host, lut, parity, wire
 from benchmarks.tables import MAX_SAMPLES, end_progress
 
 
@@ -33,6 +33,13 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     commands.add_parser("host", parents=[common], help="speed of the compiled host simulation")
     commands.add_parser("lut", parents=[common], help="size and exhaustive error of every table")
     commands.add_parser("bound", parents=[common], help="running bound against measured errors")
+    commands.add_parser(
+        "wire", parents=[common], help="exactly-once, store, speed and size of the link"
+    )
+    each = commands.add_parser(
+        "boards", parents=[common], help="simulated boards against the twin, bit for bit"
+    )
+    each.add_argument("--only", default="", metavar="TEXT", help="those with TEXT in BOARD NET")
     parsed = parser.parse_args(arguments)
     if parsed.command == "parity" and not any(parsed.only in t.name for t in parity.TASKS):
         parser.error(f"no task has {parsed.only!r} in its name")
@@ -50,6 +57,12 @@ def _measure(parsed: argparse.Namespace) -> tuple[Sequence[Any], str]:
     if parsed.command == "lut":
         tables = lut.measure(quick=quick)
         return tables, lut.show(tables)
+    if parsed.command == "wire":
+        figures = wire.measure(quick=quick)
+        return figures, wire.show(figures)
+    if parsed.command == "boards":
+        runs = boards.measure(quick=quick, only=parsed.only)
+        return runs, boards.show(runs)
     limits = bound.measure(quick=quick)
     return limits, bound.show(limits)
 

@@ -35,9 +35,9 @@ class Row:
     One network on one board.
 
     `differing_bits` counts over all replies, final parameters and gradients, `gradients` are the
-    elements of the latter, and `outside` those beyond the running bound. Memory is in bytes: `state`
-    of the network, `flash` and `ram` of the whole image without its stack, `stack` the deepest seen
-    (None where the emulator cannot see it), `room` what is left of the RAM.
+    elements of the latter, and `outside` those beyond the running bound. Memory is in bytes:
+    `state` is that of the network, `flash` and `ram` of the whole image without its stack, `stack`
+    the deepest seen (None where the emulator cannot see it), `room` what is left of the RAM.
     """
 
     board: str
@@ -63,11 +63,15 @@ def measure(*, quick: bool = False, only: str = "") -> list[Row]:
     for board in BOARDS:
         for sizes in NETS:
             name = "-".join(map(str, sizes))
-            # 3 bytes a weight are too many for the Mega's 8 KB.
-            update = "stochastic" if board == "mega2560" and sizes[0] == 64 else "residual"
+            target = targets.target(board)
+            update = "residual"
             chosen = task(sizes, update)
             view = view_of(chosen.model, "net")
-            target = targets.target(board)
+            if not targets.fits(view, target, firmware=True).fits:
+                # 2 bytes a weight in place of 3.
+                update = "stochastic"
+                chosen = task(sizes, update)
+                view = view_of(chosen.model, "net")
             if only in f"{board} {name}" and targets.fits(view, target, firmware=True).fits:
                 progress(f"boards: {board} {name}")
                 steps = QUICK_STEPS if quick else STEPS
@@ -81,13 +85,13 @@ def _row(
     with tempfile.TemporaryDirectory(prefix="bpgen-boards-") as name:
         folder = Path(name) / "firmware"
         image = built(target.name, chosen, folder)
-        with simulators.start(target.name, image, folder) as simulator:
-            with Device(open_port(simulator.port)) as device:
-                device.hello()
-                device.reset_model()
-                differing = _train(device, chosen, steps)
-                elements, bits, outside, worst = _gradients(device, chosen)
-                saves = bool(device.info.capabilities & Capability.STORE)
+        simulator = simulators.start(target.name, image, folder)
+        with simulator, Device(open_port(simulator.port)) as device:
+            device.hello()
+            device.reset_model()
+            differing = _train(device, chosen, steps)
+            elements, bits, outside, worst = _gradients(device, chosen)
+            saves = bool(device.info.capabilities & Capability.STORE)
         stack = simulator.stats.get("stack_peak")
         flash, ram = _size(image, target)
     room = None if target.ram_bytes is None else target.ram_bytes - ram - (stack or 0)

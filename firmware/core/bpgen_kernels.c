@@ -439,6 +439,16 @@ int bp_is_mantissa(uint16_t mantissa)
     return mantissa == 32768u || (mantissa > 16384u && mantissa < 32768u && mantissa % 2u == 1u);
 }
 
+int16_t bp_descent(int16_t dz, uint16_t mantissa)
+{
+    /* Doubled, so that the shift is by whole bytes; |dz| <= 32767, hence within 32 bits. */
+#if BP_AVR
+    return (int16_t)bp_shr32(bp_avr_product((int16_t)-dz, mantissa) * 2 + 32768, 16);
+#else
+    return (int16_t)bp_shr32(-((int32_t)dz * mantissa) * 2 + 32768, 16);
+#endif
+}
+
 static inline int32_t multiply(int16_t x, uint16_t y)
 {
 #if BP_AVR
@@ -457,12 +467,6 @@ static inline uint16_t power_of_two(uint8_t bit)
 #endif
 }
 
-int16_t bp_descent(int16_t dz, uint16_t mantissa)
-{
-    /* Doubled, so that the shift is by whole bytes; |dz| <= 32767, hence within 32 bits. */
-    return (int16_t)bp_shr32(-multiply(dz, mantissa) * 2 + 32768, 16);
-}
-
 void bp_rescale(int16_t *u, const int16_t *a, uint8_t from_frac, uint8_t to_frac, size_t n)
 {
     size_t i;
@@ -473,6 +477,7 @@ void bp_rescale(int16_t *u, const int16_t *a, uint8_t from_frac, uint8_t to_frac
             u[i] = (int16_t)((unsigned)a[i] * scale);
         }
     } else {
+        /* round(a, s) = round(a * 2^(16 - s), 16), a shift by whole bytes. */
         uint16_t scale = power_of_two((uint8_t)(16 - from_frac + to_frac));
         for (i = 0; i < n; i++) {
             u[i] = (int16_t)bp_shr32(multiply(a[i], scale) + 32768, 16);

@@ -389,7 +389,7 @@ static inline void bp_avr_add_to_master24(int16_t *w, uint8_t *w_low, int32_t st
     "subi %A[n], 1\n\t"                                                                            \
     "sbci %B[n], 0\n\t"
 
-/* 48, 51, 51 and 61 cycles a weight for shifts of 8, 16, 24 and 0. Each loop leaves the sum in B, C
+/* 47, 50, 50 and 65 cycles a weight for shifts of 8, 16, 24 and 0. Each loop leaves the sum in B, C
  * and D; the bit below the step's lowest goes to the carry, which rounds. Sums that leave 24 bits
  * meet at 3.
  */
@@ -495,7 +495,7 @@ static inline void bp_avr_update_residual(int16_t *w, uint8_t *w_low, const int1
     "subi %A[n], 1\n\t"                                                                            \
     "sbci %B[n], 0\n\t"
 
-/* 45 and 48 cycles a weight for shifts of 16 and 24, 60 for 8 and 0. Each loop leaves the sum in B
+/* 43 and 45 cycles a weight for shifts of 16 and 24, 69 for 8 and 61 for 0. Each loop leaves the sum in B
  * and C; sums that leave 16 bits meet at 3.
  */
 static inline void bp_avr_update_stochastic(int16_t *w, const int16_t *u, int16_t g, uint8_t shift,

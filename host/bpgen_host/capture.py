@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from itertools import dropwhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +34,6 @@ _MASKS = {
     (Message.STATS | wire.REPLY, 29): (9, 8),
     (Message.SAVE | wire.REPLY, 7): (5, 2),
     (Message.HELLO | wire.REPLY, 30): (2, 3),
-    (int(Message.BOOT), 11): (0, 3),
 }
 
 
@@ -275,8 +273,9 @@ def replay_host_bytes(recording: Recording, model: IntModel) -> Replay:
 
     Answers depend on the order of the host's bytes and of the board's starts alone, so they are
     the same byte for byte, with these exceptions: uptime and longest of STATS, remaining of SAVE,
-    boots and reset cause. What the line damaged on the way to the board shows as an answer that is
-    `missing` in the recording, or as one that differs.
+    boots and reset cause. What a restart of the board cut off is not compared. What the line
+    damaged on the way to the board shows as an answer that is `missing` in the recording, or as one
+    that differs.
 
     Raises BpgenError for a recording that begins with a board whose state had changed before, which
     cannot be repeated.
@@ -289,7 +288,9 @@ def replay_host_bytes(recording: Recording, model: IntModel) -> Replay:
         answers = _answers(transport, recording.entries)
     finally:
         transport.close()
-    return _compared(_after_boot(_device_frames(recording.entries)), _after_boot(answers))
+    asked = _asked(recording.entries)
+    recorded = _in_session(_device_frames(recording.entries), asked)
+    return _compared(recorded, _in_session(answers, asked))
 
 
 def frame_note(piece: bytes) -> dict[str, Any]:
@@ -315,20 +316,13 @@ def describe_type(frame_type: int) -> str:
 
 
 def _require_fresh_start(recording: Recording) -> None:
-    for _, frame in _device_frames(recording.entries):
-        gen = 0
-        with contextlib.suppress(wire.PayloadError):
-            if frame.type == Message.BOOT:
-                gen = wire.Boot.from_bytes(frame.payload).gen
-            elif frame.type == Message.HELLO | wire.REPLY:
-                gen = wire.Hello.from_bytes(frame.payload[1:]).gen
-        if gen:
+    frames = _in_session(_device_frames(recording.entries), _asked(recording.entries))
+    with contextlib.suppress(wire.PayloadError):
+        if frames and wire.Hello.from_bytes(frames[0][1].payload[1:]).gen:
             raise BpgenError(
                 "the recording begins with a board whose weights had changed before: record one "
                 "that starts from the weights of its firmware"
             )
-        if frame.type != Message.BOOT:
-            return
 
 
 def _device_frames(entries: Iterable[Entry]) -> list[tuple[str, wire.Frame]]:
@@ -367,9 +361,37 @@ def _answers(transport: Transport, entries: Iterable[Entry]) -> list[tuple[str, 
     return answers
 
 
-def _after_boot(frames: list[tuple[str, wire.Frame]]) -> list[tuple[str, wire.Frame]]:
-    """A port may start the board any number of times before the first answer."""
-    return list(dropwhile(lambda pair: pair[1].type == Message.BOOT, frames))
+def _in_session(
+    frames: Iterable[tuple[str, wire.Frame]], asked: set[tuple[int, int, int]]
+) -> list[tuple[str, wire.Frame]]:
+    """
+    What can be compared: from each answer to a HELLO up to the next start of the board.
+
+    What a start cuts off depends on the moment, and before the first HELLO there may be answers to
+    another program.
+    """
+    chosen = []
+    inside = False
+    for when, frame in frames:
+        key = (frame.type, frame.seq, frame.session)
+        if frame.type == Message.BOOT:
+            inside = False
+        elif frame.type == Message.HELLO | wire.REPLY and key in asked:
+            inside = True
+        if inside:
+            chosen.append((when, frame))
+    return chosen
+
+
+def _asked(entries: Iterable[Entry]) -> set[tuple[int, int, int]]:
+    """The replies that the host's requests wait for."""
+    decoder = wire.Decoder()
+    return {
+        (frame.type | wire.REPLY, frame.seq, frame.session)
+        for entry in entries
+        if entry.direction == HOST
+        for frame in _whole(decoder.push(entry.data))
+    }
 
 
 def _compared(

@@ -16,6 +16,9 @@ from bpgen.qformat import IntArray
 from bpgen.simulate import Simulation
 from bpgen.twin import Twin
 
+# To start within a second matters more here than a faster step: the board is slower than either.
+QUICK = ("-O1",)
+
 _ONLY = np.zeros(1, dtype=np.uint32)
 
 
@@ -32,7 +35,7 @@ class Follower:
         self.batches = model.training.update in ("batch", "momentum")
         self._twin = Twin(model)
         try:
-            self._simulation: Simulation | None = Simulation(model)
+            self._simulation: Simulation | None = Simulation(model, flags=QUICK)
         except BpgenError:
             self._simulation = None
 

@@ -154,6 +154,8 @@ def open_port(port: str, baud: int = 115200, *, reset: bool = True) -> SerialTra
             f"{port} is no port: name one like {_example()}, or a URL like socket://localhost:2000"
         ) from None
     try:
+        if baud < 1:
+            raise ValueError
         opened.baudrate = baud
         opened.timeout = WAIT_S
         opened.write_timeout = WRITE_TIMEOUT_S

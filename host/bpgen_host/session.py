@@ -108,7 +108,8 @@ class Session:
     model, the data and the plan, and is continued; with `force` it may exist and is replaced. Every
     `save_every` steps the board stores its state (0: never). `reopen` opens the port again after it
     was unplugged, for up to `patience` seconds; without it `Unplugged` goes to the caller. `group`
-    is that of `Device.train_many`; None: the largest of which two fit the window.
+    is that of `Device.train_many`; None: the largest of which two fit the window. `on_progress` is
+    called ten times a second and after every check, `on_event` with a sentence on interruptions.
 
     Raises BpgenError for a board or a model that cannot learn or a plan that does not fit.
     """
@@ -313,10 +314,11 @@ class Session:
             {"place": self._place, "gen": stats.gen, "crc32": f"{crc32:08x}"}
             | self._statistics.sums()
         )
+        self._report(always=True)
 
-    def _report(self, last: bool = False) -> None:
+    def _report(self, always: bool = False) -> None:
         now = self._device.clock()
-        if self._on_progress is None or not (last or now - self._reported >= PROGRESS_EVERY_S):
+        if self._on_progress is None or not (always or now - self._reported >= PROGRESS_EVERY_S):
             return
         self._reported = now
         step = self._sequence.steps_until(self._place)
@@ -335,7 +337,6 @@ class Session:
         )
 
     def _outcome(self) -> Outcome:
-        self._report(last=True)
         assert self._base is not None
         steps = self._sequence.steps
         return Outcome(

@@ -20,6 +20,7 @@ KERNELS = {
     "dot",
     "dot_column",
     "dot_rom",
+    "long_dot",
     "sigmoid",
     "sigmoid_derivative",
     "hidden_delta",
@@ -94,7 +95,11 @@ def test_every_kernel_gives_the_bits_of_the_portable_c(
 @pytest.mark.parametrize(
     ("kernel", "line", "broken"),
     [
-        ("dot", "sbc %D[sum], %[zero]", "nop"),
+        ("dot", "adc %D[sum], %B[high]", "nop"),
+        ("long_dot", "sbci %B[left], 0", "nop"),
+        ("hidden_delta", "mulsu %C[s], %A[d]", "mul %C[s], %A[d]"),
+        ("update_residual", "sbrc %B[p], 7", "sbrs %B[p], 7"),
+        ("update_stochastic", "hi8(-40503)", "hi8(-40247)"),
     ],
 )
 def test_a_wrong_instruction_is_noticed(

@@ -18,7 +18,7 @@ SEED = 11
 
 
 class NoisyLine:
-    """A transport to `inner` that flips, drops, doubles or inserts a byte in `rate` of all bytes."""
+    """A transport to `inner` that flips, drops, doubles or inserts bytes, `rate` of them."""
 
     def __init__(self, inner: Transport, rate: float, seed: int = SEED) -> None:
         self.inner, self.rate = inner, rate

@@ -1,4 +1,4 @@
-"""Gradients of a board against twin and float: equal, inside the bound, and a wrong one is found."""
+"""Gradients of a board: equal to the twin, inside the bound, and a wrong one is found."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Callable, Sequence
 
@@ -381,12 +382,11 @@ def test_a_refused_sample_says_so_after_the_ones_before_it() -> None:
     board = ToyBoard()
     device = opened(board)
     steps = device.train_many([*samples(3), Sample(x(1234, 0, 0), 0), *samples(3)])
-    done = []
+    assert [next(steps).gen for _ in range(3)] == [1, 2, 3]
     with pytest.raises(Refused, match="out of the range") as error:
-        for step in steps:
-            done.append(step)
+        next(steps)
     assert error.value.status == Status.E_RANGE
-    assert len(done) == len(board.log) == 3
+    assert len(board.log) == 3
     assert device.gen == 3
 
 
@@ -546,7 +546,7 @@ def test_no_bytes_of_a_device_break_the_host(data: bytes) -> None:
     rest=st.binary(max_size=60),
     message=st.sampled_from(sorted(set(Message) - {Message.HELLO, Message.BOOT})),
 )
-def test_any_reply_is_read_or_refused_with_a_sentence(
+def test_any_reply_is_read_or_refused_as_a_mistake_a_user_can_see(
     status: int, rest: bytes, message: Message
 ) -> None:
     board = ToyBoard(capabilities=Capability.LEARNS | Capability.LOW_BYTE)
@@ -577,7 +577,5 @@ def test_any_reply_is_read_or_refused_with_a_sentence(
         Message.ECHO: lambda: device.echo(b"abc"),
     }
     requests[Message.SETW] = requests[Message.SETW_COMMIT] = requests[Message.SETW_BEGIN]
-    try:
+    with contextlib.suppress(BpgenError):
         requests[message]()
-    except BpgenError as error:
-        assert "\n" not in str(error)

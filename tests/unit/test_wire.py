@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -86,7 +87,7 @@ def test_a_stream_may_arrive_in_any_pieces(frames: list[Frame], cuts: list[int])
     decoder = Decoder()
     found = [
         wire.decode(piece)
-        for start, end in zip(places, places[1:], strict=False)
+        for start, end in pairwise(places)
         for piece in decoder.push(stream[start:end])
     ]
     assert found == frames

@@ -108,7 +108,7 @@ __attribute__((always_inline)) static inline uint16_t bp_avr_power_of_two(uint8_
     return power;
 }
 
-/* The sigmoid for a table of 128 or 256 intervals, whose entries rise, and 8 to 15 bits of frac. With
+/* The sigmoid for a table of 128 or 256 intervals, whose entries rise, and a frac of 8 to 15. With
  * fr of 8 bits the entry at u has 24; the lowest 8 never reach the result.
  */
 static inline int16_t bp_avr_sigmoid(int16_t z, const uint16_t *table, uint8_t bits, uint8_t frac)
@@ -453,7 +453,7 @@ static inline void bp_avr_update_residual(int16_t *w, uint8_t *w_low, const int1
                          "brvs 3b\n\t" BP_AVR_STORE24 "brne 24b\n\t"
                          "rjmp 4f\n"
 
-                         /* A sum of 32 bits, whose fourth byte must repeat the sign of the third. */
+                         /* The fourth byte of the sum must repeat the sign of the third. */
                          "10:\n\t" BP_AVR_PRODUCT BP_AVR_TO_LOW "ld r0, X\n\t"
                          "add %A[p], r0\n\t"
                          "ld r0, Z\n\t"
@@ -495,8 +495,8 @@ static inline void bp_avr_update_residual(int16_t *w, uint8_t *w_low, const int1
     "subi %A[n], 1\n\t"                                                                            \
     "sbci %B[n], 0\n\t"
 
-/* 43 and 45 cycles a weight for shifts of 16 and 24, 69 for 8 and 61 for 0. Each loop leaves the sum in B
- * and C; sums that leave 16 bits meet at 3.
+/* 43, 45, 69 and 61 cycles a weight for shifts of 16, 24, 8 and 0. Each loop leaves the sum in B and
+ * C; sums that leave 16 bits meet at 3.
  */
 static inline void bp_avr_update_stochastic(int16_t *w, const int16_t *u, int16_t g, uint8_t shift,
                                             uint16_t dither, size_t n)

@@ -114,8 +114,8 @@ class Request:
     A request: `gen` is the one it carries if it raises gen, by `raises`; otherwise it may be done
     any number of times.
 
-    The rest belongs to the exchange: its bytes on the line, how often and when they were sent last,
-    and what came back.
+    The rest belongs to the exchange: its frame, how many bytes of it went over the line and when,
+    how often, and what came back.
     """
 
     message: Message
@@ -124,6 +124,7 @@ class Request:
     raises: int = 0
     seq: int = -1
     line: bytes = b""
+    on_line: int = 0
     sent: int = 0
     sent_at: float = 0.0
     done: bool = False
@@ -410,8 +411,7 @@ class _Run:
             if not self._unsent:
                 return bool(self.waiting)
             request = self._unsent[0]
-            size = sum(len(other.line) for other in self._flight) + len(request.line)
-            size += self._exchange.greetings
+            size = self._on_the_way() + len(self._bytes(request)) + self._exchange.greetings
             # After silence only the oldest is sent, until the board is heard.
             limit = min(self._window, self._exchange.limit)
             if self._flight and (self._silences or size > limit):
@@ -430,10 +430,9 @@ class _Run:
     def listen(self) -> None:
         """Take one frame in, or notice silence."""
         exchange, oldest = self._exchange, self.waiting[0]
-        on_the_way = sum(len(request.line) for request in self._flight)
         assert exchange.info is not None
         reply = wire.line_size(exchange.info.max_reply)
-        wire_time = exchange.wire_time(on_the_way + reply)
+        wire_time = exchange.wire_time(self._on_the_way() + reply)
         timeout = exchange.round_trip(oldest.message).timeout(wire_time)
         frame = exchange.receive(self._active_at + timeout)
         if frame is None:
@@ -474,8 +473,17 @@ class _Run:
             exchange.note("retry", request=request.message.name, seq=request.seq)
         request.sent += 1
         request.sent_at = self._active_at = exchange.clock()
+        line = self._bytes(request)
+        request.on_line = len(line)
         self._flight.append(request)
-        exchange.transport.write(request.line)
+        exchange.transport.write(line)
+
+    def _bytes(self, request: Request) -> bytes:
+        """What to send: behind another frame its separator is there already."""
+        return request.line[1:] if self._flight else request.line
+
+    def _on_the_way(self) -> int:
+        return sum(request.on_line for request in self._flight)
 
     def _asked(self, frame: wire.Frame) -> Request | None:
         """The request that a frame answers, if it is still waited for."""

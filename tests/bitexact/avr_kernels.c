@@ -32,8 +32,10 @@ PORTABLE(bp_apply_momentum);
 #define CASES 1500
 #define LONGEST 9
 
-static const int16_t edges[] = {0,   1,    -1,   2,     -2,    127,    128,   -128,  129,   255,
-                                256, -255, -256, 16383, 16384, -16384, 32766, 32767, -32767, -32768};
+static const int16_t edges[] = {
+    0,    1,   -1,   2,    -2,    127,   128,    -128,  129,   255,
+    -255, 256, -256, 16383, 16384, -16384, 32766, 32767, -32767, -32768,
+};
 
 /* What the kernels may write, and what they read. */
 typedef struct {

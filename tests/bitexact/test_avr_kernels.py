@@ -76,7 +76,7 @@ def differing(
         [tool("simavr"), "-m", "atmega2560", "-f", "16000000", image],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=True,
     )
     said = re.findall(r"([a-z_]+) (\d{5});", re.sub(r"\x1b\[\d*m", "", done.stdout + done.stderr))

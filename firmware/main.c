@@ -12,6 +12,8 @@ int main(void)
     bp_port_begin();
     bp_link_begin();
     for (;;) {
-        bp_link_poll();
+        if (bp_link_poll() == 0) {
+            bp_port_idle();
+        }
     }
 }

@@ -26,6 +26,11 @@ void bp_port_write(uint8_t byte);
 /* Microseconds since the start, modulo 2^32. */
 uint32_t bp_port_clock(void);
 
+/* Nothing to do until the next interrupt: may sleep, for some 10 ms at most, and not at all where
+ * received bytes wait.
+ */
+void bp_port_idle(void);
+
 /* How often the board has started, modulo 2^16 and as far as it can know, and why this time:
  * one of BP_RESET_* in bpgen_wire.h.
  */
@@ -36,10 +41,14 @@ uint16_t bp_port_lost(void);
 
 #if BP_STORE_BYTES
 /* Non-volatile memory: BP_STORE_BYTES bytes in two areas of half of them, written in units of
- * BP_STORE_UNIT bytes. Writing and erasing return 0 when done, 1 when the memory is busy (nothing
- * was done: call again later), -1 when it did not take the data. Where BP_STORE_ERASES, a unit is
- * written once after its area, 0 or 1, was erased to FFh; elsewhere writing leaves a unit alone that
- * holds the data already. Reading waits for a write that still runs.
+ * BP_STORE_UNIT bytes. Writing and erasing return 0 when done, -1 when the memory did not take it,
+ * and 1 when to be called again: the memory is busy, or a part of the area is erased.
+ *
+ * Where BP_STORE_ERASES, a unit is written once after its area, 0 or 1, was erased to FFh. Erasing
+ * does so whatever the area looks like, as a power cut may have left it half erased. Elsewhere there
+ * is no bp_port_store_erase(), and writing spares a unit that holds the data already.
+ *
+ * Reading waits for a write that still runs.
  */
 uint8_t bp_port_store_read(uint16_t address);
 int8_t bp_port_store_write(uint16_t address, const uint8_t *unit);

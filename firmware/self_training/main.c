@@ -128,5 +128,6 @@ int main(void)
     write_text("\r\n");
     for (;;) {
         bp_port_read();
+        bp_port_idle();
     }
 }

@@ -56,7 +56,7 @@ def task(sizes: tuple[int, ...], update: str = "residual") -> Task:
         ranges,
         scaling=scaling,
         features=[f"x{i}" for i in range(sizes[0])],
-        targets=[f"t{i}" for i in range(sizes[-1])],
+        targets=["t"],
         labels=[f"class {i}" for i in range(sizes[-1])] if sizes[-1] > 1 else [],
         update=update,
     )

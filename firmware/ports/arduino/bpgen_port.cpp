@@ -1,7 +1,8 @@
 /* bpgen_port.cpp -- Arduino boards with an AVR: Serial, micros() and the EEPROM.
  *
  * Serial keeps 63 received bytes while the network computes, and loses what is beyond without
- * telling. SPDX-License-Identifier: 0BSD
+ * telling.
+ * SPDX-License-Identifier: 0BSD
  */
 #include <Arduino.h>
 #include <avr/eeprom.h>
@@ -37,6 +38,10 @@ void bp_port_write(uint8_t byte)
 uint32_t bp_port_clock(void)
 {
     return micros();
+}
+
+void bp_port_idle(void)
+{
 }
 
 uint16_t bp_port_reset(uint8_t *cause)

@@ -207,6 +207,11 @@ uint32_t bp_port_clock(void)
     return (((uint32_t)high << 16) | count) * (uint32_t)MICROSECONDS_PER_COUNT;
 }
 
+/* Awake: of the 160 cycles between two bytes at 1,000,000 baud none is left for waking up. */
+void bp_port_idle(void)
+{
+}
+
 uint16_t bp_port_reset(uint8_t *cause)
 {
     uint8_t flags = reset_flags;

@@ -40,6 +40,10 @@ uint32_t bp_port_clock(void)
     return clock_us;
 }
 
+void bp_port_idle(void)
+{
+}
+
 uint16_t bp_port_reset(uint8_t *cause)
 {
     *cause = boots == 1 ? BP_RESET_POWER_ON : BP_RESET_RESET_PIN;

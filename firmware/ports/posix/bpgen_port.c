@@ -36,7 +36,6 @@ static struct timespec start;
 
 static uint8_t received[512], sent[512];
 static size_t n_received, next_received, n_sent;
-static uint8_t storing; /* the store was written since the last read of the line */
 
 static void fail(const char *what)
 {
@@ -99,24 +98,11 @@ uint8_t bp_port_store_read(uint16_t address) { return store[address]; }
 
 int8_t bp_port_store_write(uint16_t address, const uint8_t *unit)
 {
-    storing = 1;
     memcpy(store + address, unit, BP_STORE_UNIT);
     if (store_file < 0) {
         return 0;
     }
     return pwrite(store_file, unit, BP_STORE_UNIT, address) == (ssize_t)BP_STORE_UNIT ? 0 : -1;
-}
-
-int8_t bp_port_store_erase(uint8_t area)
-{
-    const size_t half = sizeof store / 2;
-    uint8_t *first = store + area * half;
-
-    memset(first, 0xFF, half);
-    if (store_file < 0) {
-        return 0;
-    }
-    return pwrite(store_file, first, half, (off_t)(area * half)) == (ssize_t)half ? 0 : -1;
 }
 #endif
 
@@ -200,12 +186,6 @@ int16_t bp_port_read(void)
     }
     flush();
     n = read(line, received, sizeof received);
-    if (n <= 0 && !storing) {
-        /* Idle: sleep until something arrives, but not for long. */
-        wait_for_line(0, 2);
-        n = read(line, received, sizeof received);
-    }
-    storing = 0;
     n_received = n > 0 ? (size_t)n : 0;
     next_received = 0;
     return n > 0 ? received[next_received++] : -1;
@@ -224,8 +204,15 @@ uint32_t bp_port_clock(void)
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint32_t)((now.tv_sec - start.tv_sec) * 1000000 +
-                      (now.tv_nsec - start.tv_nsec) / 1000);
+    return (uint32_t)(now.tv_sec - start.tv_sec) * 1000000u +
+           (uint32_t)((now.tv_nsec - start.tv_nsec) / 1000);
+}
+
+void bp_port_idle(void)
+{
+    if (next_received == n_received) {
+        wait_for_line(0, 2);
+    }
 }
 
 uint16_t bp_port_reset(uint8_t *cause)

@@ -9,8 +9,8 @@
 #define BYTE_REGISTER(address) (*(volatile uint8_t *)(address))
 #define REGISTER(address) (*(volatile uint32_t *)(address))
 
-#define UART_DATA BYTE_REGISTER(0x10000000u) /* and the divider's low byte */
-#define UART_IER BYTE_REGISTER(0x10000001u)  /* and the divider's high byte */
+#define UART_DATA BYTE_REGISTER(0x10000000u)
+#define UART_IER BYTE_REGISTER(0x10000001u)
 #define UART_FCR BYTE_REGISTER(0x10000002u)
 #define UART_LCR BYTE_REGISTER(0x10000003u)
 #define UART_MCR BYTE_REGISTER(0x10000004u)
@@ -33,7 +33,6 @@
 #define MIE_EXTERNAL 0x800u
 #define MSTATUS_MIE 0x8u
 #define UART_SOURCE 10u
-#define UART_HZ 3686400u
 #define MTIME_HZ 10000000u
 #define LSR_RECEIVED 0x01u
 #define LSR_OVERRUN 0x02u
@@ -72,7 +71,6 @@ static uint64_t mtime(void)
 void bp_port_begin(void)
 {
     uint8_t kept = memory.mark == MEMORY_MARK && (memory.boots ^ memory.inverse) == 0xFFFFu;
-    const uint16_t divider = (UART_HZ / 16u + BP_PORT_BAUD / 2u) / BP_PORT_BAUD;
 
     if (!kept) {
         reset_cause = BP_RESET_POWER_ON;
@@ -81,10 +79,7 @@ void bp_port_begin(void)
     memory.inverse = (uint16_t)~memory.boots;
     memory.mark = MEMORY_MARK;
 
-    UART_LCR = 0x80; /* the divider */
-    UART_DATA = (uint8_t)divider;
-    UART_IER = (uint8_t)(divider >> 8);
-    UART_LCR = 3;    /* 8 bits, no parity */
+    UART_LCR = 3;    /* 8 bits, no parity; the divider stays: QEMU's line has no rate */
     UART_FCR = 7;    /* empty queues */
     (void)UART_DATA; /* without this QEMU forgets to listen if a byte came before */
     UART_MCR = 8;    /* lets the interrupt out */
@@ -121,31 +116,11 @@ __attribute__((interrupt("machine"))) void External_Handler(void)
     PLIC_CLAIM = source; /* done */
 }
 
-/* Until the next interrupt, at most 10 ms. An emulated core that never rests keeps the host from
- * running the emulator's other half, which brings the bytes.
- */
-static void sleep(void)
-{
-    CSR("csrc mstatus, %0", MSTATUS_MIE);
-    if (ring_in == ring_out) {
-        uint64_t until = mtime() + MTIME_HZ / 100u;
-
-        MTIMECMP_HIGH = 0xFFFFFFFFu; /* never, while it is half written */
-        MTIMECMP_LOW = (uint32_t)until;
-        MTIMECMP_HIGH = (uint32_t)(until >> 32);
-        CSR("csrs mie, %0", MIE_TIMER);
-        __asm__ volatile("wfi"); /* ends with a masked interrupt too */
-        CSR("csrc mie, %0", MIE_TIMER);
-    }
-    CSR("csrs mstatus, %0", MSTATUS_MIE);
-}
-
 int16_t bp_port_read(void)
 {
     uint8_t byte;
 
     if (ring_in == ring_out) {
-        sleep();
         return -1;
     }
     byte = ring[ring_out];
@@ -161,6 +136,23 @@ void bp_port_write(uint8_t byte)
 }
 
 uint32_t bp_port_clock(void) { return (uint32_t)(mtime() / (MTIME_HZ / 1000000u)); }
+
+/* mtimecmp ends it after 10 ms: a pending interrupt does so though all are masked. */
+void bp_port_idle(void)
+{
+    CSR("csrc mstatus, %0", MSTATUS_MIE);
+    if (ring_in == ring_out) {
+        uint64_t until = mtime() + MTIME_HZ / 100u;
+
+        MTIMECMP_HIGH = 0xFFFFFFFFu; /* never, while it is half written */
+        MTIMECMP_LOW = (uint32_t)until;
+        MTIMECMP_HIGH = (uint32_t)(until >> 32);
+        CSR("csrs mie, %0", MIE_TIMER);
+        __asm__ volatile("wfi");
+        CSR("csrc mie, %0", MIE_TIMER);
+    }
+    CSR("csrs mstatus, %0", MSTATUS_MIE);
+}
 
 uint16_t bp_port_reset(uint8_t *cause)
 {

@@ -11,6 +11,7 @@
 
 #define RCC_CR REGISTER(0x40021000u)
 #define RCC_CFGR REGISTER(0x40021004u)
+#define RCC_AHBENR REGISTER(0x40021014u)
 #define RCC_APB2ENR REGISTER(0x40021018u)
 #define RCC_CSR REGISTER(0x40021024u)
 #define FLASH_ACR REGISTER(0x40022000u)
@@ -29,6 +30,7 @@
 #define SYSTICK_VAL REGISTER(0xE000E018u)
 #define NVIC_ISER1 REGISTER(0xE000E104u)
 #define SCB_ICSR REGISTER(0xE000ED04u)
+#define DBGMCU_CR REGISTER(0xE0042004u)
 
 #define HSI_HZ 8000000u
 #define HSE_ON 0x10000u
@@ -71,7 +73,6 @@ static volatile uint32_t ticks; /* of SysTick */
 static uint32_t last_clock;
 static uint32_t clock_hz;
 static uint8_t reset_cause = BP_RESET_UNKNOWN;
-static uint8_t emulated;
 
 /* Outlives a reset: start.c leaves .noinit alone. */
 static struct {
@@ -100,8 +101,7 @@ static void begin_clock(void)
     uint32_t source = 0, multiplier = PLL_FROM_HSI;
 
     clock_hz = BP_PORT_CLOCK_HZ;
-    if (RCC_CR == 0) {
-        emulated = 1; /* the internal oscillator would run after a reset */
+    if (RCC_CR == 0) { /* as in QEMU: there is nothing to set, not even an oscillator runs */
         return;
     }
     FLASH_ACR = FLASH_TIMING;
@@ -184,26 +184,11 @@ void USART1_IRQHandler(void)
 
 void SysTick_Handler(void) { ticks++; }
 
-/* Until the next interrupt, at most a tick. An emulated core that never rests keeps the host from
- * running the emulator's other half, which brings the bytes.
- */
-static void sleep(void)
-{
-    __asm__ volatile("cpsid i" ::: "memory");
-    if (ring_in == ring_out) {
-        __asm__ volatile("wfi"); /* ends with a masked interrupt too */
-    }
-    __asm__ volatile("cpsie i" ::: "memory");
-}
-
 int16_t bp_port_read(void)
 {
     uint8_t byte;
 
     if (ring_in == ring_out) {
-        if (emulated) {
-            sleep();
-        }
         return -1;
     }
     byte = ring[ring_out];
@@ -236,6 +221,16 @@ uint32_t bp_port_clock(void)
         last_clock = now;
     }
     return last_clock;
+}
+
+/* Until the next interrupt, at most a tick: a pending one ends it though it is masked. */
+void bp_port_idle(void)
+{
+    __asm__ volatile("cpsid i" ::: "memory");
+    if (ring_in == ring_out) {
+        __asm__ volatile("wfi");
+    }
+    __asm__ volatile("cpsie i" ::: "memory");
 }
 
 uint16_t bp_port_reset(uint8_t *cause)

@@ -36,6 +36,7 @@
 #define SYSTICK_VAL REGISTER(0xE000E018u)
 #define NVIC_ISER1 REGISTER(0xE000E104u)
 #define SCB_ICSR REGISTER(0xE000ED04u)
+#define DBGMCU_CR REGISTER(0xE0042004u)
 
 #define HSI_HZ 16000000u
 #define HSE_ON 0x10000u
@@ -69,7 +70,6 @@ static volatile uint32_t ticks; /* of SysTick */
 static uint32_t last_clock;
 static uint32_t clock_hz;
 static uint8_t reset_cause = BP_RESET_UNKNOWN;
-static uint8_t emulated;
 
 /* Outlives a reset: start.c leaves .noinit alone. */
 static struct {
@@ -98,8 +98,7 @@ static void begin_clock(void)
     uint32_t source = 0, divider = HSI_HZ / 1000000u;
 
     clock_hz = BP_PORT_CLOCK_HZ;
-    if (RCC_CR == 0) {
-        emulated = 1; /* the internal oscillator would run after a reset */
+    if (RCC_CR == 0) { /* as in QEMU: there is nothing to set, not even an oscillator runs */
         return;
     }
     RCC_CR |= HSE_ON;
@@ -107,8 +106,8 @@ static void begin_clock(void)
         source = PLL_FROM_HSE;
         divider = BP_PORT_CRYSTAL_HZ / 1000000;
     }
-    /* 1 MHz times 336, by 2; by 7 for USB's 48 MHz. */
-    RCC_PLLCFGR = 7u << 24 | source | 336u << 6 | divider;
+    /* 1 MHz times 336, by 2; by 7 for USB's 48 MHz; bit 29 must stay. */
+    RCC_PLLCFGR = 0x27000000u | source | 336u << 6 | divider;
     RCC_CFGR = 0x9400u; /* APB1 a quarter of the clock, APB2 half */
     RCC_CR |= PLL_ON;
     if (is_set(&RCC_CR, PLL_READY)) {
@@ -154,8 +153,10 @@ void bp_port_begin(void)
     SYSTICK_VAL = 0;
     SYSTICK_CTRL = 7;
 
-    RCC_AHB1ENR |= 1u;    /* port A */
-    RCC_APB2ENR |= 0x10u; /* USART1 */
+    /* A debugger reaches a sleeping core, to flash it, with DBG_SLEEP and the DMA's clock only. */
+    DBGMCU_CR |= 1u;
+    RCC_AHB1ENR |= 0x200001u; /* DMA1, port A */
+    RCC_APB2ENR |= 0x10u;     /* USART1 */
     GPIOA_AFRH = (GPIOA_AFRH & 0xFFFFF00Fu) | 0x770u;
     GPIOA_PUPDR = (GPIOA_PUPDR & 0xFFC3FFFFu) | 0x100000u; /* PA10 pulled up */
     GPIOA_MODER = (GPIOA_MODER & 0xFFC3FFFFu) | 0x280000u; /* alternate functions */
@@ -186,26 +187,11 @@ void USART1_IRQHandler(void)
 
 void SysTick_Handler(void) { ticks++; }
 
-/* Until the next interrupt, at most a tick. An emulated core that never rests keeps the host from
- * running the emulator's other half, which brings the bytes.
- */
-static void sleep(void)
-{
-    __asm__ volatile("cpsid i" ::: "memory");
-    if (ring_in == ring_out) {
-        __asm__ volatile("wfi"); /* ends with a masked interrupt too */
-    }
-    __asm__ volatile("cpsie i" ::: "memory");
-}
-
 int16_t bp_port_read(void)
 {
     uint8_t byte;
 
     if (ring_in == ring_out) {
-        if (emulated) {
-            sleep();
-        }
         return -1;
     }
     byte = ring[ring_out];
@@ -240,6 +226,16 @@ uint32_t bp_port_clock(void)
     return last_clock;
 }
 
+/* Until the next interrupt, at most a tick: a pending one ends it though it is masked. */
+void bp_port_idle(void)
+{
+    __asm__ volatile("cpsid i" ::: "memory");
+    if (ring_in == ring_out) {
+        __asm__ volatile("wfi");
+    }
+    __asm__ volatile("cpsie i" ::: "memory");
+}
+
 uint16_t bp_port_reset(uint8_t *cause)
 {
     *cause = reset_cause;
@@ -255,7 +251,7 @@ uint16_t bp_port_lost(void)
 
 #if BP_STORE_BYTES
 /* Sectors 2 and 3, which the linker script leaves out. The core stands still while one is erased,
- * for up to 0.8 s.
+ * for up to 0.8 s, and the clock with it.
  */
 #define STORE_AT 0x08008000u
 #define AREA (BP_STORE_BYTES / 2u)

@@ -45,8 +45,8 @@ uint16_t bp_port_lost(void);
  * and 1 when to be called again: the memory is busy, or a part of the area is erased.
  *
  * Where BP_STORE_ERASES, a unit is written once after its area, 0 or 1, was erased to FFh. Erasing
- * does so whatever the area looks like, as a power cut may have left it half erased. Elsewhere there
- * is no bp_port_store_erase(), and writing spares a unit that holds the data already.
+ * does so whatever the area looks like, as a power cut may have left it half erased. Elsewhere
+ * there is no bp_port_store_erase(), and writing spares a unit that holds the data already.
  *
  * Reading waits for a write that still runs.
  */

@@ -178,7 +178,7 @@ def test_a_float_would_be_found(tool: Tool, tmp_path: Path) -> None:
     source = folder / "main.c"
     text = source.read_text(encoding="utf-8")
     floating = "bp_port_write((uint8_t)((float)bp_link_poll() * 1.5f));"
-    source.write_text(text.replace("bp_link_poll();", floating), encoding="utf-8")
+    source.write_text(text.replace("bp_port_idle();", floating), encoding="utf-8")
     with pytest.raises(AssertionError, match="__float"):
         check_image("uno", build(folder))
 
@@ -193,7 +193,7 @@ def test_recursion_would_be_found(board: str, tool: Tool, tmp_path: Path) -> Non
         "uint8_t ping(uint8_t n);\nuint8_t __attribute__((noinline)) ping(uint8_t n)\n"
         "{ bp_port_write(n); return n ? (uint8_t)(ping(n / 2) + ping(n / 3)) : n; }\nint main("
     )
-    text = text.replace("int main(", recursive).replace("bp_link_poll();", "ping(bp_link_poll());")
+    text = text.replace("int main(", recursive).replace("bp_port_idle();", "ping(bp_link_poll());")
     source.write_text(text, encoding="utf-8")
     with pytest.raises((CycleError, AssertionError)):
         check_image(board, build(folder))

@@ -47,9 +47,9 @@ static uint8_t get(void)
 {
     int16_t byte;
 
-    do {
-        byte = bp_port_read();
-    } while (byte < 0);
+    while ((byte = bp_port_read()) < 0) {
+        bp_port_idle();
+    }
     return (uint8_t)byte;
 }
 
@@ -141,9 +141,11 @@ int main(void)
         case 'r':
             put(bp_port_store_read(get16()), 1);
             break;
+#if BP_STORE_ERASES
         case 'x':
             put((uint8_t)bp_port_store_erase(get()), 1);
             break;
+#endif
 #endif
         default:
             break;

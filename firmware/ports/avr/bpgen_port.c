@@ -207,7 +207,7 @@ uint32_t bp_port_clock(void)
     return (((uint32_t)high << 16) | count) * (uint32_t)MICROSECONDS_PER_COUNT;
 }
 
-/* Awake: of the 160 cycles between two bytes at 1,000,000 baud none is left for waking up. */
+/* Stays awake: nothing would end a sleep in time, Timer1 overflows every 262 ms. */
 void bp_port_idle(void)
 {
 }

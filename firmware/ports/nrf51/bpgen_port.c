@@ -30,38 +30,38 @@
 #define UART_BAUDRATE REGISTER(0x40002524u)
 #define TIMER0_START REGISTER(0x40008000u)
 #define TIMER0_CAPTURE REGISTER(0x40008040u)
-#define TIMER0_COMPARE1 REGISTER(0x40008144u)
-#define TIMER0_INTENSET REGISTER(0x40008304u)
 #define TIMER0_BITMODE REGISTER(0x40008508u)
 #define TIMER0_PRESCALER REGISTER(0x40008510u)
 #define TIMER0_CC REGISTER(0x40008540u)
-#define TIMER0_CC1 REGISTER(0x40008544u)
+#define TIMER1_START REGISTER(0x40009000u)
+#define TIMER1_COMPARE REGISTER(0x40009140u)
+#define TIMER1_SHORTS REGISTER(0x40009200u)
+#define TIMER1_INTENSET REGISTER(0x40009304u)
+#define TIMER1_PRESCALER REGISTER(0x40009510u)
+#define TIMER1_CC REGISTER(0x40009540u)
 #define NVMC_READY REGISTER(0x4001E400u)
 #define NVMC_CONFIG REGISTER(0x4001E504u)
 #define NVMC_ERASEPAGE REGISTER(0x4001E508u)
 #define GPIO_OUTSET REGISTER(0x50000508u)
 #define GPIO_PIN_CNF(pin) REGISTER(0x50000700u + 4u * (pin))
 #define NVIC_ISER REGISTER(0xE000E100u)
-#define NVIC_ICER REGISTER(0xE000E180u)
-#define NVIC_ICPR REGISTER(0xE000E280u)
 
-/* In units of 16 MHz / 2^32; only the high 20 bits count. The manual's table has the same values. */
+/* In units of 16 MHz / 2^32; only the high 20 bits count. */
 #define BAUDRATE ((uint32_t)((((uint64_t)BP_PORT_BAUD << 32) / 16000000u + 0x800u) & 0xFFFFF000u))
 
 #define UART0_INTERRUPT (1u << 2)
-#define TIMER0_INTERRUPT (1u << 8)
+#define TIMER1_INTERRUPT (1u << 9)
 
 #define RING 512u /* bytes, a power of two; one stays free */
 
 void UART0_IRQHandler(void);
+void TIMER1_IRQHandler(void);
 
 static volatile uint8_t ring[RING];
 static volatile uint16_t ring_in; /* the interrupt's; ring_out is the reader's */
 static volatile uint16_t ring_out;
 static volatile uint32_t lost;
 static uint8_t reset_cause = BP_RESET_UNKNOWN;
-static uint8_t emulated;
-static uint8_t storing; /* the store was written since the last read of the line */
 
 /* Outlives a reset: start.c leaves .noinit alone. */
 static struct {
@@ -77,19 +77,15 @@ static void begin_reset_cause(void)
     uint32_t reasons = POWER_RESETREAS;
     uint8_t kept = memory.mark == MEMORY_MARK && (memory.boots ^ memory.inverse) == 0xFFFFu;
 
-    POWER_RESETREAS = reasons; /* ones clear, but in QEMU, which has no such register */
-    emulated = POWER_RESETREAS != 0;
-    if (emulated) {
-        reasons = 0;
-    }
-    if (reasons & 2u) {
+    POWER_RESETREAS = reasons; /* ones clear */
+    if (!kept || reasons == 0) {
+        reset_cause = BP_RESET_POWER_ON; /* or brown-out: neither gives a reason */
+    } else if (reasons & 2u) {
         reset_cause = BP_RESET_WATCHDOG;
     } else if (reasons & 0xCu) {
         reset_cause = BP_RESET_SOFTWARE; /* asked for, or a lock-up */
     } else if (reasons & 1u) {
         reset_cause = BP_RESET_RESET_PIN;
-    } else if (!kept) {
-        reset_cause = BP_RESET_POWER_ON; /* no reason given: power-on or brown-out */
     }
     memory.boots = (uint16_t)(kept ? memory.boots + 1 : 1);
     memory.inverse = (uint16_t)~memory.boots;
@@ -124,6 +120,14 @@ void bp_port_begin(void)
     TIMER0_BITMODE = 3;   /* 32 bits */
     TIMER0_PRESCALER = 4; /* 1 MHz */
     TIMER0_START = 1;
+
+    /* 16 bits, as after a reset: ends a sleep every 10 ms. */
+    TIMER1_PRESCALER = 4;
+    TIMER1_CC = 10000;
+    TIMER1_SHORTS = 1; /* from 0 again */
+    TIMER1_INTENSET = 0x10000u;
+    NVIC_ISER = TIMER1_INTERRUPT;
+    TIMER1_START = 1;
 }
 
 void UART0_IRQHandler(void)
@@ -152,34 +156,13 @@ void UART0_IRQHandler(void)
     }
 }
 
-/* Until the next interrupt, at most 10 ms. An emulated core that never rests keeps the host from
- * running the emulator's other half, which brings the bytes.
- */
-static void sleep(void)
-{
-    __asm__ volatile("cpsid i" ::: "memory");
-    if (ring_in == ring_out) {
-        TIMER0_COMPARE1 = 0;
-        TIMER0_CC1 = bp_port_clock() + 10000u;
-        TIMER0_INTENSET = 0x20000u; /* COMPARE[1] */
-        NVIC_ISER = TIMER0_INTERRUPT;
-        __asm__ volatile("wfi"); /* ends with a masked interrupt too */
-        NVIC_ICER = TIMER0_INTERRUPT;
-        TIMER0_COMPARE1 = 0;
-        NVIC_ICPR = TIMER0_INTERRUPT;
-    }
-    __asm__ volatile("cpsie i" ::: "memory");
-}
+void TIMER1_IRQHandler(void) { TIMER1_COMPARE = 0; }
 
 int16_t bp_port_read(void)
 {
     uint8_t byte;
 
     if (ring_in == ring_out) {
-        if (emulated && !storing) {
-            sleep();
-        }
-        storing = 0;
         return -1;
     }
     byte = ring[ring_out];
@@ -201,6 +184,16 @@ uint32_t bp_port_clock(void)
     return TIMER0_CC;
 }
 
+/* Until the next interrupt: a pending one ends it though it is masked. */
+void bp_port_idle(void)
+{
+    __asm__ volatile("cpsid i" ::: "memory");
+    if (ring_in == ring_out) {
+        __asm__ volatile("wfi");
+    }
+    __asm__ volatile("cpsie i" ::: "memory");
+}
+
 uint16_t bp_port_reset(uint8_t *cause)
 {
     *cause = reset_cause;
@@ -219,8 +212,12 @@ uint16_t bp_port_lost(void)
  * is erased, for some 22 ms.
  */
 #define PAGE 1024u
+#define AREA (BP_STORE_BYTES / 2u)
 #define FLASH_END 0x40000u /* 256 KB */
 #define STORE_AT (FLASH_END - BP_STORE_BYTES)
+
+/* The page that an erasure has come to; out of its area where a new one begins. */
+static uint32_t erasing;
 
 static volatile uint32_t *store_at(uint32_t address)
 {
@@ -245,7 +242,7 @@ int8_t bp_port_store_write(uint16_t address, const uint8_t *unit)
     uint32_t value = (uint32_t)unit[0] | (uint32_t)unit[1] << 8 | (uint32_t)unit[2] << 16 |
                      (uint32_t)unit[3] << 24;
 
-    storing = 1;
+    erasing = 0;
     flash(1);
     *store_at(address) = value;
     flash(0);
@@ -264,20 +261,22 @@ static uint8_t is_blank(uint32_t page)
     return 1;
 }
 
-/* One page a call. */
+/* One page a call, blank or not. */
 int8_t bp_port_store_erase(uint8_t area)
 {
-    uint32_t page = area * (BP_STORE_BYTES / 2u), end = page + BP_STORE_BYTES / 2u;
+    uint32_t first = area * AREA, page = erasing;
 
-    for (; page < end; page += PAGE) {
-        if (!is_blank(page)) {
-            storing = 1;
-            flash(2);
-            NVMC_ERASEPAGE = STORE_AT + page;
-            flash(0);
-            return is_blank(page) ? 1 : -1;
-        }
+    if (page - first >= AREA) { /* before it too: unsigned */
+        page = first;
     }
-    return 0;
+    flash(2);
+    NVMC_ERASEPAGE = STORE_AT + page;
+    flash(0);
+    if (!is_blank(page)) {
+        erasing = 0;
+        return -1;
+    }
+    erasing = page + PAGE;
+    return erasing == first + AREA ? 0 : 1;
 }
 #endif

@@ -11,6 +11,7 @@ int main(void);
 void Reset_Handler(void);
 void Fault_Handler(void);
 void UART0_IRQHandler(void);
+void TIMER1_IRQHandler(void);
 
 void Reset_Handler(void)
 {
@@ -35,7 +36,7 @@ void Fault_Handler(void)
     }
 }
 
-#define NUMBER_OF_IRQS 3
+#define NUMBER_OF_IRQS 10
 
 typedef void (*vector_t)(void);
 
@@ -55,5 +56,5 @@ static const struct {
         Fault_Handler, /* PendSV */
         Fault_Handler, /* SysTick */
     },
-    {[2] = UART0_IRQHandler},
+    {[2] = UART0_IRQHandler, [9] = TIMER1_IRQHandler},
 };

@@ -25,8 +25,10 @@
 #define PLIC_CLAIM REGISTER(0x0C200004u)
 
 /* Instructions of the extension Zicsr, which -march=rv32imc does not name. */
-#define CSR(instruction, value)                                                                   \
-    __asm__ volatile(".option push\n.option arch, +zicsr\n" instruction "\n.option pop" ::"r"(value) \
+#define CSR(instruction, value)                                                             \
+    __asm__ volatile(".option push\n.option arch, +zicsr\n" instruction "\n.option pop" \
+                     :                                                                      \
+                     : "r"(value)                                                           \
                      : "memory")
 
 #define MIE_TIMER 0x080u

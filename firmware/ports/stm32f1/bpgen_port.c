@@ -50,11 +50,13 @@
 #define PLL_FROM_HSI 6u
 #define FLASH_TIMING 0u       /* the F100's flash has no wait states */
 #define FLASH_END 0x08020000u /* 128 KB */
+#define SLEEPS 1
 #elif BP_PORT_CLOCK_HZ == 72000000
 #define PLL_FROM_HSE 9u
 #define PLL_FROM_HSI 16u
 #define FLASH_TIMING 0x12u    /* prefetch, 2 wait states */
 #define FLASH_END 0x08010000u /* 64 KB */
+#define SLEEPS 0              /* asleep it could not be flashed: DBGMCU_CR is the debugger's only */
 #else
 #error "BP_PORT_CLOCK_HZ is 24000000 (STM32F100) or 72000000 (STM32F103)"
 #endif
@@ -154,6 +156,11 @@ void bp_port_begin(void)
     SYSTICK_VAL = 0;
     SYSTICK_CTRL = 7;
 
+#if SLEEPS
+    /* A debugger reaches a sleeping core, to flash it, with DBG_SLEEP and the DMA's clock only. */
+    DBGMCU_CR |= 1u;
+    RCC_AHBENR |= 1u;
+#endif
     RCC_APB2ENR |= 0x4004u;                         /* USART1, port A */
     GPIOA_BSRR = 0x400u;                            /* PA10 pulled up */
     GPIOA_CRH = (GPIOA_CRH & 0xFFFFF00Fu) | 0x8B0u; /* PA9 alternate function, PA10 input */
@@ -226,11 +233,13 @@ uint32_t bp_port_clock(void)
 /* Until the next interrupt, at most a tick: a pending one ends it though it is masked. */
 void bp_port_idle(void)
 {
+#if SLEEPS
     __asm__ volatile("cpsid i" ::: "memory");
     if (ring_in == ring_out) {
         __asm__ volatile("wfi");
     }
     __asm__ volatile("cpsie i" ::: "memory");
+#endif
 }
 
 uint16_t bp_port_reset(uint8_t *cause)
@@ -248,10 +257,14 @@ uint16_t bp_port_lost(void)
 
 #if BP_STORE_BYTES
 /* The last pages of the flash, which the linker script leaves out. The core stands still while one
- * is erased, for some 20 ms.
+ * is erased, for some 20 ms, and the clock with it.
  */
 #define PAGE 1024u
+#define AREA (BP_STORE_BYTES / 2u)
 #define STORE_AT (FLASH_END - BP_STORE_BYTES)
+
+/* The page that an erasure has come to; out of its area where a new one begins. */
+static uint32_t erasing;
 
 static volatile uint16_t *store_at(uint32_t address)
 {
@@ -285,6 +298,7 @@ int8_t bp_port_store_write(uint16_t address, const uint8_t *unit)
 {
     uint16_t value = (uint16_t)(unit[0] | unit[1] << 8);
 
+    erasing = 0;
     flash_begin(1u);
     *store_at(address) = value;
     flash_end();
@@ -303,20 +317,23 @@ static uint8_t is_blank(uint32_t page)
     return 1;
 }
 
-/* One page a call. */
+/* One page a call, blank or not. */
 int8_t bp_port_store_erase(uint8_t area)
 {
-    uint32_t page = area * (BP_STORE_BYTES / 2u), end = page + BP_STORE_BYTES / 2u;
+    uint32_t first = area * AREA, page = erasing;
 
-    for (; page < end; page += PAGE) {
-        if (!is_blank(page)) {
-            flash_begin(2u);
-            FLASH_AR = STORE_AT + page;
-            FLASH_CR |= 0x40u;
-            flash_end();
-            return is_blank(page) ? 1 : -1;
-        }
+    if (page - first >= AREA) { /* before it too: unsigned */
+        page = first;
     }
-    return 0;
+    flash_begin(2u);
+    FLASH_AR = STORE_AT + page;
+    FLASH_CR |= 0x40u;
+    flash_end();
+    if (!is_blank(page)) {
+        erasing = 0;
+        return -1;
+    }
+    erasing = page + PAGE;
+    return erasing == first + AREA ? 0 : 1;
 }
 #endif

@@ -495,7 +495,7 @@ static inline void bp_avr_update_residual(int16_t *w, uint8_t *w_low, const int1
     "subi %A[n], 1\n\t"                                                                            \
     "sbci %B[n], 0\n\t"
 
-/* 43, 45, 69 and 61 cycles a weight for shifts of 16, 24, 8 and 0. Each loop leaves the sum in B and
+/* 43, 45, 69 and 61 cycles a weight for shifts of 16, 24, 8 and 0. Each leaves the sum in B and
  * C; sums that leave 16 bits meet at 3.
  */
 static inline void bp_avr_update_stochastic(int16_t *w, const int16_t *u, int16_t g, uint8_t shift,

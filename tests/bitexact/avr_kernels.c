@@ -47,7 +47,7 @@ typedef struct {
 } memory_t;
 
 static memory_t fast, slow;
-static int16_t a[512];
+static int16_t a[600];
 static uint16_t differing;
 static uint32_t state = 1;
 
@@ -72,16 +72,24 @@ static int16_t any(void)
 
 static int8_t any_shift(void) { return (int8_t)(8 * below(4)); }
 
-/* Masters near their limits every other time. */
+/* Masters next to their limits every other time. */
 static void fill(void)
 {
     uint8_t i;
 
     memset(&fast, 0, sizeof fast);
     for (i = 0; i < LONGEST; i++) {
-        int16_t inside = (int16_t)below(3);
-        fast.w[i] = below(2) ? any() : below(2) ? 32767 - inside : -32768 + inside;
-        fast.w_low[i] = (uint8_t)random16();
+        uint8_t inside = (uint8_t)below(3);
+        if (below(2)) {
+            fast.w[i] = any();
+            fast.w_low[i] = (uint8_t)random16();
+        } else if (below(2)) {
+            fast.w[i] = (int16_t)(32767 - inside);
+            fast.w_low[i] = (uint8_t)(255 - below(3));
+        } else {
+            fast.w[i] = (int16_t)(-32768 + inside);
+            fast.w_low[i] = (uint8_t)below(3);
+        }
         fast.vw[i] = (int32_t)random32();
         fast.u[i] = any();
         a[i] = any();
@@ -164,18 +172,30 @@ static void dot_rom(void)
 }
 
 /* More than 255 elements. */
-static void long_dot(void)
+static void long_rows(void)
 {
+    static int16_t w[2][600];
+    static uint8_t w_low[2][600];
     uint16_t i;
+    int8_t shift;
 
-    for (i = 0; i < 512; i++) {
+    for (i = 0; i < 600; i++) {
         a[i] = any();
     }
-    for (i = 2; i < 512; i = (uint16_t)(i + 51)) {
-        compare(bp_dot(a, a + 1, i - 1), portable_bp_dot(a, a + 1, i - 1));
+    for (i = 255; i <= 600; i = (uint16_t)(i + 23)) {
+        compare(bp_dot(a, a, i), portable_bp_dot(a, a, i));
         compare(bp_dot_column(a, a, 2, i / 2), portable_bp_dot_column(a, a, 2, i / 2));
     }
-    report("long_dot");
+    for (shift = 0; shift <= 24; shift = (int8_t)(shift + 8)) {
+        bp_update_residual(w[0], w_low[0], a, 32767, shift, &fast.counters, 600);
+        portable_bp_update_residual(w[1], w_low[1], a, 32767, shift, &slow.counters, 600);
+        bp_update_stochastic(w[0], a, 1000, shift, 7, &fast.counters, 600);
+        portable_bp_update_stochastic(w[1], a, 1000, shift, 7, &slow.counters, 600);
+        differing += memcmp(w[0], w[1], sizeof w[0]) != 0;
+        differing += memcmp(w_low[0], w_low[1], sizeof w_low[0]) != 0;
+    }
+    compare_memory();
+    report("long_rows");
 }
 
 static void sigmoid_of(const uint16_t *table, uint8_t bits, uint8_t frac)
@@ -321,7 +341,7 @@ int main(void)
     check("dot", dot);
     check("dot_column", dot_column);
     check("dot_rom", dot_rom);
-    long_dot();
+    long_rows();
     sigmoid();
     sigmoid_derivative();
     check("hidden_delta", hidden_delta);

@@ -319,7 +319,7 @@ def _layer(
         b=b,
         w_type="s8" if is_byte else "s16",
         rom="" if learns else "_rom",
-        bias=f"({forward.acc_type}){read_bias}",
+        bias=_bias(read_bias, previous.a_format.frac, proof.forward.plain),
         a=f"a{k}",
         a_in=f"a{k - 1}",
         a_in_frac=previous.a_format.frac,
@@ -352,6 +352,11 @@ def _layer(
         offset=(layer.dz_frac or 0) - updated_frac,
         lowest_frac=8 - magnitude_bits(previous),
     )
+
+
+def _bias(read: str, frac: int, plain: bool) -> str:
+    """The bias with the fraction of the sum, which is `frac` more."""
+    return f"bp_scale({read}, {frac})" if plain else f"(int64_t){read} * ((int32_t)1 << {frac})"
 
 
 def _sum_text(start: int, term: str) -> str:

@@ -8,11 +8,8 @@
  */
 #include "bpgen_kernels.h"
 
-#if defined(__AVR_HAVE_MUL__) && defined(__OPTIMIZE__) && !defined(BP_PORTABLE)
+#if BP_AVR
 #include "bpgen_kernels_avr.h"
-#define BP_AVR 1
-#else
-#define BP_AVR 0
 #endif
 
 #define LN2_U16Q16 45426u

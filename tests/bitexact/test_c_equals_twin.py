@@ -310,10 +310,9 @@ SANITISED = [config for config in CONFIGS if config.sanitised]
     ("old", "new", "words"),
     [
         (
-            "        add_to_master24(w + i, w_low + i, step, counters);\n    }\n}\n\n"
-            "void bp_update_residual_bias",
+            "        add_to_master24(w + i, w_low + i, step, counters);\n    }\n",
             "        add_to_master24(w + i, w_low + i, step, counters);\n    }\n"
-            "    w_low[65536] = 1;\n}\n\nvoid bp_update_residual_bias",
+            "    w_low[65536] = 1;\n",
             "AddressSanitizer",
         ),
         (

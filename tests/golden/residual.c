@@ -111,7 +111,7 @@ static void residual_forward2(residual_state_t *s)
     size_t j;
 
     for (j = 0; j < 2; j++) {
-        int32_t acc = (int32_t)s->b2[j] * ((int32_t)1 << 11);
+        int32_t acc = bp_scale(s->b2[j], 11);
         int16_t z;
 
         acc += bp_dot(s->w2 + j * 3, s->a1, 3);

@@ -222,7 +222,7 @@ def sample_crc32(a0: Iterable[int]) -> int:
 
 
 def masters_to_bytes(masters: Iterable[int], width: int) -> bytes:
-    """Masters of 3 or 2 bytes, as in SETW and under weights_crc32; ValueError out of range."""
+    """Masters of 3 or 2 bytes, as under weights_crc32; ValueError out of range."""
     try:
         return b"".join(int(value).to_bytes(width, "little", signed=True) for value in masters)
     except OverflowError:
@@ -239,14 +239,35 @@ def masters_from_bytes(data: bytes, width: int) -> list[int]:
     ]
 
 
+def masters_to_page(masters: Iterable[int], width: int) -> bytes:
+    """
+    Masters as in SETW and GETW: the high 16 bits of all, then the low bytes of all if there are.
+
+    ValueError out of range.
+    """
+    data = masters_to_bytes(masters, width)
+    low = data[::width] if width > 2 else b""
+    return b"".join(data[i - 2 : i] for i in range(width, len(data) + 1, width)) + low
+
+
+def masters_from_page(data: bytes, width: int) -> list[int]:
+    """What `masters_to_page` was given."""
+    count, rest = divmod(len(data), width)
+    if rest:
+        raise PayloadError(f"{len(data)} bytes are no whole masters")
+    high, low = data[: 2 * count], data[2 * count :]
+    whole = b"".join(low[i : i + 1] + high[2 * i : 2 * i + 2] for i in range(count))
+    return masters_from_bytes(whole, width)
+
+
 def hello_request(lowest: int = PROTOCOL, highest: int = PROTOCOL) -> bytes:
     """Payload of HELLO: the protocol versions that the host speaks."""
     return struct.pack("<BB", lowest, highest)
 
 
-def describe_request(offset: int) -> bytes:
+def describe_request(first: int, count: int) -> bytes:
     """Payload of DESCRIBE."""
-    return struct.pack("<H", offset)
+    return struct.pack("<HB", first, count)
 
 
 def setx_request(offset: int, values: Sequence[int]) -> bytes:
@@ -308,7 +329,7 @@ def train_n_request(gen: int, steps: Sequence[Step]) -> bytes:
     flags = {step.flags & ~Flag.APPLY for step in steps}
     if len(flags) != 1 or Flag.STAGED in steps[0].flags or any(s.apply for s in steps[:-1]):
         raise ValueError("these steps do not fit one TRAIN_N")
-    head = struct.pack("<IBB", gen, steps[-1].flags, len(steps))
+    head = struct.pack("<IBB", gen, len(steps), steps[-1].flags)
     return head + b"".join(step.body() for step in steps)
 
 
@@ -329,7 +350,7 @@ def gen_request(gen: int) -> bytes:
 
 def setw_request(gen: int, first: int, masters: Sequence[int], width: int) -> bytes:
     """Payload of SETW: masters `first` onwards, `width` bytes each."""
-    return struct.pack("<IHB", gen, first, len(masters)) + masters_to_bytes(masters, width)
+    return struct.pack("<IHB", gen, first, len(masters)) + masters_to_page(masters, width)
 
 
 def setw_commit_request(gen: int, crc32: int) -> bytes:
@@ -343,8 +364,8 @@ def reset_model_request(gen: int, seed: int) -> bytes:
 
 
 def set_param_request(gen: int, parameter: int, value: int) -> bytes:
-    """Payload of SET_PARAM."""
-    return struct.pack("<IBI", gen, parameter, value)
+    """Payload of SET_PARAM; `value` is u24."""
+    return struct.pack("<IB", gen, parameter) + value.to_bytes(3, "little")
 
 
 def learning_rate_value(mantissa: int, exponent: int) -> int:
@@ -376,29 +397,30 @@ def error_gen(rest: bytes) -> int:
 
 @dataclass(frozen=True)
 class Hello:
-    """Reply to HELLO."""
+    """Reply to HELLO, and after a status OK what BOOT says."""
 
     protocol: int
-    boots: int
-    reset_cause: int
     capabilities: Capability
-    gen: int
     model_hash: int
-    weights_crc32: int
     window: int
     max_request: int
     max_reply: int
     n_in: int
     n_out: int
     n_parameters: int
+    description_bytes: int
+    gen: int
+    weights_crc32: int
+    reset_cause: int
+    boots: int
 
-    LAYOUT: ClassVar[str] = "<BHBBIIIHHHHHH"
+    LAYOUT: ClassVar[str] = "<BBIHHHHHHHIIBH"
 
     @classmethod
     def from_bytes(cls, rest: bytes) -> Hello:
         """Read the reply behind its status."""
         values = list(_unpack(cls.LAYOUT, rest))
-        values[3] = Capability(values[3])
+        values[1] = Capability(values[1])
         return cls(*values)
 
     def to_bytes(self) -> bytes:
@@ -412,42 +434,22 @@ class Hello:
 
 
 @dataclass(frozen=True)
-class Boot:
-    """The event of a start."""
-
-    boots: int
-    reset_cause: int
-    gen: int
-    model_hash: int
-
-    LAYOUT: ClassVar[str] = "<HBII"
-
-    @classmethod
-    def from_bytes(cls, payload: bytes) -> Boot:
-        """Read the event's payload, which has no status."""
-        return cls(*_unpack(cls.LAYOUT, payload))
-
-    def to_bytes(self) -> bytes:
-        """The event's payload."""
-        return struct.pack(self.LAYOUT, *vars(self).values())
-
-
-@dataclass(frozen=True)
 class Stats:
-    """Page 0 of STATS: uptime in ms, longest in us; the u16 counters stop at 65535."""
+    """Page 0 of STATS: uptime in 65,536 us, longest in us; the u16 counters stop at 65535."""
 
     gen: int
     weights_crc32: int
+    tag: int
+    mode: int
     uptime: int
+    bad: int
     longest: int
-    bad_crc: int
-    bad_frame: int
-    lost: int
     repeats: int
     refused: int
     saves: int
+    lost: int
 
-    LAYOUT: ClassVar[str] = "<IIIIHHHHHH"
+    LAYOUT: ClassVar[str] = "<IIBBIHIHHHH"
 
     @classmethod
     def from_bytes(cls, rest: bytes) -> Stats:
@@ -493,22 +495,21 @@ def trained(rest: bytes, n_out: int) -> tuple[int, int, tuple[int, ...]]:
 
 
 def deltas(rest: bytes, n_out: int) -> tuple[int, int, int, tuple[int, ...]]:
-    """Reply to BACKWARD: gen, tag, loss and y."""
-    gen, tag, loss, *y = _unpack(f"<IBI{n_out}h", rest)
-    return gen, tag, loss, tuple(y)
+    """Reply to BACKWARD: gen, loss, tag and y."""
+    gen, loss, tag, *y = _unpack(f"<IIB{n_out}h", rest)
+    return gen, loss, tag, tuple(y)
 
 
-def gradients(rest: bytes, count: int) -> tuple[int, tuple[int, ...]]:
-    """Reply to GRADS: tag, and count values s32."""
-    tag, *values = _unpack(f"<B{count}i", rest)
-    return tag, tuple(values)
+def gradients(rest: bytes, count: int) -> tuple[int, ...]:
+    """Reply to GRADS: count values s32."""
+    return _unpack(f"<{count}i", rest)
 
 
 def parameters(rest: bytes, count: int, width: int) -> tuple[int, list[int]]:
     """Reply to GETW: gen, and count masters of `width` bytes."""
     if len(rest) != 4 + count * width:
         raise PayloadError(f"{len(rest)} bytes are no {count} masters")
-    return int.from_bytes(rest[:4], "little"), masters_from_bytes(rest[4:], width)
+    return int.from_bytes(rest[:4], "little"), masters_from_page(rest[4:], width)
 
 
 def only_gen(rest: bytes) -> int:
@@ -518,7 +519,7 @@ def only_gen(rest: bytes) -> int:
 
 def saved(rest: bytes) -> tuple[int, int]:
     """Reply to SAVE: gen, and the bytes that are left."""
-    gen, remaining = _unpack("<IH", rest)
+    gen, remaining = _unpack("<II", rest)
     return gen, remaining
 
 
@@ -528,17 +529,10 @@ def loaded(rest: bytes) -> tuple[int, int]:
     return gen, crc32
 
 
-def described(rest: bytes) -> tuple[int, bytes]:
-    """Reply to DESCRIBE: the whole size, and a piece."""
-    if len(rest) < 2:
-        raise PayloadError("a description without its size")
-    return int.from_bytes(rest[:2], "little"), rest[2:]
-
-
-def echoed(rest: bytes, count: int) -> bytes:
-    """Reply to ECHO."""
+def plain(rest: bytes, count: int) -> bytes:
+    """Reply to DESCRIBE and ECHO: count bytes."""
     if len(rest) != count:
-        raise PayloadError(f"an echo of {len(rest)} bytes instead of {count}")
+        raise PayloadError(f"{len(rest)} bytes instead of {count}")
     return rest
 
 

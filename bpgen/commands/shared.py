@@ -108,8 +108,10 @@ def _real(path: Path) -> str:
 
 
 def print_json(value: object) -> None:
-    """Print dataclasses and plain values as JSON."""
-    click.echo(json.dumps(value, indent=2, default=_plain))
+    """Print dataclasses and plain values as JSON; nan and infinity, which it lacks, as null."""
+    text = json.dumps(value, default=_plain)
+    plain = json.loads(text, parse_constant=lambda name: None)
+    click.echo(json.dumps(plain, indent=2, allow_nan=False))
 
 
 def _plain(value: object) -> object:

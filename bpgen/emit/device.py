@@ -19,8 +19,8 @@ from bpgen.emit.view import LayerView, TrainingView, View
 from bpgen.errors import BpgenError
 from bpgen.model import IntModel
 
-RECORD_OVERHEAD = 16
-"""sequence, model hash, gen and CRC-32 around a stored state: bpgen_store.h."""
+RECORD_OVERHEAD = 10
+"""CRC-32, gen and sequence in front of a stored state: bpgen_store.h."""
 
 U16_MAX = 65_535
 

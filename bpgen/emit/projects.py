@@ -46,7 +46,10 @@ class ProjectView:
     cpu: str
     link: str
     fast: str
+    fast_flags: str
     small: str
+    small_flags: str
+    main_apart: bool
     made: str
     image: str
     flashes: bool
@@ -120,7 +123,10 @@ def build_project(
         cpu=" ".join(family.flags),
         link=" ".join(("-Wl,--gc-sections", *port.link)),
         fast=" ".join(fast),
+        fast_flags=" ".join(family.fast),
         small=" ".join(source for source in sources if source not in fast),
+        small_flags=" ".join(family.small),
+        main_apart="-flto" in family.fast and not has_samples,
         made=" and ".join(made),
         image=port.image,
         flashes=bool(port.image),

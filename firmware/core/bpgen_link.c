@@ -1,8 +1,9 @@
 /* bpgen_link.c -- the board's side of the wire: docs/protocol.md.
  *
- * One buffer holds the request and then its reply. The reply to a repeat is not stored but told
- * again from what the request left behind: gen, loss, tag and the network's outputs. Numbers are
- * copied between wire and memory as they are, both being little-endian: bpgen_device.c asserts it.
+ * One buffer holds the request and then its reply. A table says what each request may do. Most
+ * replies are a piece of the link's state and the network's outputs, so a repeat is answered again
+ * from what is in memory. Numbers are copied between wire and memory as they are, both being
+ * little-endian: bpgen_device.c asserts it.
  * SPDX-License-Identifier: 0BSD
  */
 #include "bpgen_link.h"
@@ -15,13 +16,40 @@
 #define OUTPUT_BYTES (2u * BP_NETWORK_N_OUT)
 #define INPUT_SPAN ((uint16_t)((uint16_t)BP_NETWORK_A0_TOP - (uint16_t)BP_NETWORK_A0_LOWEST))
 
-/* What a request may do. */
-#define WITH_GEN 1u      /* its payload begins with gen */
-#define CHANGES 2u       /* it raises gen */
-#define ENDS_GRADIENT 4u /* it overwrites what GRADS reads */
-#define WHILE_SETTING 8u /* it is served between SETW_BEGIN and SETW_COMMIT */
-#define PART 16u         /* its fixed bytes end with {first u16, count u8} */
-#define RUNS 32u         /* it runs the network; its length depends on flags */
+/* ---- Requests ------------------------------------------------------------------------------- */
+
+/* What the board is at. */
+#define IDLE 1u
+#define SETTING 2u                  /* between SETW_BEGIN and SETW_COMMIT */
+#define SAVING 4u                   /* the store writes */
+#define SAVE_FAILED (IDLE | SAVING) /* idle, but the next SAVE tells that the store could not */
+#define NO_SESSION 128u             /* beside IDLE: before the first HELLO */
+
+/* What a request does, beside the modes in which it is served. */
+#define WITH_GEN 8u       /* its payload begins with gen */
+#define CHANGES 16u       /* it raises gen */
+#define ENDS_GRADIENT 32u /* it overwrites what GRADS reads */
+#define PART 64u          /* its fixed bytes end with {first u16, count u8} */
+#define RUNS 128u         /* it runs the network; its fixed bytes end with flags */
+
+#define ALWAYS (IDLE | SETTING | SAVING)
+#define READS (IDLE | SAVING)
+#define LEARNS (IDLE | WITH_GEN | CHANGES | ENDS_GRADIENT)
+#define REPLACES (SETTING | LEARNS)
+#if BP_NETWORK_MEANS
+#define BACKWARD (LEARNS | RUNS)
+#else
+#define BACKWARD (READS | WITH_GEN | ENDS_GRADIENT | RUNS)
+#endif
+
+#define CLASS BP_FLAG_CLASS
+#define STAGED BP_FLAG_STAGED
+#define APPLY (BP_NETWORK_APPLIES ? BP_FLAG_APPLY : 0u)
+
+/* The piece of the link's state that a reply begins with. */
+#define GEN 4u   /* gen */
+#define VALUE 8u /* gen and value */
+#define TAG 9u   /* gen, value and tag */
 
 #if BP_NETWORK_LEARNS
 #define LEARNING(fixed) (fixed)
@@ -33,34 +61,38 @@
 #else
 #define STORING(fixed) 0u
 #endif
-#if BP_NETWORK_MEANS
-#define BACKWARD_CHANGES CHANGES
-#else
-#define BACKWARD_CHANGES 0u
-#endif
 
-/* By type: the fixed bytes of the payload (0: the firmware has no such request), the bytes of each
- * thing whose count is the last of them, and what it may do.
- */
-static const uint8_t requests[BP_ECHO][3] BP_ROM = {
-    {2u, 0u, WHILE_SETTING},                                                   /* HELLO */
-    {2u, 0u, WHILE_SETTING},                                                   /* DESCRIBE */
-    {3u, 2u, ENDS_GRADIENT | PART},                                            /* SETX */
-    {1u, 0u, ENDS_GRADIENT | RUNS},                                            /* INFER */
-    {LEARNING(5u), 0u, WITH_GEN | BACKWARD_CHANGES | ENDS_GRADIENT | RUNS},    /* BACKWARD */
-    {LEARNING(5u), 0u, WITH_GEN | CHANGES | ENDS_GRADIENT | RUNS},             /* TRAIN */
-    {LEARNING(6u), 0u, WITH_GEN | CHANGES | ENDS_GRADIENT | RUNS},             /* TRAIN_N */
-    {LEARNING(4u), 0u, PART},                                                  /* GRADS */
-    {LEARNING(3u), 0u, PART},                                                  /* GETW */
-    {LEARNING(4u), 0u, WITH_GEN | CHANGES | ENDS_GRADIENT | WHILE_SETTING},    /* SETW_BEGIN */
-    {LEARNING(7u), BP_NETWORK_MASTER_BYTES, WITH_GEN | WHILE_SETTING | PART},  /* SETW */
-    {LEARNING(8u), 0u, WITH_GEN | CHANGES | WHILE_SETTING},                    /* SETW_COMMIT */
-    {STORING(4u), 0u, WITH_GEN},                                               /* SAVE */
-    {STORING(4u), 0u, WITH_GEN | CHANGES | ENDS_GRADIENT},                     /* LOAD */
-    {LEARNING(6u), 0u, WITH_GEN | CHANGES | ENDS_GRADIENT | WHILE_SETTING},    /* RESET_MODEL */
-    {LEARNING(9u), 0u, WITH_GEN | CHANGES},                                    /* SET_PARAM */
-    {1u, 0u, WHILE_SETTING},                                                   /* STATS */
-    {1u, 1u, WHILE_SETTING},                                                   /* ECHO */
+#define MASTER BP_NETWORK_MASTER_BYTES
+#define GRADS_MOST ((MAX_PAYLOAD - 1u) / 4u)
+#define GETW_MOST ((MAX_PAYLOAD - 5u) / MASTER)
+
+typedef struct {
+    uint8_t fixed; /* bytes of its payload, without what is counted; 0: there is no such request */
+    uint8_t each;  /* bytes of each of what its last fixed byte counts; RUNS: the flags it knows */
+    uint8_t most;  /* PART: how many its reply holds */
+    uint8_t reply;
+    uint8_t does;
+} request_t;
+
+static const request_t requests[BP_ECHO] BP_ROM = {
+    {2u, 0u, 0u, 0u, ALWAYS},                                        /* HELLO */
+    {3u, 0u, MAX_PAYLOAD - 1u, 0u, ALWAYS | PART},                   /* DESCRIBE */
+    {3u, 2u, 255u, 0u, READS | ENDS_GRADIENT | PART},                /* SETX */
+    {1u, STAGED, 0u, 0u, READS | ENDS_GRADIENT | RUNS},              /* INFER */
+    {LEARNING(5u), CLASS | STAGED, 0u, TAG, BACKWARD},               /* BACKWARD */
+    {LEARNING(5u), CLASS | STAGED | APPLY, 0u, VALUE, LEARNS | RUNS}, /* TRAIN */
+    {LEARNING(6u), CLASS | APPLY, 0u, VALUE, LEARNS | RUNS},         /* TRAIN_N */
+    {LEARNING(4u), 0u, GRADS_MOST, 0u, READS | PART},                /* GRADS */
+    {LEARNING(3u), 0u, GETW_MOST, 0u, READS | PART},                 /* GETW */
+    {LEARNING(4u), 0u, 0u, GEN, REPLACES},                           /* SETW_BEGIN */
+    {LEARNING(7u), MASTER, 255u, GEN, SETTING | WITH_GEN | PART},    /* SETW */
+    {LEARNING(8u), 0u, 0u, GEN, SETTING | WITH_GEN | CHANGES},       /* SETW_COMMIT */
+    {STORING(4u), 0u, 0u, VALUE, READS | WITH_GEN},                  /* SAVE */
+    {STORING(4u), 0u, 0u, VALUE, LEARNS},                            /* LOAD */
+    {LEARNING(6u), 0u, 0u, GEN, REPLACES},                           /* RESET_MODEL */
+    {LEARNING(8u), 0u, 0u, GEN, IDLE | WITH_GEN | CHANGES},          /* SET_PARAM */
+    {1u, 0u, 0u, 0u, ALWAYS},                                        /* STATS */
+    {1u, 1u, 0u, 0u, ALWAYS},                                        /* ECHO */
 };
 
 #define CAPABILITIES                                                \
@@ -71,9 +103,9 @@ static const uint8_t requests[BP_ECHO][3] BP_ROM = {
      (BP_STORE_BYTES ? BP_CAPABILITY_STORE : 0u) |                  \
      (BPGEN_COUNTERS ? BP_CAPABILITY_COUNTERS : 0u))
 
-/* The model's hash, for BOOT and HELLO, and the end of HELLO's reply. */
-#define HASH_BYTES 4u
-static const uint16_t announced[8] BP_ROM = {
+/* What HELLO answers first, and BOOT says. */
+static const uint16_t firmware[10] BP_ROM = {
+    BP_PROTOCOL | CAPABILITIES << 8,
     BP_NETWORK_HASH & 65535u,
     BP_NETWORK_HASH >> 16,
     BP_LINK_WINDOW,
@@ -82,12 +114,10 @@ static const uint16_t announced[8] BP_ROM = {
     BP_NETWORK_N_IN,
     BP_NETWORK_N_OUT,
     BP_NETWORK_N_PARAMETERS,
+    BP_DEVICE_DESCRIPTION_BYTES,
 };
 
-/* What state.mode says; most of the time it is 0. */
-#define SETTING 1u     /* between SETW_BEGIN and SETW_COMMIT */
-#define SAVING 2u      /* the store writes */
-#define SAVE_FAILED 3u /* the store could not, which the next SAVE tells */
+/* ---- State ---------------------------------------------------------------------------------- */
 
 #if BP_LINK_FRAME < 254
 typedef uint8_t place_t;
@@ -95,39 +125,47 @@ typedef uint8_t place_t;
 typedef uint16_t place_t;
 #endif
 
-static struct {
-    /* The next ten are page 0 of STATS as it stands on the wire. */
+typedef struct {
+    /* As on the wire: replies begin with a piece of this, that to STATS with all up to `saves`. */
     uint32_t gen;
-    uint32_t value; /* the loss of the last request that had one; STATS and HELLO: the checksum */
-    uint32_t uptime;
+    uint32_t value; /* the loss of the last request that had one; a checksum; bytes left to save */
+    uint8_t tag;    /* of the gradient that GRADS reads */
+    uint8_t mode;
+    uint16_t uptime;
+    uint16_t uptime_high;
+    uint16_t bad;
     uint32_t longest;
-    uint16_t bad_crc;
-    uint16_t bad_frame;
-    uint16_t lost;
     uint16_t repeats;
     uint16_t refused;
     uint16_t saves;
 
-    uint32_t clock;    /* bp_port_clock() at the last whole millisecond */
     uint16_t session;
-    place_t received;  /* bytes of `frame` decoded so far; one more than it holds: too long */
-    uint8_t left;      /* bytes until the next COBS code */
-    uint8_t greeted;   /* a session has begun */
-    uint8_t mode;
-    uint8_t seq;       /* of the last request, if it raised gen, and its type, or 0 */
-    uint8_t type;
-    uint8_t tag;       /* of the last gradient, and whether GRADS may read it */
-    uint8_t gradient;
-    uint8_t frame[1 + BP_LINK_FRAME]; /* behind the zero that the first COBS code stands for */
-} state;
-#define STATS_BYTES 28u
+    uint8_t type; /* of the last request that was done, if it raised gen, or 0 */
+    uint8_t seq;
+    place_t received; /* bytes in `frame`; one more than it holds: too long */
+    uint8_t frame[1 + BP_LINK_FRAME]; /* the first COBS code, and what it is in front of */
+} link_t;
 
-#define FRAME (state.frame + 1)
-#define PAYLOAD (state.frame + 5)
+#define STATS_BYTES 26u
 
-static uint16_t get16(const uint8_t *p)
+BP_STATIC_ASSERT(offsetof(link_t, session) == STATS_BYTES, stats_have_no_padding);
+
+static link_t state;
+
+#define FRAME (s->frame + 1)
+#define TYPE FRAME[0]
+#define PAYLOAD (s->frame + 5)
+
+static inline uint16_t get16(const uint8_t *p)
 {
     return (uint16_t)(p[0] | (uint16_t)p[1] << 8);
+}
+
+static uint8_t *put16(uint8_t *to, uint16_t value)
+{
+    *to++ = (uint8_t)(value & 255u);
+    *to++ = (uint8_t)(value >> 8);
+    return to;
 }
 
 static uint8_t *put32(uint8_t *to, uint32_t value)
@@ -141,26 +179,14 @@ static uint8_t *put32(uint8_t *to, uint32_t value)
     return to;
 }
 
-static uint8_t is32(const uint8_t *p, uint32_t value)
-{
-    uint8_t n;
-
-    for (n = 4; n != 0; n--) {
-        if (*p++ != (uint8_t)(value & 255u)) {
-            return 0;
-        }
-        value >>= 8;
-    }
-    return 1;
-}
-
+/* Copy n bytes, at least 1. Returns the end of the copy. */
 static uint8_t *copy(uint8_t *to, const void *from, uint8_t n)
 {
     const uint8_t *p = (const uint8_t *)from;
 
-    for (; n != 0; n--) {
+    do {
         *to++ = *p++;
-    }
+    } while (--n != 0);
     return to;
 }
 
@@ -168,9 +194,9 @@ static uint8_t *copy_rom(uint8_t *to, const void *from, uint8_t n)
 {
     const uint8_t *p = (const uint8_t *)from;
 
-    for (; n != 0; n--) {
+    do {
         *to++ = bp_rom_u8(p++);
-    }
+    } while (--n != 0);
     return to;
 }
 
@@ -178,17 +204,12 @@ static uint8_t same(const uint8_t *p, const void *other, uint8_t n)
 {
     const uint8_t *q = (const uint8_t *)other;
 
-    for (; n != 0; n--) {
+    do {
         if (*p++ != *q++) {
             return 0;
         }
-    }
+    } while (--n != 0);
     return 1;
-}
-
-static void add(uint32_t *to, uint16_t n)
-{
-    *to += n;
 }
 
 static void count(uint16_t *counter)
@@ -200,78 +221,80 @@ static void count(uint16_t *counter)
     }
 }
 
-static uint32_t crc_of(const uint8_t *p, const uint8_t *end)
+/* Whether n bytes at p end with the CRC-32 of what `crc` has seen and of those in front of it. */
+static uint8_t is_sealed(uint32_t crc, const uint8_t *p, uint8_t n)
 {
-    return ~bp_crc32(0xFFFFFFFFu, p, (size_t)(end - p));
+    return bp_crc32(crc, p, n) == 0xDEBB20E3u;
 }
 
 /* ---- Frames --------------------------------------------------------------------------------- */
 
+/* COBS puts into the place of each zero how far away the next one is, the first code being in front
+ * of the frame and the last one telling its end. So a frame is decoded and coded where it stands.
+ */
+
 /* Take in one byte of the line. Returns the size of the frame that it completes, or 0. */
-static uint8_t receive(uint8_t byte)
+static uint8_t receive(link_t *s, uint8_t byte)
 {
-    place_t received = state.received;
-    uint8_t left = state.left;
+    place_t n = s->received;
+    uint8_t *p = s->frame;
 
     if (byte != 0) {
-        if (left == 0) {
-            left = byte;
-            byte = 0;
+        if (n <= BP_LINK_FRAME) {
+            p[n] = byte;
         }
-        state.left = (uint8_t)(left - 1u);
-        if (received < sizeof(state.frame)) {
-            state.frame[received] = byte;
-        }
-        if (received <= sizeof(state.frame)) {
-            state.received = (place_t)(received + 1u);
+        if (n <= BP_LINK_FRAME + 1u) {
+            s->received++;
         }
         return 0;
     }
-    state.received = 0;
-    state.left = 0;
-    if (received == 0) {
+    s->received = 0;
+    if (n == 0) {
         return 0;
     }
-    if (left != 0 || received < 1u + BP_OVERHEAD || received > sizeof(state.frame)) {
-        count(&state.bad_frame);
-        return 0;
+    if (n > BP_OVERHEAD && n <= BP_LINK_FRAME + 1u) {
+        const uint8_t *end = p + n;
+
+        while (p < end) {
+            byte = *p;
+            *p = 0;
+            p += byte;
+        }
+        if (p == end && is_sealed(0xFFFFFFFFu, FRAME, (uint8_t)(n - 1u))) {
+            return (uint8_t)(n - 1u);
+        }
     }
-    if (!is32(state.frame + received - 4, crc_of(FRAME, state.frame + received - 4))) {
-        count(&state.bad_crc);
-        return 0;
-    }
-    return (uint8_t)(received - 1u);
+    count(&s->bad);
+    return 0;
 }
 
 /* Send the frame whose payload ends at `end`. */
-static void send(uint8_t *end)
+static void send(link_t *s, uint8_t *end)
 {
-    const uint8_t *p = FRAME;
+    uint8_t code = 1;
+    uint8_t *p;
 
-    end = put32(end, crc_of(p, end));
+    end = put32(end, ~bp_crc32(0xFFFFFFFFu, FRAME, (size_t)(end - FRAME)));
+    p = end;
+    do {
+        p--;
+        if (*p == 0) {
+            *p = code;
+            code = 0;
+        }
+        code++;
+    } while (p != s->frame);
     bp_port_write(0);
-    for (;;) {
-        const uint8_t *zero = p;
-
-        while (zero != end && *zero != 0) {
-            zero++;
-        }
-        bp_port_write((uint8_t)(zero - p + 1));
-        while (p != zero) {
-            bp_port_write(*p++);
-        }
-        if (p == end) {
-            break;
-        }
-        p++;
-    }
+    do {
+        bp_port_write(*p++);
+    } while (p != end);
     bp_port_write(0);
 }
 
 /* ---- Running the network -------------------------------------------------------------------- */
 
 /* Whether each of n values from p on can be an input. */
-static uint8_t are_inputs(const uint8_t *p, uint16_t n)
+static uint8_t are_inputs(const uint8_t *p, uint8_t n)
 {
     for (; n != 0; n--, p += 2) {
         /* from the lowest up, modulo 2^16 */
@@ -282,33 +305,67 @@ static uint8_t are_inputs(const uint8_t *p, uint16_t n)
     return 1;
 }
 
-static void set_inputs(uint16_t first, const uint8_t *p, uint16_t n)
+/* Take n values at p, at least 1, as the inputs from `first` on. */
+static void set_inputs(uint16_t first, const uint8_t *p, uint8_t n)
 {
+    if (sizeof(bp_network.a0[0]) == 2) {
+        (void)copy((uint8_t *)(bp_network.a0 + first), p, (uint8_t)(2u * n));
+        return;
+    }
     for (; n != 0; n--, p += 2) {
         bp_network_set_input(first++, (int16_t)get16(p));
     }
 }
 
-/* The CRC of the input as it would stand in a request. */
-static uint32_t input_crc(void)
+/* The CRC, not inverted, of the input as it would stand in a request. */
+static inline uint32_t input_crc(void)
 {
     uint32_t crc = 0xFFFFFFFFu;
     uint16_t i;
 
+    if (sizeof(bp_network.a0[0]) == 2) {
+        return bp_crc32(crc, (const uint8_t *)bp_network.a0, sizeof(bp_network.a0));
+    }
     for (i = 0; i < BP_NETWORK_N_IN; i++) {
-        uint8_t bytes[2];
         uint16_t value = (uint16_t)bp_network_input(i);
 
-        bytes[0] = (uint8_t)(value & 255u);
-        bytes[1] = (uint8_t)(value >> 8);
-        crc = bp_crc32(crc, bytes, 2);
+        crc = bp_crc32_byte(crc, (uint8_t)(value & 255u));
+        crc = bp_crc32_byte(crc, (uint8_t)(value >> 8));
     }
-    return ~crc;
+    return crc;
+}
+
+static inline uint8_t target_bytes(const link_t *s, uint8_t flags)
+{
+    return TYPE == BP_INFER ? 0u : (flags & CLASS) != 0 ? 2u : OUTPUT_BYTES;
+}
+
+/* Check that there are n samples in the `size` bytes at p. Returns a status. */
+static uint8_t check_samples(const link_t *s, const uint8_t *p, uint8_t size, uint8_t n, uint8_t flags)
+{
+    uint8_t target = target_bytes(s, flags);
+    uint8_t input = (flags & STAGED) != 0 ? 4u : INPUT_BYTES;
+    uint16_t each = (uint16_t)(target + input);
+
+    if (each > MAX_PAYLOAD || (uint16_t)(n * each) != size) {
+        return BP_E_LEN;
+    }
+    for (; n != 0; n--) {
+        if ((flags & CLASS) != 0 && get16(p) >= BP_NETWORK_N_OUT) {
+            return BP_E_RANGE;
+        }
+        p += target;
+        if ((flags & STAGED) == 0 && !are_inputs(p, INPUT_BYTES / 2u)) {
+            return BP_E_RANGE;
+        }
+        p += input;
+    }
+    return BP_OK;
 }
 
 #if BP_NETWORK_LEARNS
 /* Learn from the sample that forward has just seen, or for BACKWARD only fill its deltas. */
-static void learn(uint8_t type, uint8_t flags, const uint8_t *target)
+static void learn(link_t *s, uint8_t flags, const uint8_t *target)
 {
     int16_t t[BP_NETWORK_N_OUT];
     union {
@@ -317,126 +374,57 @@ static void learn(uint8_t type, uint8_t flags, const uint8_t *target)
     } loss;
     uint8_t j;
 
-    if ((flags & BP_FLAG_CLASS) != 0) {
-        for (j = 0; j < BP_NETWORK_N_OUT; j++) {
-            t[j] = j == target[0] ? BP_NETWORK_ONE : 0;
-        }
-    } else {
+    for (j = 0; j < BP_NETWORK_N_OUT; j++) {
+        t[j] = j == target[0] ? BP_NETWORK_ONE : 0;
+    }
+    if ((flags & CLASS) == 0) {
         (void)copy((uint8_t *)t, target, OUTPUT_BYTES);
     }
     loss.whole = bp_network_loss(t);
     if (loss.half[1] != 0) {
         loss.half[0] = (loss.half[1] >> 31) - 1u;
     }
-    state.value += loss.half[0];
-    if (state.value < loss.half[0]) {
-        state.value = 0xFFFFFFFFu;
+    s->value += loss.half[0];
+    if (s->value < loss.half[0]) {
+        s->value = 0xFFFFFFFFu;
     }
     bp_network_backward(t);
-    if (type != BP_BACKWARD) {
+    if (TYPE != BP_BACKWARD) {
         bp_network_step();
     }
 }
 #endif
 
-/* Check a request that runs the network, or, if `go`, do it. */
-static uint8_t run(uint8_t type, uint8_t size, uint8_t go)
+/* Do the request with its n samples at p. Returns whether it named the sample that is staged. */
+static uint8_t run(link_t *s, const uint8_t *p, uint8_t n, uint8_t flags)
 {
-    const uint8_t *p = PAYLOAD;
-    uint8_t known = BP_FLAG_STAGED;
-    uint8_t target_bytes = 0;
-    uint8_t samples = 1;
-    uint8_t flags;
-    uint8_t input_bytes;
+    uint8_t target = target_bytes(s, flags);
 
-    if (type != BP_INFER) {
-        p += 4;
-        known |= BP_FLAG_CLASS;
-        target_bytes = *p & BP_FLAG_CLASS ? 2u : OUTPUT_BYTES;
+    if ((flags & STAGED) != 0 && !is_sealed(input_crc(), p + target, 4)) {
+        return 0;
     }
-    flags = *p++;
-    if (type == BP_TRAIN_N) {
-        known = BP_FLAG_CLASS;
-        samples = *p++;
-    }
-#if BP_NETWORK_APPLIES
-    if (type >= BP_TRAIN) {
-        known |= BP_FLAG_APPLY;
-    }
-#endif
-    input_bytes = flags & BP_FLAG_STAGED ? 4u : INPUT_BYTES;
-    if (!go) {
-        uint16_t each = (uint16_t)(target_bytes + input_bytes);
-
-        if (each > MAX_PAYLOAD || (uint16_t)(p - PAYLOAD) + (uint16_t)(samples * each) != size) {
-            return BP_E_LEN;
+    s->value = 0;
+    for (; n != 0; n--) {
+        if ((flags & STAGED) == 0) {
+            set_inputs(0, p + target, INPUT_BYTES / 2u);
         }
-        if ((flags & (uint8_t)~known) != 0 || samples == 0) {
-            return BP_E_RANGE;
-        }
-    } else {
-        if ((flags & BP_FLAG_STAGED) != 0 && !is32(p + target_bytes, input_crc())) {
-            return BP_E_STATE;
-        }
-        state.value = 0;
-    }
-    do {
-        const uint8_t *input = p + target_bytes;
-
-        if (!go) {
-            if ((flags & BP_FLAG_CLASS) != 0 && get16(p) >= BP_NETWORK_N_OUT) {
-                return BP_E_RANGE;
-            }
-            if ((flags & BP_FLAG_STAGED) == 0 && !are_inputs(input, BP_NETWORK_N_IN)) {
-                return BP_E_RANGE;
-            }
-        } else {
-            if ((flags & BP_FLAG_STAGED) == 0) {
-                set_inputs(0, input, BP_NETWORK_N_IN);
-            }
-            bp_network_forward();
+        bp_network_forward();
 #if BP_NETWORK_LEARNS
-            if (type != BP_INFER) {
-                learn(type, flags, p);
-            }
-#endif
+        if (TYPE != BP_INFER) {
+            learn(s, flags, p);
         }
-        p = input + input_bytes;
-    } while (--samples != 0);
+#endif
+        p += target + INPUT_BYTES; /* a staged sample is the only one */
+    }
 #if BP_NETWORK_APPLIES
-    if (go && (flags & BP_FLAG_APPLY) != 0) {
+    if ((flags & APPLY) != 0) {
         bp_network_apply();
     }
 #endif
-    return BP_OK;
+    return 1;
 }
 
 #if BP_NETWORK_LEARNS
-/* Copy n masters from the network to p, or from p if `set`. Returns the end of those at p. */
-static uint8_t *copy_masters(uint8_t *p, uint16_t first, uint8_t n, uint8_t set)
-{
-    uint8_t *high = BP_NETWORK_HIGH + 2u * (size_t)first;
-#if BP_NETWORK_MASTER_BYTES == 3
-    uint8_t *low = BP_NETWORK_LOW + first;
-#endif
-
-    for (; n != 0; n--) {
-#if BP_NETWORK_MASTER_BYTES == 3
-        if (set) {
-            *low = *p;
-        }
-        *p++ = *low++;
-#endif
-        if (set) {
-            high[0] = p[0];
-            high[1] = p[1];
-        }
-        *p++ = *high++;
-        *p++ = *high++;
-    }
-    return p;
-}
-
 /* Element `index` of the gradient that backward left behind. */
 static int32_t gradient(uint16_t index)
 {
@@ -445,19 +433,18 @@ static int32_t gradient(uint16_t index)
     for (layer = bp_network_layers;; layer++) {
         const int16_t *dz = bp_network_dz(layer);
         uint16_t inputs = bp_rom_u16(&layer->inputs);
+        uint16_t weights = bp_rom_u16(&layer->weights);
         uint16_t outputs = bp_rom_u16(&layer->outputs);
-        uint16_t weights = (uint16_t)(inputs * outputs);
 
         if (index < weights) {
-            while (index >= inputs) {
-                index = (uint16_t)(index - inputs);
+            for (; index >= inputs; index = (uint16_t)(index - inputs)) {
                 dz++;
             }
             return *dz * (int32_t)bp_network_a_in(layer)[index];
         }
         index = (uint16_t)(index - weights);
         if (index < outputs) {
-            return dz[index] * ((int32_t)1 << bp_rom_u8(&layer->a_in_frac));
+            return dz[index] * (int32_t)bp_rom_u16(&layer->one);
         }
         index = (uint16_t)(index - outputs);
     }
@@ -465,11 +452,10 @@ static int32_t gradient(uint16_t index)
 
 static uint8_t set_parameter(const uint8_t *p)
 {
-    if (p[4] != 0) {
-        return BP_E_RANGE;
-    }
+    uint16_t value = get16(p + 1);
+
     if (p[0] == BP_PARAMETER_LEARNING_RATE) {
-        return bp_network_set_learning_rate(get16(p + 1), (int8_t)p[3]) == 0 ? BP_OK : BP_E_RANGE;
+        return bp_network_set_learning_rate(value, (int8_t)p[3]) == 0 ? BP_OK : BP_E_RANGE;
     }
     if (p[3] != 0) {
         return BP_E_RANGE;
@@ -477,20 +463,20 @@ static uint8_t set_parameter(const uint8_t *p)
     switch (p[0]) {
 #ifdef BP_NETWORK_DECAY
     case BP_PARAMETER_DECAY:
-        if (get16(p + 1) > 32767u) {
+        if (value > 32767u) {
             return BP_E_RANGE;
         }
-        BP_NETWORK_DECAY = get16(p + 1);
+        BP_NETWORK_DECAY = value;
         return BP_OK;
 #endif
 #ifdef BP_NETWORK_MOMENTUM
     case BP_PARAMETER_MOMENTUM:
-        BP_NETWORK_MOMENTUM = get16(p + 1);
+        BP_NETWORK_MOMENTUM = value;
         return BP_OK;
 #endif
 #ifdef BP_NETWORK_SEED
     case BP_PARAMETER_SEED:
-        BP_NETWORK_SEED = get16(p + 1);
+        BP_NETWORK_SEED = value;
         return BP_OK;
 #endif
     default:
@@ -499,366 +485,324 @@ static uint8_t set_parameter(const uint8_t *p)
 }
 #endif
 
-#if BP_STORE_BYTES
-static uint8_t save(void)
-{
-    if (state.mode == SAVE_FAILED) {
-        state.mode = 0;
-        return BP_E_HW;
-    }
-    bp_store_save(state.gen);
-    if (bp_store_remaining() != 0) {
-        state.mode = SAVING;
-    }
-    return BP_OK;
-}
+/* ---- Serving -------------------------------------------------------------------------------- */
 
-static void poll_store(void)
+static void checksum(link_t *s)
 {
-    int8_t result;
-
-    if (state.mode != SAVING) {
-        return;
-    }
-    result = bp_store_poll();
-    if (result == 0) {
-        state.mode = 0;
-        count(&state.saves);
-    } else if (result < 0) {
-        state.mode = SAVE_FAILED;
-    }
-}
+#if BP_NETWORK_LEARNS
+    s->value = bp_network_crc32();
+#else
+    s->value = 0;
 #endif
+}
 
-/* Do what a checked request asks, but for its reply. */
-static uint8_t execute(uint8_t type)
+/* Write what HELLO answers and BOOT says, after OK. Returns its end. */
+static uint8_t *introduce(link_t *s)
+{
+    uint8_t *to = copy_rom(PAYLOAD + 1, firmware, sizeof(firmware));
+
+    checksum(s);
+    to = copy(to, s, VALUE);
+    return put16(to + 1, bp_port_reset(to));
+}
+
+static uint8_t *refuse(link_t *s, uint8_t status)
+{
+    PAYLOAD[0] = status;
+    return NULL;
+}
+
+/* Whether there is what {first u16, count u8} at p name. */
+static uint8_t is_part(const link_t *s, const uint8_t *p, uint8_t most)
+{
+    uint16_t total = BP_NETWORK_N_PARAMETERS;
+    uint16_t first = get16(p);
+
+    if (TYPE == BP_DESCRIBE) {
+        total = BP_DEVICE_DESCRIPTION_BYTES;
+    } else if (TYPE == BP_SETX) {
+        total = BP_NETWORK_N_IN;
+    }
+    return (uint8_t)(p[2] - 1u) < most && first < total && p[2] <= (uint16_t)(total - first);
+}
+
+/* Do what a checked request asks that does not run the network. Returns the end of its reply but
+ * for what of the state comes in its place, or what refuse() gives.
+ */
+static uint8_t *execute(link_t *s)
 {
     uint8_t *p = PAYLOAD;
+    uint8_t *to = p + 1;
+    uint16_t first = get16(p);
+    uint8_t n = p[2];
 
-    switch (type) {
+    switch (TYPE) {
     case BP_HELLO:
-        state.session = get16(FRAME + 2);
-        state.greeted = 1;
-        break;
+        s->session = get16(FRAME + 2);
+        s->mode &= (uint8_t)~NO_SESSION;
+        return introduce(s);
+    case BP_DESCRIBE:
+        return copy_rom(to, bp_device_description + first, n);
     case BP_SETX:
-        set_inputs(get16(p), p + 3, p[2]);
+        set_inputs(first, p + 3, n);
         break;
 #if BP_NETWORK_LEARNS
     case BP_GRADS:
-        return state.gradient && p[0] == state.tag ? BP_OK : BP_E_STATE;
+        if (p[0] != s->tag) {
+            return refuse(s, BP_E_STATE);
+        }
+        first = get16(p + 1);
+        n = p[3];
+        do {
+            to = put32(to, (uint32_t)gradient(first++));
+        } while (--n != 0);
+        break;
+    case BP_GETW:
+        to = copy(to, s, GEN);
+        to = copy(to, BP_NETWORK_HIGH + 2u * (size_t)first, (uint8_t)(2u * n));
+#if BP_NETWORK_MASTER_BYTES == 3
+        to = copy(to, BP_NETWORK_LOW + first, n);
+#endif
+        break;
     case BP_SETW_BEGIN:
-        state.mode = SETTING;
+        s->mode = SETTING;
         break;
     case BP_SETW:
-        (void)copy_masters(p + 7, get16(p + 4), p[6], 1);
+        first = get16(p + 4);
+        n = p[6];
+        (void)copy(BP_NETWORK_HIGH + 2u * (size_t)first, p + 7, (uint8_t)(2u * n));
+#if BP_NETWORK_MASTER_BYTES == 3
+        (void)copy(BP_NETWORK_LOW + first, p + 7 + 2u * n, n);
+#endif
         break;
     case BP_SETW_COMMIT:
-        if (!is32(p + 4, bp_network_crc32())) {
-            return BP_E_STATE;
+        if (!is_sealed(~bp_network_crc32(), p + 4, 4)) {
+            return refuse(s, BP_E_STATE);
         }
-        state.mode = 0;
+        s->mode = IDLE;
         break;
     case BP_RESET_MODEL:
         bp_network_reset();
 #ifdef BP_NETWORK_SEED
         BP_NETWORK_SEED = get16(p + 4);
 #endif
-        state.mode = 0;
+        s->mode = IDLE;
         break;
     case BP_SET_PARAM:
-        return set_parameter(p + 4);
+        if (set_parameter(p + 4) != BP_OK) {
+            return refuse(s, BP_E_RANGE);
+        }
+        break;
 #endif
 #if BP_STORE_BYTES
     case BP_SAVE:
-        return save();
-    case BP_LOAD: {
-        uint32_t gen;
-
-        return bp_store_load(&gen) == 0 ? BP_OK : BP_E_STATE;
-    }
-#endif
-    default:
-        if (type <= BP_TRAIN_N && type >= BP_INFER) {
-            return run(type, 0, 1);
+        if (s->mode == SAVE_FAILED) {
+            s->mode = IDLE;
+            return refuse(s, BP_E_HW);
+        }
+        s->value = bp_store_save(s->gen);
+        if (s->value != 0) {
+            s->mode = SAVING;
         }
         break;
-    }
-    return BP_OK;
-}
-
-/* ---- Replies: what they say is in the state, so that they can be told again ----------------- */
-
-static uint8_t *put_checksum(uint8_t *p)
-{
-#if BP_NETWORK_LEARNS
-    state.value = bp_network_crc32();
+    case BP_LOAD:
+        if (bp_store_load(&s->value) != 0) {
+            return refuse(s, BP_E_STATE);
+        }
+        checksum(s);
+        break;
 #endif
-    return copy(p, &state.value, 4);
-}
-
-/* The start of BOOT, and of HELLO's reply behind the protocol. */
-static uint8_t *put_reset(uint8_t *p)
-{
-    uint16_t boots = bp_port_reset(p + 2);
-
-    p[0] = (uint8_t)(boots & 255u);
-    p[1] = (uint8_t)(boots >> 8);
-    return p + 3;
-}
-
-/* Write the reply OK to a request that was executed. Returns its end. */
-static uint8_t *reply(uint8_t type)
-{
-    uint8_t *p = PAYLOAD + 1;
-    uint16_t first = get16(PAYLOAD);
-#if BP_NETWORK_LEARNS
-    uint8_t n = PAYLOAD[2];
-#endif
-
-    switch (type) {
-    case BP_HELLO:
-        *p++ = BP_PROTOCOL;
-        p = put_reset(p);
-        *p++ = CAPABILITIES;
-        p = copy(p, &state.gen, 4);
-        p = copy_rom(p, announced, HASH_BYTES);
-        p = put_checksum(p);
-        return copy_rom(p, announced + HASH_BYTES / 2u, sizeof(announced) - HASH_BYTES);
-    case BP_DESCRIBE: {
-        uint16_t size = BP_DEVICE_DESCRIPTION_BYTES;
-        uint16_t left = (uint16_t)(size - first);
-
-        p = copy(p, &size, 2);
-        return copy_rom(p, bp_device_description + first,
-                        (uint8_t)(left < MAX_PAYLOAD - 3u ? left : MAX_PAYLOAD - 3u));
-    }
-    case BP_SETX:
-        return p;
     case BP_STATS:
-        if ((first & 255u) == 0) {
-            (void)put_checksum(p);
-            state.lost = bp_port_lost();
-            return copy(p, &state.gen, STATS_BYTES);
-        }
 #if BPGEN_COUNTERS
-        return copy(p, &bp_network.counters, 20);
-#else
-        while (p != PAYLOAD + 21) {
-            *p++ = 0;
+        if (p[0] == 1) {
+            return copy(to, &bp_network.counters, sizeof(bp_network.counters));
         }
-        return p;
 #endif
-    case BP_ECHO: /* its bytes are in place */
-        return p + p[-1];
-#if BP_NETWORK_LEARNS
-    case BP_GRADS:
-        first = get16(p);
-        n = p[2];
-        *p++ = state.tag;
-        for (; n != 0; n--) {
-            p = put32(p, (uint32_t)gradient(first++));
+        if (p[0] != 0) {
+            return refuse(s, BP_E_RANGE);
         }
-        return p;
-#endif
-    default:
-        break;
+        checksum(s);
+        return put16(copy(to, s, STATS_BYTES), bp_port_lost());
+    default: /* ECHO: its bytes are in place */
+        return to + p[0];
     }
-#if BP_NETWORK_LEARNS
-    if (type != BP_INFER) {
-        p = copy(p, &state.gen, 4);
-    }
-    if (type == BP_GETW) {
-        return copy_masters(p, first, n, 0);
-    }
-#if BP_STORE_BYTES
-    if (type == BP_SAVE) {
-        uint16_t remaining = bp_store_remaining();
+    return to;
+}
 
-        return copy(p, &remaining, 2);
+/* Check and do the request in the frame and write its reply; `size` is that of the payload.
+ * Returns the reply's end, or what refuse() gives.
+ */
+static uint8_t *serve(link_t *s, uint8_t size)
+{
+    uint8_t *p = PAYLOAD;
+    uint8_t n = (uint8_t)(TYPE - 1u);
+    const request_t *request = requests + n;
+    uint8_t each;
+    uint8_t does;
+    uint8_t status;
+
+    if (n != 0 && ((s->mode & NO_SESSION) != 0 || !same(FRAME + 2, &s->session, 2))) {
+        return refuse(s, BP_E_SESSION);
     }
-    if (type == BP_LOAD) {
-        return put_checksum(p);
+    if (n >= BP_ECHO || bp_rom_u8(&request->fixed) == 0) {
+        return refuse(s, BP_E_TYPE);
     }
-#endif
-    if (type == BP_BACKWARD) {
-        *p++ = state.tag;
+    n = bp_rom_u8(&request->fixed);
+    if (size < n) {
+        return refuse(s, BP_E_LEN);
     }
-    if (type >= BP_BACKWARD && type <= BP_TRAIN_N) {
-        p = copy(p, &state.value, 4);
+    size = (uint8_t)(size - n);
+    p += n;
+    n = p[-1];
+    each = bp_rom_u8(&request->each);
+    does = bp_rom_u8(&request->does);
+    if ((does & RUNS) != 0) {
+        each = (uint8_t)(n & ~each);
+        n = TYPE == BP_TRAIN_N ? p[-2] : 1u;
+        status = check_samples(s, p, size, n, p[-1]);
+        if (status == BP_OK && (n == 0 || each != 0)) {
+            status = BP_E_RANGE;
+        }
+    } else if ((uint16_t)((uint16_t)n * each) != size) {
+        status = BP_E_LEN;
+    } else if (((does & PART) != 0 && !is_part(s, p - 3, bp_rom_u8(&request->most))) ||
+               (TYPE == BP_SETX && !are_inputs(p, n)) ||
+               (TYPE == BP_HELLO && (p[-2] > BP_PROTOCOL || n < BP_PROTOCOL))) {
+        status = BP_E_RANGE;
+    } else {
+        status = BP_OK;
     }
-#endif
-    if (type <= BP_TRAIN) {
+    if (status != BP_OK) {
+        return refuse(s, status);
+    }
+    if ((does & WITH_GEN) != 0 && !same(PAYLOAD, s, GEN)) {
+        if (!same(FRAME, &s->type, 2)) {
+            count(&s->refused);
+            return refuse(s, BP_E_GEN);
+        }
+        count(&s->repeats);
+    } else {
+        if ((does & s->mode) == 0 || ((does & RUNS) != 0 && !run(s, p, n, p[-1]))) {
+            return refuse(s, BP_E_STATE);
+        }
+        p = PAYLOAD + 1;
+        if ((does & RUNS) == 0) {
+            p = execute(s);
+            if (p == NULL) {
+                return NULL;
+            }
+            n = 1;
+        }
+        s->type = 0;
+        if ((does & ENDS_GRADIENT) != 0) {
+            s->tag++;
+        }
+        if ((does & CHANGES) != 0) {
+            s->type = TYPE;
+            s->seq = FRAME[1];
+            s->gen += n;
+        }
+    }
+    n = bp_rom_u8(&request->reply);
+    if (n != 0) {
+        p = copy(PAYLOAD + 1, s, n);
+    }
+    if ((does & RUNS) != 0 && TYPE != BP_TRAIN_N) {
         p = copy(p, bp_network_outputs(), OUTPUT_BYTES);
     }
+    PAYLOAD[0] = BP_OK;
     return p;
 }
 
-/* ---- Serving -------------------------------------------------------------------------------- */
-
-/* Whether {first u16, count u8} at p are some of the network's things, and no more than fit the
- * reply.
- */
-static uint8_t is_part(uint8_t type, const uint8_t *p)
-{
-    uint16_t total = type == BP_SETX ? BP_NETWORK_N_IN : BP_NETWORK_N_PARAMETERS;
-    uint16_t first = get16(p);
-    uint8_t n = p[2];
-
-    if (type == BP_GRADS && n > (MAX_PAYLOAD - 2u) / 4u) {
-        return 0;
-    }
-    if (type == BP_GETW && n > (MAX_PAYLOAD - 5u) / BP_NETWORK_MASTER_BYTES) {
-        return 0;
-    }
-    return n != 0 && first < total && n <= (uint16_t)(total - first);
-}
-
-/* Check and do the request in the frame. Returns the status; OK for a repeat. */
-static uint8_t serve(uint8_t type, uint8_t size)
-{
-    const uint8_t *p = PAYLOAD;
-    const uint8_t *row;
-    uint8_t fixed = 0;
-    uint8_t may;
-    uint8_t status = BP_OK;
-
-    if (type != BP_HELLO && (!state.greeted || !same(FRAME + 2, &state.session, 2))) {
-        return BP_E_SESSION;
-    }
-    row = requests[0] + 3 * (type - 1);
-    if (type != 0 && type <= BP_ECHO) {
-        fixed = bp_rom_u8(row);
-    }
-    if (fixed == 0) {
-        return BP_E_TYPE;
-    }
-    if (size < fixed) {
-        return BP_E_LEN;
-    }
-    may = bp_rom_u8(row + 2);
-    if ((may & RUNS) != 0) {
-        status = run(type, size, 0);
-        if (status == BP_E_LEN) {
-            return status;
-        }
-    } else {
-        if ((uint16_t)(bp_rom_u8(row + 1) * p[fixed - 1u]) != (uint16_t)(size - fixed)) {
-            return BP_E_LEN;
-        }
-        if (((may & PART) != 0 && !is_part(type, p + fixed - 3)) ||
-            (type == BP_SETX && !are_inputs(p + 3, p[2])) ||
-            (type == BP_HELLO && (p[0] > BP_PROTOCOL || p[1] < BP_PROTOCOL)) ||
-            (type == BP_DESCRIBE && get16(p) > BP_DEVICE_DESCRIPTION_BYTES) ||
-            (type == BP_STATS && p[0] > 1)) {
-            status = BP_E_RANGE;
-        }
-    }
-    if (type == state.type && FRAME[1] == state.seq) {
-        count(&state.repeats);
-        return BP_OK;
-    }
-    if (state.mode == SETTING ? (may & WHILE_SETTING) == 0
-                              : type == BP_SETW || type == BP_SETW_COMMIT) {
-        return BP_E_STATE;
-    }
-    if (state.mode == SAVING && (may & CHANGES) != 0) {
-        return BP_E_STATE;
-    }
-    if (status != BP_OK) {
-        return status;
-    }
-    if ((may & WITH_GEN) != 0 && !same(p, &state.gen, 4)) {
-        count(&state.refused);
-        return BP_E_GEN;
-    }
-    status = execute(type);
-    if (status != BP_OK) {
-        return status;
-    }
-    state.type = 0;
-    if ((may & ENDS_GRADIENT) != 0) {
-        state.gradient = 0;
-    }
-    if (type == BP_BACKWARD) {
-        state.gradient = 1;
-        state.tag++;
-    }
-    if ((may & CHANGES) != 0) {
-        state.seq = FRAME[1];
-        state.type = type;
-        add(&state.gen, type == BP_TRAIN_N ? p[5] : 1u);
-    }
-    return BP_OK;
-}
-
-static void answer(uint8_t size)
+static void answer(link_t *s, uint8_t size)
 {
     uint32_t start = bp_port_clock();
-    uint8_t type = FRAME[0];
-    uint8_t status = serve(type, (uint8_t)(size - BP_OVERHEAD));
-    uint8_t *end = status == BP_OK ? reply(type) : copy(PAYLOAD + 1, &state.gen, 4);
+    uint8_t *end = serve(s, (uint8_t)(size - BP_OVERHEAD));
 
-    PAYLOAD[0] = status;
-    FRAME[0] = (uint8_t)(type + BP_REPLY);
+    if (end == NULL) {
+        end = copy(PAYLOAD + 1, s, GEN);
+    }
+    TYPE = (uint8_t)(TYPE + BP_REPLY);
     start = bp_port_clock() - start;
-    if (start > state.longest) {
-        state.longest = start;
+    if (start > s->longest) {
+        s->longest = start;
     }
-    send(end);
+    send(s, end);
 }
 
-static void keep_time(void)
+/* ---- Running -------------------------------------------------------------------------------- */
+
+#if BP_STORE_BYTES
+static void poll_store(link_t *s)
 {
-    while (bp_port_clock() - state.clock >= 1000u) {
-        add(&state.clock, 1000);
-        add(&state.uptime, 1);
+    int8_t result;
+
+    if (s->mode != SAVING) {
+        return;
+    }
+    result = bp_store_poll();
+    if (result == 0) {
+        s->mode = IDLE;
+        count(&s->saves);
+    } else if (result < 0) {
+        s->mode = SAVE_FAILED;
     }
 }
+#endif
 
-void bp_link_begin(void)
+/* Count 65,536 us for 1. */
+static void keep_time(link_t *s)
 {
-    uint8_t *bytes = (uint8_t *)&state;
-    uint8_t *end;
-    size_t i;
+    uint16_t now = (uint16_t)(bp_port_clock() >> 16);
 
-    for (i = 0; i < sizeof(state); i++) {
-        bytes[i] = 0;
+    if (now < s->uptime) {
+        s->uptime_high++;
     }
-    state.clock = bp_port_clock();
+    s->uptime = now;
+}
+
+static void begin(link_t *s)
+{
+    uint8_t *p = (uint8_t *)s;
+
+    do {
+        *p++ = 0;
+    } while (p != (uint8_t *)(s + 1));
+    s->mode = IDLE | NO_SESSION;
     bp_network_reset();
 #if BP_STORE_BYTES
-    if (bp_store_load(&state.gen) != 0) {
-        state.gen = 0;
-    }
+    (void)bp_store_load(&s->gen);
 #endif
-    FRAME[0] = BP_BOOT;
-    end = put_reset(PAYLOAD);
-    end = copy(end, &state.gen, 4);
-    send(copy_rom(end, announced, HASH_BYTES));
+    TYPE = BP_BOOT;
+    send(s, introduce(s));
 }
 
-uint8_t bp_link_poll(void)
+static uint8_t poll(link_t *s)
 {
     int16_t byte;
 
-    keep_time();
+    keep_time(s);
 #if BP_STORE_BYTES
-    poll_store();
+    poll_store(s);
 #endif
     while ((byte = bp_port_read()) >= 0) {
-        uint8_t size = receive((uint8_t)byte);
+        uint8_t size = receive(s, (uint8_t)byte);
 
         if (size != 0) {
-            answer(size);
+            answer(s, size);
             return 1;
         }
     }
     return 0;
 }
 
+void bp_link_begin(void) { begin(&state); }
+
+uint8_t bp_link_poll(void) { return poll(&state); }
+
 void bp_link_changed(void)
 {
-    add(&state.gen, 1);
+    state.gen++;
     state.type = 0;
-    state.gradient = 0;
+    state.tag++;
 }

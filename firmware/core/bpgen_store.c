@@ -9,9 +9,9 @@
 #if BP_STORE_BYTES
 
 #define AREA (BP_STORE_BYTES / 2u)
-#define HEAD 12u
-#define CRC_AT (HEAD + BP_NETWORK_SAVED_BYTES)
-#define USED (CRC_AT + 4u)
+#define CRC_BYTES 4u
+#define HEAD 10u
+#define USED (HEAD + BP_NETWORK_SAVED_BYTES)
 #define RECORD ((USED + BP_STORE_UNIT - 1u) / BP_STORE_UNIT * BP_STORE_UNIT)
 #if BP_STORE_ERASES
 #define SLOTS (AREA / RECORD)
@@ -22,55 +22,46 @@
 /* No address of a record: at least one byte of each lies behind it. */
 #define NONE 65535u
 
-/* What bp_crc32_byte() arrives at behind data and their own CRC. */
-#define CRC_RESIDUE 0xDEBB20E3u
+/* A record's CRC-32 begins with what the state means: that of another model or layout is wrong. */
+#define MEANING (BP_NETWORK_HASH + 0x9E3779B9u * BPGEN_CORE_ABI)
 
 /* The record being written. */
 static struct job {
-    uint32_t sequence;
-    uint32_t hash;
+    uint32_t crc; /* of the rest, as it was when the save began */
     uint32_t gen;
-    uint32_t crc; /* of the state as it was when the save began */
-    uint8_t fill[BP_STORE_UNIT]; /* zeros: the rest of the last unit */
+    uint16_t sequence;
+    uint16_t address;
+    uint16_t left; /* bytes to write, from the last to the first, and 1 to check; 0: no save runs */
 #if BP_STORE_ERASES
     uint8_t erase; /* the area of `address` first */
 #endif
-    uint16_t address;
-    uint16_t left; /* bytes to write, and 1 for the check; 0 when no save runs */
 } job;
 
-BP_STATIC_ASSERT(offsetof(struct job, crc) == HEAD, head_has_no_padding);
+BP_STATIC_ASSERT(offsetof(struct job, address) == HEAD, head_has_no_padding);
 BP_STATIC_ASSERT(RECORD <= AREA && AREA % BP_STORE_UNIT == 0, areas_are_whole_records);
 BP_STATIC_ASSERT(AREA <= 32768u - (BP_STORE_ERASES ? RECORD : 0u), addresses_have_16_bits);
 
 /* Where byte i of the record is in RAM. */
 static uint8_t *record_byte(uint16_t i)
 {
-    uint8_t *p = (uint8_t *)&job;
-
-    if (i >= CRC_AT) {
-        return p + (i - BP_NETWORK_SAVED_BYTES);
-    }
-    return i < HEAD ? p + i : bp_network_saved(i - HEAD);
+    return i < HEAD ? (uint8_t *)&job + i : bp_network_saved(i - HEAD);
 }
 
 /* Copy the first n bytes of a stored record to the one in RAM. */
 static void read_record(uint16_t address, uint16_t n)
 {
-    uint16_t i;
-
-    for (i = 0; i < n; i++) {
-        *record_byte(i) = bp_port_store_read(address++);
+    while (n-- != 0) {
+        *record_byte(n) = bp_port_store_read((uint16_t)(address + n));
     }
 }
 
-/* CRC, not inverted, of n bytes of what is stored at `address`, with NONE of the record in RAM. */
-static uint32_t record_crc(uint16_t address, uint16_t n)
+/* The CRC of what is stored at `address`, with NONE of the record in RAM. */
+static uint32_t record_crc(uint16_t address)
 {
-    uint32_t crc = 0xFFFFFFFFu;
+    uint32_t crc = MEANING;
     uint16_t i;
 
-    for (i = 0; i < n; i++) {
+    for (i = CRC_BYTES; i < USED; i++) {
         crc = bp_crc32_byte(crc, address == NONE ? *record_byte(i)
                                                  : bp_port_store_read((uint16_t)(address + i)));
     }
@@ -81,7 +72,7 @@ static uint32_t record_crc(uint16_t address, uint16_t n)
 static uint16_t find_newest(void)
 {
     uint16_t newest = NONE;
-    uint32_t sequence = 0;
+    uint16_t sequence = 0;
     uint16_t area = 0;
 
     job.left = 0;
@@ -90,13 +81,11 @@ static uint16_t find_newest(void)
         uint16_t slot;
 
         for (slot = SLOTS; slot != 0; slot--) {
-            if (record_crc(address, USED) == CRC_RESIDUE) {
-                read_record(address, HEAD);
-                if (job.hash == BP_NETWORK_HASH &&
-                    (newest == NONE || (int32_t)(job.sequence - sequence) > 0)) {
-                    newest = address;
-                    sequence = job.sequence;
-                }
+            read_record(address, HEAD);
+            if (job.crc == record_crc(address) &&
+                (newest == NONE || (int16_t)(job.sequence - sequence) > 0)) {
+                newest = address;
+                sequence = job.sequence;
             }
             address = (uint16_t)(address + RECORD);
         }
@@ -153,42 +142,36 @@ int8_t bp_store_load(uint32_t *gen)
     if (newest == NONE) {
         return -1;
     }
-    read_record(newest, CRC_AT);
+    read_record(newest, USED);
     *gen = job.gen;
     return 0;
 }
 
-void bp_store_save(uint32_t gen)
+uint16_t bp_store_save(uint32_t gen)
 {
-    uint16_t newest;
+    if (job.left == 0) {
+        uint16_t newest = find_newest();
 
-    if (job.left != 0) {
-        return;
+        if (newest == NONE || job.gen != gen) {
+            choose_slot(newest);
+            job.sequence++;
+            job.gen = gen;
+            job.crc = record_crc(NONE);
+            job.left = RECORD + 1u;
+        }
     }
-    newest = find_newest();
-    if (newest != NONE && job.gen == gen) {
-        return;
-    }
-    choose_slot(newest);
-    job.sequence++;
-    job.hash = BP_NETWORK_HASH;
-    job.gen = gen;
-    job.crc = ~record_crc(NONE, CRC_AT);
-    job.left = RECORD + 1u;
+    return job.left;
 }
 
 int8_t bp_store_poll(void)
 {
-    uint16_t done = (uint16_t)(RECORD + 1u - job.left);
+    uint16_t at = (uint16_t)(job.left - 1u - BP_STORE_UNIT);
     uint8_t unit[BP_STORE_UNIT];
     uint8_t i;
     int8_t result;
 
-    if (job.left == 0) {
-        return 0;
-    }
-    if (done == RECORD) {
-        return find_newest() == job.address ? 0 : -1;
+    if (job.left <= 1) {
+        return job.left == 0 || find_newest() == job.address ? 0 : -1;
     }
 #if BP_STORE_ERASES
     if (job.erase) {
@@ -198,9 +181,9 @@ int8_t bp_store_poll(void)
 #endif
     {
         for (i = 0; i < BP_STORE_UNIT; i++) {
-            unit[i] = *record_byte((uint16_t)(done + i));
+            unit[i] = RECORD == USED || at + i < USED ? *record_byte((uint16_t)(at + i)) : 0u;
         }
-        result = bp_port_store_write((uint16_t)(job.address + done), unit);
+        result = bp_port_store_write((uint16_t)(job.address + at), unit);
         if (result == 0) {
             job.left = (uint16_t)(job.left - BP_STORE_UNIT);
         }
@@ -211,8 +194,6 @@ int8_t bp_store_poll(void)
     }
     return 1;
 }
-
-uint16_t bp_store_remaining(void) { return job.left; }
 
 #else
 /* ISO C has no empty files. */

@@ -13,14 +13,14 @@ import contextlib
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bpgen import __version__, wire
 from bpgen.errors import BpgenError
-from bpgen.wire import Message, Status
+from bpgen.wire import Capability, Message, Status
 
 if TYPE_CHECKING:
     from bpgen.model import IntModel
@@ -28,13 +28,6 @@ if TYPE_CHECKING:
 
 VERSION = 1
 DEVICE, HOST = "d", "h"
-
-# What a clock or the past decides: by type and length of the payload, (offset, size) in it.
-_MASKS = {
-    (Message.STATS | wire.REPLY, 29): (9, 8),
-    (Message.SAVE | wire.REPLY, 7): (5, 2),
-    (Message.HELLO | wire.REPLY, 30): (2, 3),
-}
 
 
 class Capture:
@@ -271,23 +264,31 @@ def replay_host_bytes(recording: Recording, model: IntModel) -> Replay:
     """
     Send the host's bytes to the firmware of `model` in this process, and compare its answers.
 
+    The firmware gets the window, the frames, the store and the counters that the board announced.
     Answers depend on the order of the host's bytes and of the board's starts alone, so they are
     the same byte for byte, with these exceptions: uptime and longest of STATS, remaining of SAVE,
-    boots and reset cause. What a restart of the board cut off is not compared. What the line
-    damaged on the way to the board shows as an answer that is `missing` in the recording, or as one
-    that differs.
+    boots and reset cause, and the description, which names the project and the memory. What a
+    restart of the board cut off is not compared. What the line damaged on the way to the board
+    shows as an answer that is `missing` in the recording, or as one that differs.
 
-    Raises BpgenError for a recording that begins with a board whose state had changed before, which
-    cannot be repeated.
+    Raises BpgenError for a recording of another model's firmware, and for one that begins with a
+    board whose state had changed before, which cannot be repeated.
     """
-    from bpgen_host.local import LocalTransport
+    from bpgen_host.local import LOCAL, LocalTransport
 
-    _require_fresh_start(recording)
-    transport = LocalTransport(model)
-    try:
+    constants, counters = LOCAL, False
+    hello = _first_hello(recording)
+    if hello is not None:
+        _require_repeatable(hello, model)
+        constants = replace(
+            LOCAL,
+            window=hello.window,
+            frame=min(hello.max_request + wire.OVERHEAD, wire.MAX_FRAME),
+            store_bytes=LOCAL.store_bytes if Capability.STORE in hello.capabilities else 0,
+        )
+        counters = Capability.COUNTERS in hello.capabilities
+    with LocalTransport(model, constants, counters=counters) as transport:
         answers = _answers(transport, recording.entries)
-    finally:
-        transport.close()
     asked = _asked(recording.entries)
     recorded = _in_session(_device_frames(recording.entries), asked)
     return _compared(recorded, _in_session(answers, asked))
@@ -315,14 +316,26 @@ def describe_type(frame_type: int) -> str:
     return f"{name} reply" if frame_type & wire.REPLY else name
 
 
-def _require_fresh_start(recording: Recording) -> None:
+def _first_hello(recording: Recording) -> wire.Hello | None:
+    """What the board announced first, if it did."""
     frames = _in_session(_device_frames(recording.entries), _asked(recording.entries))
     with contextlib.suppress(wire.PayloadError):
-        if frames and wire.Hello.from_bytes(frames[0][1].payload[1:]).gen:
-            raise BpgenError(
-                "the recording begins with a board whose weights had changed before: record one "
-                "that starts from the weights of its firmware"
-            )
+        if frames:
+            return wire.Hello.from_bytes(frames[0][1].payload[1:])
+    return None
+
+
+def _require_repeatable(hello: wire.Hello, model: IntModel) -> None:
+    if hello.model_hash != int(model.hash, 16):
+        raise BpgenError(
+            f"the recording is of a board with model {hello.model_hash:08x}, not {model.hash}: "
+            "name the model file that its firmware was built from"
+        )
+    if hello.gen:
+        raise BpgenError(
+            "the recording begins with a board whose weights had changed before: record one "
+            "that starts from the weights of its firmware"
+        )
 
 
 def _device_frames(entries: Iterable[Entry]) -> list[tuple[str, wire.Frame]]:
@@ -424,10 +437,20 @@ def _alike(one: wire.Frame, other: wire.Frame) -> bool:
 
 
 def _masked(frame: wire.Frame) -> bytes:
-    """A payload without what a clock decides."""
-    payload = frame.payload
-    offset, size = _MASKS.get((frame.type, len(payload)), (0, 0))
-    return payload[:offset] + bytes(size) + payload[offset + size :]
+    """A payload without what a clock, the past or the project decides."""
+    if frame.type == Message.DESCRIBE | wire.REPLY:
+        return b""
+    rest = frame.payload[1:]
+    with contextlib.suppress(wire.PayloadError):
+        if frame.type == Message.HELLO | wire.REPLY:
+            hello = wire.Hello.from_bytes(rest)
+            rest = replace(hello, boots=0, reset_cause=0, description_bytes=0).to_bytes()
+        elif frame.type == Message.STATS | wire.REPLY:
+            rest = replace(wire.Stats.from_bytes(rest), uptime=0, longest=0).to_bytes()
+        elif frame.type == Message.SAVE | wire.REPLY:
+            gen, _ = wire.saved(rest)
+            rest = wire.gen_request(gen)
+    return frame.payload[:1] + rest
 
 
 def _when(entry: Entry) -> str:

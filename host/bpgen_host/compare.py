@@ -156,7 +156,7 @@ def _twin_of(device: Device, model: IntModel, reset: bool) -> Twin:
     elif wire.Capability.MEANS in device.info.capabilities:
         raise BpgenError(
             "the gradient of a model with a sparsity penalty depends on running means that cannot "
-            "be read: add --reset to start from the state of the firmware"
+            "be read: add --reset-weights (reset=True) to start from the state of the firmware"
         )
     twin = Twin(model)
     twin.set_parameters(all_masters(twin, device.parameters()))

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -70,6 +70,9 @@ TRAIN_N_HEAD = 6
 LONGEST_TEXT = 40
 MOST_TEXTS = 1024
 
+# Far more than any format has, and few enough for a float.
+MOST_FRACTION_BITS = 64
+
 
 class WrongModel(BpgenError):  # noqa: N818
     """The board runs another model than the one given."""
@@ -88,13 +91,13 @@ class Description:
     """
     What the board says of its model; texts are printable and short, whatever it sent.
 
-    `dz_frac` and `w_frac` begin at layer 1.
+    `dz_frac` and `w_frac` begin at layer 1; `update` is None for a model that can only infer.
     """
 
     name: str
     sizes: tuple[int, ...]
     hash: str
-    update: str
+    update: str | None
     a_frac: tuple[int, ...]
     dz_frac: tuple[int | None, ...]
     w_frac: tuple[int, ...]
@@ -229,7 +232,10 @@ class Device:
     def description(self) -> Description:
         """Read what the board says of its model, labels included."""
         if self._description is None:
-            self._description = _description(self._described())
+            description = _description(self._described())
+            if not _belongs(description, self.info):
+                raise _nonsense(Message.DESCRIBE)
+            self._description = description
         return self._description
 
     def check_model(self, model: IntModel, name: str = "model.json") -> None:
@@ -292,29 +298,28 @@ class Device:
                 step = wire.Step(self._t(target), x)
                 return self._changing(Message.BACKWARD, wire.train_request(gen, step), gen, raises)
 
+            # Whatever ends this early: what the board has done is then to be asked.
+            self._gen_known = not raises
             reply = self._sample_request(a0, target, request)
             self._gen_known = True
             if reply is not None:
                 break
             # It was done, but what it said is lost.
             self._gen = (gen + raises) % wire.GEN_MODULUS
-        after, tag, loss, y = _read(Message.BACKWARD, wire.deltas, reply, self.info.n_out)
+        after, loss, tag, y = _read(Message.BACKWARD, wire.deltas, reply, self.info.n_out)
         self._gen = after
         return Deltas(tag, loss, np.array(y, dtype=np.int64))
 
     def gradient(self, tag: int) -> IntArray:
         """dw and db of the learning layers in canonical order [n_parameters], s32."""
-        count = min(255, (self.info.max_reply - 2) // 4)
+        count = min(255, (self.info.max_reply - 1) // 4)
         pages = list(_pages(self.info.n_parameters, count))
         replies = self._all(
             Request(Message.GRADS, wire.grads_request(tag, first, n)) for first, n in pages
         )
         values: list[int] = []
         for (_, n), reply in zip(pages, replies, strict=True):
-            answered, page = _read(Message.GRADS, wire.gradients, reply, n)
-            if answered != tag:
-                raise _nonsense(Message.GRADS)
-            values += page
+            values += _read(Message.GRADS, wire.gradients, reply, n)
         return np.array(values, dtype=np.int64)
 
     def train(self, a0: IntArray, target: Target, *, apply: bool = False) -> Trained:
@@ -326,8 +331,8 @@ class Device:
         """
         Train on samples in order, each done exactly once, as many on the way as the window holds.
 
-        Up to `group` samples go in one frame, as TRAIN_N; a group ends with a sample that applies.
-        Yields in order. When it raises, `hello().gen` tells how many were done.
+        Up to `group` samples go in one frame, as TRAIN_N, if they fit; a group ends with a sample
+        that applies. Yields in order. When it raises, `hello().gen` tells how many were done.
         """
         gen = self.gen
         # Whatever ends this early, Ctrl-C included: what the board has done is then to be asked.
@@ -448,6 +453,8 @@ class Device:
 
     def counters(self) -> wire.Counters:
         """What the model clipped or lost; all 0 without the capability COUNTERS."""
+        if wire.Capability.COUNTERS not in self.info.capabilities:
+            return wire.Counters(0, 0, 0, 0, 0)
         reply = self._one(Request(Message.STATS, wire.stats_request(1)))
         return _read(Message.STATS, wire.Counters.from_bytes, reply)
 
@@ -455,7 +462,7 @@ class Device:
         """Have `data` sent back; give the seconds it took. Raises NotABoard if it differs."""
         start = self.clock()
         reply = self._one(Request(Message.ECHO, wire.echo_request(data)))
-        if _read(Message.ECHO, wire.echoed, reply, len(data)) != data:
+        if _read(Message.ECHO, wire.plain, reply, len(data)) != data:
             raise _nonsense(Message.ECHO)
         return self.clock() - start
 
@@ -514,18 +521,17 @@ class Device:
     def _steps(
         self, samples: Iterable[Sample], group: int, gen: int
     ) -> Iterator[tuple[Request, bytes | None]]:
-        source = iter(samples)
-        first = next(source, None)
-        if first is None:
-            return
-        samples = chain((first,), source)
-        if self._fits(first.target):
-            yield from self._exchange.run(self._grouped(samples, group, gen))
-            return
-        for sample in samples:
-            with_crc = partial(self._step, [sample], gen)
-            yield with_crc(0), self._staged_or_lost(sample.a0, with_crc)
-            gen = (gen + 1) % wire.GEN_MODULUS
+        # A class takes less room than values, so that not all samples need go the same way.
+        for inline, run in groupby(samples, lambda sample: self._fits(sample.target)):
+            if inline:
+                for request, reply in self._exchange.run(self._grouped(run, group, gen)):
+                    gen = (gen + request.raises) % wire.GEN_MODULUS
+                    yield request, reply
+                continue
+            for sample in run:
+                with_crc = partial(self._step, [sample], gen)
+                yield with_crc(0), self._staged_or_lost(sample.a0, with_crc)
+                gen = (gen + 1) % wire.GEN_MODULUS
 
     def _grouped(self, samples: Iterable[Sample], group: int, gen: int) -> Iterator[Request]:
         held: list[Sample] = []
@@ -535,7 +541,8 @@ class Device:
                 gen = (gen + len(held)) % wire.GEN_MODULUS
                 held = []
             held.append(sample)
-            if len(held) >= group or sample.apply:
+            most = min(group, self.largest_group(isinstance(sample.target, int)))
+            if len(held) >= most or sample.apply:
                 yield self._step(held, gen)
                 gen = (gen + len(held)) % wire.GEN_MODULUS
                 held = []
@@ -590,18 +597,15 @@ class Device:
         return np.array(y, dtype=np.int64)
 
     def _described(self) -> bytes:
-        first = self._one(Request(Message.DESCRIBE, wire.describe_request(0)))
-        size, text = _read(Message.DESCRIBE, wire.described, first)
-        step = self.info.max_reply - 3
-        rest = self._all(
-            Request(Message.DESCRIBE, wire.describe_request(offset))
-            for offset in range(len(text), size if text else 0, step)
+        count = min(255, self.info.max_reply - 1)
+        pages = list(_pages(self.info.description_bytes, count))
+        replies = self._all(
+            Request(Message.DESCRIBE, wire.describe_request(first, n)) for first, n in pages
         )
-        for reply in rest:
-            text += _read(Message.DESCRIBE, wire.described, reply)[1]
-        if len(text) != size:
-            raise _nonsense(Message.DESCRIBE)
-        return text
+        return b"".join(
+            _read(Message.DESCRIBE, wire.plain, reply, n)
+            for (_, n), reply in zip(pages, replies, strict=True)
+        )
 
 
 def _pages(count: int, size: int) -> Iterator[tuple[int, int]]:
@@ -647,7 +651,7 @@ def _description(text: bytes) -> Description:
             name=_text(data["name"]),
             sizes=_integers(data["sizes"]),
             hash=_text(data["hash"]),
-            update=_text(data["update"]),
+            update=None if data["update"] is None else _text(data["update"]),
             a_frac=_integers(data["a_frac"]),
             dz_frac=tuple(None if f is None else _integer(f) for f in _list(data["dz_frac"])),
             w_frac=_integers(data["w_frac"]),
@@ -660,6 +664,30 @@ def _description(text: bytes) -> Description:
         )
     except (ValueError, KeyError, TypeError, RecursionError):
         raise _nonsense(Message.DESCRIBE) from None
+
+
+def _belongs(description: Description, info: wire.Hello) -> bool:
+    """Whether a description is that of the model which the HELLO announced."""
+    sizes, learns = description.sizes, description.learns
+    layers = len(sizes) - 1
+    fracs = (*description.a_frac, *description.w_frac, *description.dz_frac)
+    if (
+        layers < 1
+        or min(sizes) < 1
+        or list(learns) != sorted({*learns} & {*range(1, layers + 1)})
+        or len(description.a_frac) != layers + 1
+        or len(description.w_frac) != layers
+        or len(description.dz_frac) != layers
+        or any(frac is not None and abs(frac) > MOST_FRACTION_BITS for frac in fracs)
+    ):
+        return False
+    counts = [(inputs + 1) * outputs for inputs, outputs in pairwise(sizes)]
+    return (sizes[0], sizes[-1], sum(counts[k - 1] for k in learns), description.hash) == (
+        info.n_in,
+        info.n_out,
+        info.n_parameters,
+        f"{info.model_hash:08x}",
+    )
 
 
 def _text(value: Any) -> str:

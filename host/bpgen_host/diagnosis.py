@@ -72,13 +72,7 @@ def advice(ports: tuple[PortReport, ...]) -> list[str]:
     found = []
     for port in ports:
         if not port.allowed:
-            if port.group is None:
-                found.append(f"you may not open {port.device}: ask for the right to")
-            else:
-                found.append(
-                    f"you may not open {port.device}: run 'sudo usermod -aG {port.group} $USER' "
-                    "and log in again"
-                )
+            found.append(f"you may not open {port.device}: {link.way_in(port.group)}")
         if port.latency_ms is not None and port.latency_ms > LATENCY_MS:
             file = link.SYSFS / Path(port.device).name / "latency_timer"
             found.append(
@@ -94,16 +88,8 @@ def advice(ports: tuple[PortReport, ...]) -> list[str]:
 
 
 def _port(info: link.PortInfo) -> PortReport:
-    group = None
-    try:
-        import grp
-
-        name = grp.getgrgid(Path(info.device).stat().st_gid).gr_name
-        group = None if name == "root" else name
-    except (ImportError, KeyError, OSError):
-        pass
     allowed = sys.platform == "win32" or os.access(info.device, os.R_OK | os.W_OK)
-    return PortReport(info.device, info.description, info.latency_ms, allowed, group)
+    return PortReport(info.device, info.description, info.latency_ms, allowed, link.port_group(info.device))
 
 
 def _board(name: str) -> BoardReport:

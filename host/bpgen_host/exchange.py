@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 HELLO_EVERY_S = 0.25
 TRIES = 5
 
+# So often a HELLO that is answered may follow on silence, with no reply in between.
+REVIVALS = 2
+
 # A boot loader takes 1 to 2 s, and a board may restart twice while its port is opened.
 BOOT_PATIENCE_S = 5.0
 
@@ -240,6 +243,8 @@ class Exchange:
         end = self.clock() + seconds
         while (frame := self._receive(end)) is not None:
             self.heard(frame)
+            if self.clock() >= end:
+                return
 
     def next_request(self, request: Request) -> None:
         """Give a request its seq and its bytes on the line."""
@@ -352,7 +357,12 @@ class Exchange:
                 "the protocol: build it again with 'bpgen new' of this version"
             ) from None
         smallest = len(wire.setw_request(0, 0, [0], 3)), len(hello.to_bytes()) + 1
-        if hello.max_request < smallest[0] or hello.max_reply < smallest[1] or not hello.n_in:
+        most = wire.MAX_FRAME - wire.OVERHEAD
+        if (
+            not smallest[0] <= hello.max_request <= most
+            or not smallest[1] <= hello.max_reply <= most
+            or not (hello.n_in and hello.n_out)
+        ):
             raise NotABoard(
                 f"the firmware at {self.transport.name} announces frames or a network that cannot "
                 "be: build it again with 'bpgen new'"
@@ -400,7 +410,7 @@ class _Run:
         self.waiting: deque[Request] = deque()
         self._unsent: deque[Request] = deque()
         self._flight: deque[Request] = deque()
-        self._silences = 0
+        self._silences = self._revivals = 0
         self._active_at = exchange.clock()
 
     def fill(self) -> bool:
@@ -434,16 +444,18 @@ class _Run:
         reply = wire.line_size(exchange.info.max_reply)
         wire_time = exchange.wire_time(self._on_the_way() + reply)
         timeout = exchange.round_trip(oldest.message).timeout(wire_time)
-        frame = exchange.receive(self._active_at + timeout)
-        if frame is None:
-            self._silence(oldest)
-            return
-        request = self._asked(frame)
-        if request is None:
+        deadline = self._active_at + timeout
+        frame = exchange.receive(deadline)
+        request = None if frame is None else self._asked(frame)
+        if frame is not None and request is None:
             # HELLO is sent until it is answered, so further answers are no fault.
             exchange.faults.stale += frame.type != Message.HELLO | wire.REPLY
+            if exchange.clock() < deadline:
+                return
+        if frame is None or request is None:
+            self._silence(oldest)
             return
-        self._silences = exchange.greetings = 0
+        self._silences = self._revivals = exchange.greetings = 0
         self._active_at = exchange.clock()
         if request.sent == 1:
             exchange.round_trip(request.message).add(self._active_at - request.sent_at)
@@ -591,6 +603,13 @@ class _Run:
         """Go on in a new session where the board's boots and gen show that it is the same."""
         exchange, before = self._exchange, self._exchange.info
         assert before is not None
+        self._revivals += 1
+        if self._revivals > REVIVALS:
+            raise NoAnswer(
+                f"the board at {exchange.transport.name} says hello but never answers "
+                f"{self.waiting[0].message.name} ({exchange.faults}): build its firmware again "
+                "with 'bpgen new' of this version"
+            )
         info = exchange.revive()
         if info.boots != before.boots:
             exchange.restarted("the board restarted")
@@ -610,7 +629,7 @@ _REASONS = {
     Status.E_HW: "its memory did not take what was written: it may be worn out",
 }
 _LEARNING = "its firmware can only infer: build it from a model that learns"
-_STORING = "its firmware has no memory for that: choose a board that has"
+_STORING = "its firmware stores nothing: build it for a board and from a model that can"
 _SPECIAL = {
     (Message.TRAIN, Status.E_TYPE): _LEARNING,
     (Message.TRAIN_N, Status.E_TYPE): _LEARNING,

@@ -148,10 +148,12 @@ def open_port(port: str, baud: int = 115200, *, reset: bool = True) -> SerialTra
     import serial
 
     try:
+        if not port:
+            raise ValueError
         opened = serial.serial_for_url(port, do_not_open=True)
     except (ValueError, serial.SerialException):
         raise LinkError(
-            f"{port} is no port: name one like {_example()}, or a URL like socket://localhost:2000"
+            f"{port!r} is no port: name one like {_example()}, or a URL like socket://localhost:2000"
         ) from None
     try:
         if baud < 1:
@@ -211,7 +213,7 @@ def _refuse(port: str, baud: int, error: OSError) -> NoReturn:
     elif code in (errno.EBUSY, errno.EWOULDBLOCK):
         text = f"{port} is in use by another program: close that, for example a serial monitor"
     elif code in (errno.EACCES, errno.EPERM):
-        text = f"you may not use {port}: {_permission(port)}"
+        text = f"you may not open {port}: {way_in(port_group(port))}"
     elif code in (errno.EINVAL, errno.ENOTTY) and Path(port).exists():
         text = f"{port} is no serial port, or cannot do {baud} baud: name one like {_example()}"
     else:
@@ -227,15 +229,21 @@ def _those_there(port: str) -> str:
     return f"{suggestion(port, there)}: connect the board, or choose one of {', '.join(there)}"
 
 
-def _permission(port: str) -> str:
+def port_group(port: str) -> str | None:
+    """The group whose members may open a port; None for root's, and where there are no groups."""
     try:
         import grp
 
         group = grp.getgrgid(Path(port).stat().st_gid).gr_name
     except (ImportError, KeyError, OSError):
+        return None
+    return None if group == "root" else group
+
+
+def way_in(group: str | None) -> str:
+    """How a user gets the right to open a port of `group`."""
+    if group is None:
         return "ask for the right to open it"
-    if group == "root":
-        return "only root may, so ask for the right to open it"
     return (
         f"it belongs to the group {group}, so run 'sudo usermod -aG {group} $USER' and log in again"
     )

@@ -83,7 +83,8 @@ class Outcome:
     """
     A finished run: `loss` and `accuracy` of every epoch, `checks` CRC comparisons.
 
-    `sent` steps were done by the board, `repeated` of them again because a restart had lost them.
+    Of `steps` the board did `sent` in this session, `repeated` of these again because a restart had
+    lost them.
     """
 
     steps: int
@@ -171,10 +172,9 @@ class Session:
             self.close()
             raise
         self._lost = bool(lines)
-        self._checks = self._restarts = self._sent = 0
+        self._checks = self._restarts = self._sent = self._repeated = 0
         self._fruitless, self._furthest = 0, self._place
         self._began = self._reported = device.clock()
-        self._steps_before = self._sequence.steps_until(self._place)
 
     def __enter__(self) -> Session:
         return self
@@ -257,6 +257,7 @@ class Session:
         losses = []
         for _ in range(trained.count):
             self._sent += 1
+            self._repeated += self._place < self._statistics.known
             loss, y = self._follow()
             losses.append(loss)
         if trained.loss is None:
@@ -331,18 +332,17 @@ class Session:
                 epoch,
                 loss,
                 accuracy,
-                (step - self._steps_before) / seconds if seconds else 0.0,
+                self._sent / seconds if seconds else 0.0,
                 replace(self._device.faults),
             )
         )
 
     def _outcome(self) -> Outcome:
         assert self._base is not None
-        steps = self._sequence.steps
         return Outcome(
-            steps,
+            self._sequence.steps,
             self._sent,
-            self._sent - (steps - self._steps_before),
+            self._repeated,
             tuple(self._statistics.loss),
             tuple(self._statistics.accuracy),
             self._checks,
@@ -375,6 +375,8 @@ class Session:
     def _plug_in(self, error: Unplugged) -> None:
         """Wait for the port to come back."""
         assert self._reopen is not None
+        # While it is open, Linux gives the board that comes back another name.
+        self._device.transport.close()
         self._say(f"{error}; waiting {self._patience:g} s for it")
         end = self._device.clock() + self._patience
         while True:
@@ -521,6 +523,9 @@ class _Sequence:
 
     def check_rates(self) -> None:
         """Raise BpgenError for a learning rate that the model cannot use."""
+        given = self._plan.learning_rate
+        if given is not None:
+            learning_rate(given)
         if self._settings and self._plan.epochs:
             # They rise or fall with the epochs, so the others lie between.
             for epoch in (0, self._plan.epochs - 1):

@@ -221,14 +221,13 @@ static int save(int id)
     if (setjmp(power) != 0) {
         return 1;
     }
-    bp_store_save(FIRST_GEN + (uint32_t)id);
-    if (bp_store_remaining() == 0) {
+    if (bp_store_save(FIRST_GEN + (uint32_t)id) == 0) {
         return 0;
     }
     for (polls = 0; polls < 10000 && result == 1; polls++) {
         result = bp_store_poll();
     }
-    if (result != 0 || bp_store_remaining() != 0) {
+    if (result != 0 || job.left != 0) {
         return -1;
     }
     return 0;
@@ -338,19 +337,19 @@ static void put32(uint8_t *p, uint32_t value)
 }
 
 /* A valid record, as another run or another firmware has left it. */
-static void put_record(uint8_t *p, uint32_t sequence, uint32_t hash, int id)
+static void put_record(uint8_t *p, uint16_t sequence, uint32_t meaning, int id)
 {
-    uint32_t crc = 0xFFFFFFFFu;
+    uint32_t crc = meaning;
     size_t i;
 
-    put32(p, sequence);
-    put32(p + 4, hash);
-    put32(p + 8, FIRST_GEN + (uint32_t)id);
+    put32(p + 4, FIRST_GEN + (uint32_t)id);
+    p[8] = (uint8_t)sequence;
+    p[9] = (uint8_t)(sequence >> 8);
     memcpy(p + HEAD, states[id], BP_NETWORK_SAVED_BYTES);
-    for (i = 0; i < CRC_AT; i++) {
+    for (i = CRC_BYTES; i < USED; i++) {
         crc = bp_crc32_byte(crc, p[i]);
     }
-    put32(p + CRC_AT, ~crc);
+    put32(p, crc);
 }
 
 enum { BLANK, NOISE, FOREIGN, WRAPPING, CONTENTS };
@@ -368,11 +367,11 @@ static int fill_memory(int content)
         }
         return NOTHING;
     case FOREIGN:
-        put_record(memory, 500, BP_NETWORK_HASH ^ 1u, 1);
-        put_record(memory + SIZE / 2, 501, BP_NETWORK_HASH ^ 0x80000000u, 2);
+        put_record(memory, 500, MEANING ^ 1u, 1);
+        put_record(memory + SIZE / 2, 501, MEANING ^ 0x80000000u, 2);
         return NOTHING;
     case WRAPPING:
-        put_record(memory, 0xFFFFFFFDu, BP_NETWORK_HASH, 1);
+        put_record(memory, 0xFFFDu, MEANING, 1);
         return 1;
     default:
         return NOTHING;

@@ -387,10 +387,10 @@ static void train(void)
     size_t i;
 
     put(&p, next_gen, 4);
-    put(&p, 0, 1);
     if (in_group) {
         put(&p, count, 1);
     }
+    put(&p, 0, 1);
     for (step = next_gen; step != next_gen + count; step++) {
         make_sample(step, x, t);
         for (i = 0; i < BP_NETWORK_N_OUT; i++) {
@@ -480,8 +480,8 @@ static void check_board(void)
 /* The board's gen, and the CRC of its weights, after HELLO. */
 static void resume(const uint8_t *p)
 {
-    uint32_t gen = get(p + 6, 4);
-    uint16_t counted = (uint16_t)get(p + 2, 2);
+    uint32_t gen = get(p + 21, 4);
+    uint16_t counted = (uint16_t)get(p + 30, 2);
 
     greeted = 1;
     went_back = ~0u;
@@ -507,7 +507,7 @@ static void resume(const uint8_t *p)
         advance();
     }
     next_gen = gen;
-    if (get(p + 14, 4) != net_crc32(&reference.network)) {
+    if (get(p + 25, 4) != net_crc32(&reference.network)) {
         totals.wrong++;
         start_over();
         return;
@@ -541,7 +541,7 @@ static void take_answer(size_t index, const uint8_t *p, size_t size)
 
     switch (request.type) {
     case BP_HELLO:
-        if (size != 30) {
+        if (size != 32) {
             totals.unexpected++;
         }
         forget_all();
@@ -553,7 +553,7 @@ static void take_answer(size_t index, const uint8_t *p, size_t size)
         break;
     case BP_SAVE:
         forget_oldest();
-        if (get(p + 5, 2) == 0) {
+        if (get(p + 5, 4) == 0) {
             saved = saving;
             totals.saves++;
         } else {

@@ -52,17 +52,17 @@ def test_two_million_steps_over_a_bad_line_are_each_done_once(tool: Tool, tmp_pa
     assert found["saves"] > 1_000
 
 
-CRC = "is32(state.frame + received - 4, crc_of(FRAME, state.frame + received - 4))"
+CRC = "is_sealed(0xFFFFFFFFu, FRAME, (uint8_t)(n - 1u))"
 
 
 @pytest.mark.parametrize(
     ("source", "old", "new", "fault"),
     [
-        ("bpgen_link.c", "!same(p, &state.gen, 4)", "0", "extra"),
-        ("bpgen_link.c", f"!{CRC}", "0", "wrong"),
-        ("bpgen_link.c", "type == BP_TRAIN_N ? p[5] : 1u", "1u", "missing"),
-        ("bpgen_link.c", "bp_store_load(&state.gen) != 0", "1", "missing"),
-        ("bpgen_store.c", "read_record(newest, CRC_AT);", "read_record(newest, HEAD);", "wrong"),
+        ("bpgen_link.c", "!same(PAYLOAD, s, GEN)", "0", "extra"),
+        ("bpgen_link.c", CRC, "1", "wrong"),
+        ("bpgen_link.c", "s->gen += n;", "s->gen++;", "missing"),
+        ("bpgen_link.c", "(void)bp_store_load(&s->gen);", "", "missing"),
+        ("bpgen_store.c", "read_record(newest, USED);", "read_record(newest, HEAD);", "wrong"),
         ("bpgen_store.c", "*gen = job.gen;", "*gen = job.gen - 1;", "missing"),
     ],
     ids=[

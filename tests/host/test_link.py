@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -34,9 +35,18 @@ OK = Status.OK
 
 # Page 0, in the order of the wire.
 STATS = (
-    "gen", "crc", "uptime", "longest", "bad_crc", "bad_frame", "lost", "repeats", "refused",
+    "gen",
+    "crc",
+    "tag",
+    "mode",
+    "uptime",
+    "bad",
+    "longest",
+    "repeats",
+    "refused",
     "saves",
-)  # fmt: skip
+    "lost",
+)
 
 
 @dataclass
@@ -44,6 +54,23 @@ class Reply:
     status: int
     body: bytes
     line: bytes
+
+
+class Hello(NamedTuple):
+    protocol: int
+    capabilities: int
+    model_hash: int
+    window: int
+    max_request: int
+    max_reply: int
+    n_in: int
+    n_out: int
+    n_parameters: int
+    description_bytes: int
+    gen: int
+    weights_crc32: int
+    reset_cause: int
+    boots: int
 
 
 class Board:
@@ -95,18 +122,18 @@ class Board:
         return self(type_, payload).status
 
     @property
-    def hello(self) -> tuple[int, ...]:
+    def hello(self) -> Hello:
         reply = self(Message.HELLO, b"\x01\x01")
         assert reply.status == OK
-        return struct.unpack("<BHBBIIIHHHHHH", reply.body)
+        return Hello(*struct.unpack("<BBIHHHHHHHIIBH", reply.body))
 
     @property
     def gen(self) -> int:
-        return self.hello[4]
+        return self.hello.gen
 
     @property
     def master_bytes(self) -> int:
-        return 3 if self.hello[3] & Capability.LOW_BYTE else 2
+        return 3 if self.hello.capabilities & Capability.LOW_BYTE else 2
 
     @property
     def network(self) -> bytes:
@@ -115,19 +142,22 @@ class Board:
         return bytes((ctypes.c_uint8 * self.size).in_dll(library, "bp_network"))
 
     def masters(self) -> bytes:
-        count, room = self.hello[12], self.hello[9]
-        most = min(255, (room - 5) // self.master_bytes)
+        """All masters as under weights_crc32."""
+        hello, size = self.hello, self.master_bytes
+        most = min(255, (hello.max_reply - 5) // size)
         content = b""
-        for first in range(0, count, most):
-            n = min(most, count - first)
+        for first in range(0, hello.n_parameters, most):
+            n = min(most, hello.n_parameters - first)
             reply = self(Message.GETW, struct.pack("<HB", first, n))
             assert reply.status == OK
-            content += reply.body[4:]
+            high, low = reply.body[4 : 4 + 2 * n], reply.body[4 + 2 * n :]
+            assert len(low) == (n if size == 3 else 0)
+            content += b"".join(low[i : i + 1] + high[2 * i : 2 * i + 2] for i in range(n))
         return content
 
     def stats(self) -> dict[str, int]:
         body = self(Message.STATS, b"\0").body
-        return dict(zip(STATS, struct.unpack("<IIIIHHHHHH", body), strict=True))
+        return dict(zip(STATS, struct.unpack("<IIBBIHIHHHH", body), strict=True))
 
 
 def s16(values: np.ndarray) -> bytes:
@@ -178,7 +208,7 @@ class Samples:
 
 def stage(board: Board, x: np.ndarray) -> bytes:
     """Put x into the board's input by SETX, in pieces from the last to the first."""
-    most = min(255, (board.hello[8] - 3) // 2)
+    most = min(255, (board.hello.max_request - 3) // 2)
     for first in reversed(range(0, len(x), most)):
         piece = x[first : first + most]
         reply = board(Message.SETX, struct.pack("<HB", first, len(piece)) + s16(piece))
@@ -194,8 +224,8 @@ def check_training(board: Board, steps: int = 200) -> None:
     """Every reply and the state at the end are the twin's, in all ways to send a sample."""
     model = board.model
     twin, samples = Twin(model), Samples(model)
-    applies = bool(board.hello[3] & Capability.BATCHES)
-    staged_only = 2 * model.input.size + 2 * model.output.outputs + 5 > board.hello[8]
+    applies = bool(board.hello.capabilities & Capability.BATCHES)
+    staged_only = 2 * model.input.size + 2 * model.output.outputs + 5 > board.hello.max_request
     gen = 0
     for step in range(steps):
         x, label, t = samples.x(), samples.label(), samples.t()
@@ -220,7 +250,7 @@ def check_training(board: Board, steps: int = 200) -> None:
         assert reply.body == struct.pack("<II", gen, loss) + s16(a[-1])
     assert board.masters() == twin.parameter_bytes()
     assert board.gen == gen
-    assert board.hello[6] == zlib.crc32(twin.parameter_bytes())
+    assert board.hello.weights_crc32 == zlib.crc32(twin.parameter_bytes())
 
 
 LEARNING = [name for name, model in MODELS.items() if model.training and name != "awkward-labels"]
@@ -274,7 +304,7 @@ def test_many_samples_in_one_request_are_learned_in_turn(
             twin.train(x[np.newaxis], t[np.newaxis])
         if apply:
             twin.apply()
-        head = struct.pack("<IBB", gen, Flag.CLASS | apply, count)
+        head = struct.pack("<IBB", gen, count, Flag.CLASS | apply)
         gen += count
         assert board(Message.TRAIN_N, head + payload).body == struct.pack("<II", gen, loss)
     assert board.masters() == twin.parameter_bytes()
@@ -288,9 +318,9 @@ def test_gradients_over_the_wire_are_those_of_the_twin(
     model = board.model
     twin, samples = Twin(model), Samples(model)
     gen = 0
-    raises = bool(board.hello[3] & Capability.MEANS)
+    raises = bool(board.hello.capabilities & Capability.MEANS)
     assert raises == ("sparsity" in name)
-    for step in range(3):
+    for _ in range(3):
         x, t = samples.x(), samples.t()
         a = twin.forward(x[np.newaxis])
         dz = twin.backward(a, t[np.newaxis])
@@ -300,9 +330,9 @@ def test_gradients_over_the_wire_are_those_of_the_twin(
         )
         gen += raises
         loss = loss_on_the_wire(twin, a[-1], t)
-        tag = reply.body[4]
-        assert reply.body == struct.pack("<IBI", gen, tag, loss) + s16(a[-1])
-        assert tag == step + 1
+        tag = reply.body[8]
+        assert reply.body == struct.pack("<IIB", gen, loss, tag) + s16(a[-1])
+        assert board.stats()["tag"] == tag
         expected = np.concatenate(
             [
                 np.concatenate((pair[0].ravel(), pair[1].ravel()))
@@ -310,14 +340,13 @@ def test_gradients_over_the_wire_are_those_of_the_twin(
                 if pair is not None and model.learns(k)
             ]
         )
-        most = min(60, (board.hello[9] - 2) // 4)
+        most = (board.hello.max_reply - 1) // 4
         got = b""
         for first in range(0, len(expected), most):
             n = min(most, len(expected) - first)
             page = board(Message.GRADS, struct.pack("<BHB", tag, first, n))
             assert page.status == OK
-            assert page.body[0] == tag
-            got += page.body[1:]
+            got += page.body
         assert got == expected.astype("<i4").tobytes()
 
 
@@ -327,14 +356,14 @@ def check_gradient_ends(board: Board) -> None:
     ends: dict[int, Callable[[bytes], bytes]] = {
         Message.INFER: lambda gen: b"\0" + x,
         Message.TRAIN: lambda gen: gen + b"\0" + t + x,
-        Message.TRAIN_N: lambda gen: gen + b"\0\x01" + t + x,
+        Message.TRAIN_N: lambda gen: gen + b"\x01\0" + t + x,
         Message.SETX: lambda gen: b"\0\0\x01\0\0",
         Message.RESET_MODEL: lambda gen: gen + b"\0\0",
         Message.SETW_BEGIN: lambda gen: gen,
     }
     for type_, payload in ends.items():
         gen = struct.pack("<I", board.gen)
-        tag = board(Message.BACKWARD, gen + b"\0" + t + x).body[4]
+        tag = board(Message.BACKWARD, gen + b"\0" + t + x).body[8]
         ask = bytes((tag, 0, 0, 1))
         assert board.status(Message.GRADS, ask) == OK
         assert board.status(Message.GRADS, bytes(((tag + 1) % 256, 0, 0, 1))) == Status.E_STATE
@@ -351,12 +380,13 @@ def test_a_gradient_is_gone_once_its_sample_is(boards: Callable[..., Board]) -> 
 
 def test_a_board_says_boot_when_it_starts(boards: Callable[..., Board]) -> None:
     board = boards("residual")
-    boots = board.hello[1]
+    before = board.hello
     board.transport.reset()
     (boot,) = board.frames()
     assert (boot.type, boot.seq, boot.session) == (Message.BOOT, 0, 0)
-    hash_ = int(board.model.hash, 16)
-    assert boot.payload == struct.pack("<HBII", boots + 1, wire.ResetCause.RESET_PIN, 0, hash_)
+    said = Hello(*struct.unpack("<xBBIHHHHHHHIIBH", boot.payload))
+    assert said == before._replace(boots=before.boots + 1)
+    assert said.reset_cause == wire.ResetCause.RESET_PIN
 
 
 def test_hello_announces_the_firmware(boards: Callable[..., Board]) -> None:
@@ -364,11 +394,12 @@ def test_hello_announces_the_firmware(boards: Callable[..., Board]) -> None:
     model = board.model
     crc = zlib.crc32(Twin(model).parameter_bytes())
     flags = Capability.LEARNS | Capability.BATCHES | Capability.MEANS | Capability.COUNTERS
-    assert board.hello[0] == wire.PROTOCOL
-    assert board.hello[3] == flags | Capability.STORE
-    hash_ = int(model.hash, 16)
-    assert board.hello[4:] == (0, hash_, crc, 4095, 246, 246, 3, 2, model.parameter_count)
-    assert boards("residual", uno=True).hello[7:10] == (63, 52, 52)
+    hello = board.hello
+    assert hello[:2] == (wire.PROTOCOL, flags | Capability.STORE)
+    sizes = (4095, 246, 246, 3, 2, model.parameter_count)
+    assert hello[2:9] == (int(model.hash, 16), *sizes)
+    assert hello[10:12] == (0, crc)
+    assert boards("residual", uno=True).hello[3:6] == (63, 52, 52)
 
 
 def test_only_a_host_that_speaks_the_protocol_is_greeted(boards: Callable[..., Board]) -> None:
@@ -401,13 +432,12 @@ def test_a_request_of_another_session_is_refused(boards: Callable[..., Board]) -
 @pytest.mark.parametrize("name", ["awkward-labels", "inference-s8", "frozen-below"])
 def test_the_description_is_the_json_of_the_model(boards: Callable[..., Board], name: str) -> None:
     board = boards(name, uno=True)
-    text, size = b"", 1
+    text, size = b"", board.hello.description_bytes
     while len(text) < size:
-        body = board(Message.DESCRIBE, struct.pack("<H", len(text))).body
-        size = struct.unpack("<H", body[:2])[0]
-        text += body[2:]
-    assert board(Message.DESCRIBE, struct.pack("<H", size)).body == struct.pack("<H", size)
-    assert board.status(Message.DESCRIBE, struct.pack("<H", size + 1)) == Status.E_RANGE
+        count = min(51, size - len(text))
+        text += board(Message.DESCRIBE, struct.pack("<HB", len(text), count)).body
+    for first, count in ((size, 1), (size - 1, 2), (0, 0), (0, 52)):
+        assert board.status(Message.DESCRIBE, struct.pack("<HB", first, count)) == Status.E_RANGE
     description = json.loads(text.decode())
     model = board.model
     assert description["sizes"] == list(model.sizes)
@@ -429,7 +459,7 @@ def test_echo_and_statistics(boards: Callable[..., Board]) -> None:
     assert before["crc"] == zlib.crc32(Twin(board.model).parameter_bytes())
     board.transport.write(b"\0" * 20_000)  # 86 us each
     after = board.stats()
-    assert after["uptime"] >= before["uptime"] + 20_000 * 86 // 1000
+    assert after["uptime"] >= before["uptime"] + 20_000 * 86 // 65_536
     assert board.status(Message.STATS, b"\x02") == Status.E_RANGE
 
 
@@ -450,24 +480,23 @@ def test_page_1_of_the_statistics_counts_what_was_clipped(boards: Callable[..., 
     )  # fmt: skip
     assert sum(counts)
     silent = boards("residual", uno=True)
-    assert silent(Message.STATS, b"\x01").body == bytes(20)
+    assert silent.status(Message.STATS, b"\x01") == Status.E_RANGE
 
 
 # ---- what is refused changes nothing ------------------------------------------------------------
 
 
-def good_requests(board: Board) -> dict[int, bytes]:
+def good_requests(board: Board, gen: bytes = bytes(4)) -> dict[int, bytes]:
     """A payload for each type that the board of "residual" takes right after a restart."""
-    gen = bytes(4)
     x, t, master = bytes(8), bytes(6), bytes(3)
     return {
         Message.HELLO: b"\x01\x01",
-        Message.DESCRIBE: b"\0\0",
+        Message.DESCRIBE: b"\0\0\x02",
         Message.SETX: b"\0\0\x02" + bytes(4),
         Message.INFER: b"\0" + x,
         Message.BACKWARD: gen + b"\0" + t + x,
         Message.TRAIN: gen + b"\0" + t + x,
-        Message.TRAIN_N: gen + b"\0\x02" + 2 * (t + x),
+        Message.TRAIN_N: gen + b"\x02\0" + 2 * (t + x),
         Message.GRADS: b"\x01\0\0\x01",
         Message.GETW: b"\0\0\x01",
         Message.SETW_BEGIN: gen,
@@ -476,7 +505,7 @@ def good_requests(board: Board) -> dict[int, bytes]:
         Message.SAVE: gen,
         Message.LOAD: gen,
         Message.RESET_MODEL: gen + b"\0\0",
-        Message.SET_PARAM: gen + b"\x01" + struct.pack("<HbB", 32768, 2, 0),
+        Message.SET_PARAM: gen + b"\x01" + struct.pack("<Hb", 32768, 2),
         Message.STATS: b"\0",
         Message.ECHO: b"\x02ab",
     }
@@ -507,7 +536,7 @@ def test_a_length_that_only_fits_modulo_65536_is_refused(boards: Callable[..., B
     board = boards("wide")
     for count in range(256):
         for size in (6, 6 + count):
-            payload = bytes(5) + bytes((count,)) + bytes(size - 6)
+            payload = bytes(4) + bytes((count,)) + bytes(size - 5)
             assert board.status(Message.TRAIN_N, payload[:246]) in (Status.E_LEN, Status.E_RANGE)
 
 
@@ -525,9 +554,9 @@ def test_a_firmware_that_cannot_learn_has_no_requests_for_it(
     boards: Callable[..., Board], name: str
 ) -> None:
     board = boards(name)
-    assert board.hello[3] == Capability.COUNTERS
-    assert board.hello[4:7] == (0, int(board.model.hash, 16), 0)
-    assert board.hello[12] == 0
+    assert board.hello.capabilities == Capability.COUNTERS
+    assert board.hello[10:12] == (0, 0)
+    assert board.hello.n_parameters == 0
     for type_ in range(Message.BACKWARD, Message.STATS):
         assert board.status(type_, bytes(9)) == Status.E_TYPE
     one = MODELS[name].input.a_format.signed
@@ -562,8 +591,8 @@ def check_repeats(board: Board) -> None:
     """A repeat gets the same reply and is not done again, until another request was done."""
     raising = {
         Message.TRAIN: b"\0" + s16(np.arange(7) * 100),
-        Message.TRAIN_N: b"\0\x02" + s16(np.arange(14) * 50),
-        Message.SET_PARAM: b"\x01" + struct.pack("<HbB", 32768, 3, 0),
+        Message.TRAIN_N: b"\x02\0" + s16(np.arange(14) * 50),
+        Message.SET_PARAM: b"\x01" + struct.pack("<Hb", 32768, 3),
         Message.SETW_BEGIN: b"",
         Message.RESET_MODEL: b"\x05\0",
     }
@@ -589,6 +618,21 @@ def check_repeats(board: Board) -> None:
 
 def test_a_repeat_is_answered_and_not_done_again(boards: Callable[..., Board]) -> None:
     check_repeats(boards("residual"))
+
+
+def check_a_seq_is_used_again(board: Board) -> None:
+    """After 255 refused requests a new one has the seq of the last that was done: it is done."""
+    rest = b"\0" + s16(np.arange(7) * 100)
+    assert board.status(Message.TRAIN, bytes(4) + rest) == OK
+    for _ in range(255):
+        assert board.status(Message.TRAIN, struct.pack("<I", 9) + rest) == Status.E_GEN
+    assert board(Message.TRAIN, struct.pack("<I", 1) + rest).body[:4] == struct.pack("<I", 2)
+    assert board.gen == 2
+    assert board.stats()["repeats"] == 0
+
+
+def test_a_new_request_with_the_seq_of_the_last_one_is_done(boards: Callable[..., Board]) -> None:
+    check_a_seq_is_used_again(boards("residual"))
 
 
 def test_a_repeat_of_backward_is_not_done_again_where_means_move(
@@ -633,14 +677,14 @@ def test_what_is_out_of_range_is_refused_and_changes_nothing(
         *((Message.INFER, bytes((flags | 2,)) + bytes(4)) for flags in (1, 4, 8, 128)),
         (Message.BACKWARD, gen + b"\0" + t + low),
         (Message.TRAIN, gen + b"\0" + t + low),
-        (Message.TRAIN_N, gen + b"\0\x02" + t + x + t + low),
+        (Message.TRAIN_N, gen + b"\x02\0" + t + x + t + low),
         (Message.TRAIN_N, gen + b"\0\0"),
-        (Message.TRAIN_N, gen + b"\x04\x01" + t + x),
-        (Message.TRAIN_N, gen + b"\x02\x01" + t + bytes(4)),
+        (Message.TRAIN_N, gen + b"\x01\x04" + t + x),
+        (Message.TRAIN_N, gen + b"\x01\x02" + t + bytes(4)),
         *((Message.TRAIN, gen + bytes((f,)) + t + x) for f in (4, 8, 16, 32, 64, 128)),
         *((Message.BACKWARD, gen + bytes((f,)) + t + x) for f in (4, 8, 16, 32, 64, 128)),
         *((Message.TRAIN, gen + b"\x01" + struct.pack("<H", c) + x) for c in (3, 256, 65535)),
-        (Message.TRAIN_N, gen + b"\x01\x02" + b"\0\0" + x + b"\x03\0" + x),
+        (Message.TRAIN_N, gen + b"\x02\x01" + b"\0\0" + x + b"\x03\0" + x),
         (Message.SETX, b"\0\0\0"),
         (Message.SETX, b"\x04\0\x01\0\0"),
         (Message.SETX, b"\0\0\x05" + bytes(10)),
@@ -657,13 +701,13 @@ def test_what_is_out_of_range_is_refused_and_changes_nothing(
         (Message.GRADS, struct.pack("<BHB", 1, count - 1, 2)),
         (Message.GRADS, struct.pack("<BHB", 1, 65535, 2)),
         (Message.GRADS, struct.pack("<BHB", 1, 0, 255)),
-        (Message.SET_PARAM, gen + bytes(5)),
+        (Message.SET_PARAM, gen + bytes(4)),
         *(
-            (Message.SET_PARAM, gen + bytes((p,)) + struct.pack("<I", v))
-            for p, v in ((1, 32766), (1, 32768 | 31 << 16), (1, 32768 | 2 << 16 | 1 << 24))
+            (Message.SET_PARAM, gen + b"\x01" + struct.pack("<Hb", mantissa, exponent))
+            for mantissa, exponent in ((32766, 0), (32768, 31))
         ),
         *(
-            (Message.SET_PARAM, gen + bytes((p,)) + bytes(4))
+            (Message.SET_PARAM, gen + bytes((p,)) + bytes(3))
             for p in (Parameter.DECAY, Parameter.MOMENTUM, Parameter.SEED, 5, 255)
         ),
     ]
@@ -680,7 +724,7 @@ def test_pages_of_weights_and_gradients_fill_the_longest_reply(
     board = boards("residual", uno=True)
     assert board.status(Message.GETW, struct.pack("<HB", 0, 15)) == OK
     assert board.status(Message.GETW, struct.pack("<HB", 0, 16)) == Status.E_RANGE
-    tag = board(Message.BACKWARD, good_requests(board)[Message.BACKWARD]).body[4]
+    tag = board(Message.BACKWARD, good_requests(board)[Message.BACKWARD]).body[8]
     assert board.status(Message.GRADS, struct.pack("<BHB", tag, 0, 12)) == OK
     assert board.status(Message.GRADS, struct.pack("<BHB", tag, 0, 13)) == Status.E_RANGE
 
@@ -716,10 +760,10 @@ def test_weights_are_set_when_their_checksum_is_right(
     boards: Callable[..., Board], name: str
 ) -> None:
     board = boards(name)
-    size, count = board.master_bytes, board.hello[12]
+    size, count = board.master_bytes, board.hello.n_parameters
     new = np.random.default_rng(3).integers(0, 256, size * count).astype(np.uint8).tobytes()
     assert board(Message.SETW_BEGIN, struct.pack("<I", 0)).body == struct.pack("<I", 1)
-    for type_, payload in good_requests(board).items():
+    for type_, payload in good_requests(board, struct.pack("<I", 1)).items():
         served = {
             Message.HELLO, Message.DESCRIBE, Message.SETW_BEGIN, Message.SETW,
             Message.SETW_COMMIT, Message.RESET_MODEL, Message.STATS, Message.ECHO,
@@ -728,11 +772,12 @@ def test_weights_are_set_when_their_checksum_is_right(
             assert board.status(type_, payload) == Status.E_STATE
     commit = struct.pack("<II", 1, zlib.crc32(new))
     assert board.status(Message.SETW_COMMIT, commit) == Status.E_STATE
-    most = (board.hello[8] - 7) // size
+    most = (board.hello.max_request - 7) // size
     for _ in range(2):
         for first in range(0, count, most):
             n = min(most, count - first)
-            page = new[first * size : (first + n) * size]
+            masters = [new[i * size : (i + 1) * size] for i in range(first, first + n)]
+            page = b"".join(m[-2:] for m in masters) + b"".join(m[:-2] for m in masters)
             reply = board(Message.SETW, struct.pack("<IHB", 1, first, n) + page)
             assert reply.body == struct.pack("<I", 1)
     assert board.status(Message.SETW_COMMIT, commit[:4] + b"1234") == Status.E_STATE
@@ -787,10 +832,10 @@ def test_parameters_of_learning_are_those_of_the_twin(
         twin.seed[:] = 4321
     gen = 0
     for parameter, value in sets:
-        payload = struct.pack("<IBI", gen, parameter, value)
+        payload = struct.pack("<IBI", gen, parameter, value)[:8]
         assert board.status(Message.SET_PARAM, payload) == OK
         gen += 1
-    too_much = struct.pack("<IBI", gen, Parameter.DECAY, 32768)
+    too_much = struct.pack("<IBI", gen, Parameter.DECAY, 32768)[:8]
     assert board.status(Message.SET_PARAM, too_much) == Status.E_RANGE
     apply = Flag.APPLY if name == "momentum-l2" else 0
     for _ in range(20):
@@ -812,7 +857,7 @@ def save(board: Board) -> int:
     for asked in range(1, 2000):
         reply = board(Message.SAVE, gen)
         assert reply.status == OK
-        if reply.body[4:] == b"\0\0":
+        if reply.body[4:] == bytes(4):
             return asked
     raise AssertionError("a save does not end")
 
@@ -840,7 +885,7 @@ def test_a_saved_state_survives_a_restart(boards: Callable[..., Board]) -> None:
 def test_nothing_changes_while_a_save_runs(boards: Callable[..., Board]) -> None:
     board = boards("residual")
     good = good_requests(board)
-    assert struct.unpack("<IH", board(Message.SAVE, bytes(4)).body)[1] > 0
+    assert struct.unpack("<II", board(Message.SAVE, bytes(4)).body)[1] > 0
     for type_ in (Message.TRAIN, Message.TRAIN_N, Message.SETW_BEGIN, Message.LOAD):
         assert board.status(type_, good[type_]) == Status.E_STATE
     assert board.status(Message.INFER, good[Message.INFER]) == OK
@@ -868,9 +913,7 @@ def test_a_damaged_frame_is_dropped_and_counted(boards: Callable[..., Board]) ->
     assert board.transport.read(0) == b""
     assert board.network == before
     stats = board.stats()
-    assert stats["bad_crc"] + stats["bad_frame"] >= flips
-    assert stats["bad_crc"] > 0
-    assert stats["bad_frame"] > 0
+    assert stats["bad"] >= flips
     assert stats["gen"] == 0
 
 
@@ -879,16 +922,16 @@ def test_the_longest_frame_is_taken_and_a_longer_one_dropped(
     boards: Callable[..., Board], uno: bool
 ) -> None:
     board = boards("residual", uno=uno)
-    room = board.hello[8]
+    room = board.hello.max_request
     for filler in (b"\0", b"x"):
         data = filler * (room - 1)
         assert board(Message.ECHO, bytes((room - 1,)) + data).body == data
         body = bytes((Message.ECHO, 1)) + struct.pack("<HB", SESSION, room) + filler * room
         body += struct.pack("<I", zlib.crc32(body))
-        bad = board.stats()["bad_frame"]
+        bad = board.stats()["bad"]
         board.transport.write(b"\0" + wire.cobs.encode(body) + b"\0")
         assert board.transport.read(0) == b""
-        assert board.stats()["bad_frame"] == bad + 1
+        assert board.stats()["bad"] == bad + 1
 
 
 def test_a_frame_shorter_than_any_is_dropped(boards: Callable[..., Board]) -> None:
@@ -898,7 +941,7 @@ def test_a_frame_shorter_than_any_is_dropped(boards: Callable[..., Board]) -> No
         body += struct.pack("<I", zlib.crc32(body))
         board.transport.write(b"\0" + wire.cobs.encode(body) + b"\0")
     assert board.transport.read(0) == b""
-    assert board.stats()["bad_frame"] == 3
+    assert board.stats()["bad"] == 3
 
 
 def test_garbage_is_never_answered_and_leaves_the_board_well(
@@ -927,13 +970,18 @@ def test_requests_in_a_row_are_answered_in_order(boards: Callable[..., Board]) -
 # ---- faults put back ----------------------------------------------------------------------------
 
 FAULTS: list[tuple[str, str, Callable[[Board], None]]] = [
-    ("!same(p, &state.gen, 4)", "0", check_gen_is_compared),
-    ("!same(p, &state.gen, 4)", "!same(p, &state.gen, 3)", check_gen_is_compared),
-    ("type == state.type && FRAME[1] == state.seq", "0", check_repeats),
-    ("state.value = 0;", ";", check_training),
-    ("* p[fixed - 1u]) !=", "* p[fixed - 1u]) >", lambda b: check_lengths(b, Message.SETW)),
-    ("each) != size", "each) > size", lambda b: check_lengths(b, Message.TRAIN_N)),
-    ("state.gradient &&", "1 &&", check_gradient_ends),
+    ("!same(PAYLOAD, s, GEN)", "0", check_gen_is_compared),
+    ("!same(PAYLOAD, s, GEN)", "!same(PAYLOAD, s, 3)", check_gen_is_compared),
+    ("!same(FRAME, &s->type, 2)", "1", check_repeats),
+    ("!same(FRAME, &s->type, 2)", "!same(FRAME, &s->type, 1)", check_a_seq_is_used_again),
+    ("    s->value = 0;\n    for", "    for", check_training),
+    ("(uint16_t)n * each) !=", "(uint16_t)n * each) >", lambda b: check_lengths(b, Message.SETW)),
+    (
+        "(uint16_t)(n * each) !=",
+        "(uint16_t)(n * each) >",
+        lambda b: check_lengths(b, Message.TRAIN_N),
+    ),
+    ("s->tag++;\n        }", "}", check_gradient_ends),
 ]
 
 

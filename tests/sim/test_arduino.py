@@ -237,8 +237,7 @@ def test_the_sketch_serve_of_a_library_answers_a_host(
     assert replies, frames
     assert replies[0].session == 0x1234
     assert replies[0].payload[0] == wire.Status.OK
-    model_hash = int.from_bytes(replies[0].payload[10:14], "little")
-    assert f"{model_hash:08x}" == CLASSES.hash
+    assert wire.Hello.from_bytes(replies[0].payload[1:]).model_hash == int(CLASSES.hash, 16)
 
 
 def test_the_sketch_of_the_examples_learns_xor_with_the_commands_of_its_readme(

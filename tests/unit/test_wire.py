@@ -135,6 +135,7 @@ def test_a_raw_outside_s16_is_refused(value: int) -> None:
 @given(masters=st.lists(st.integers(-(2**23), 2**23 - 1), max_size=40))
 def test_masters_come_back(masters: list[int]) -> None:
     assert wire.masters_from_bytes(wire.masters_to_bytes(masters, 3), 3) == masters
+    assert wire.masters_from_page(wire.masters_to_page(masters, 3), 3) == masters
 
 
 def test_a_master_that_does_not_fit_is_refused() -> None:
@@ -158,7 +159,7 @@ def test_a_step_says_how_it_is_spelled(step: Step, flags: Flag, body: bytes) -> 
 
 def test_train_n_holds_its_steps_and_applies_after_the_last() -> None:
     payload = wire.train_n_request(1, [Step(0, (1,)), Step(1, (2,), apply=True)])
-    assert payload == struct.pack("<IBBHhHh", 1, Flag.CLASS | Flag.APPLY, 2, 0, 1, 1, 2)
+    assert payload == struct.pack("<IBBHhHh", 1, 2, Flag.CLASS | Flag.APPLY, 0, 1, 1, 2)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +181,7 @@ def test_steps_that_do_not_fit_one_train_n_are_refused(steps: list[Step]) -> Non
     ("encoded", "layout", "values"),
     [
         (wire.hello_request(), "<BB", (1, 1)),
-        (wire.describe_request(300), "<H", (300,)),
+        (wire.describe_request(300, 5), "<HB", (300, 5)),
         (wire.setx_request(300, (1, -2)), "<HBhh", (300, 2, 1, -2)),
         (wire.infer_request((1, -2)), "<Bhh", (0, 1, -2)),
         (wire.infer_request(77), "<BI", (Flag.STAGED, 77)),
@@ -188,9 +189,10 @@ def test_steps_that_do_not_fit_one_train_n_are_refused(steps: list[Step]) -> Non
         (wire.getw_request(300, 3), "<HB", (300, 3)),
         (wire.gen_request(2**32 - 1), "<I", (2**32 - 1,)),
         (wire.setw_request(5, 300, (258, -1), 2), "<IHBhh", (5, 300, 2, 258, -1)),
+        (wire.setw_request(5, 300, (258, -1), 3), "<IHBhhBB", (5, 300, 2, 1, -1, 2, 255)),
         (wire.setw_commit_request(5, 6), "<II", (5, 6)),
         (wire.reset_model_request(5, 60000), "<IH", (5, 60000)),
-        (wire.set_param_request(5, 1, 6), "<IBI", (5, 1, 6)),
+        (wire.set_param_request(5, 1, 0x60007), "<IBHB", (5, 1, 7, 6)),
         (wire.stats_request(1), "<B", (1,)),
         (wire.echo_request(b"ab"), "<B2s", (2, b"ab")),
     ],
@@ -209,15 +211,14 @@ def test_a_learning_rate_is_mantissa_and_signed_exponent() -> None:
 @pytest.mark.parametrize(
     "reply",
     [
-        wire.Hello(1, 2, 3, wire.Capability(7), 4, 5, 6, 63, 52, 52, 3, 2, 50),
-        wire.Boot(1, 2, 3, 4),
-        wire.Stats(*range(10)),
+        wire.Hello(1, wire.Capability(7), 4, 63, 52, 52, 3, 2, 50, 200, 5, 6, 2, 3),
+        wire.Stats(*range(11)),
         wire.Counters(*range(5)),
     ],
     ids=lambda reply: type(reply).__name__,
 )
 def test_a_reply_comes_back_and_has_one_length(
-    reply: wire.Hello | wire.Boot | wire.Stats | wire.Counters,
+    reply: wire.Hello | wire.Stats | wire.Counters,
 ) -> None:
     data = reply.to_bytes()
     assert type(reply).from_bytes(data) == reply
@@ -232,13 +233,14 @@ def test_a_reply_comes_back_and_has_one_length(
         (wire.outputs, (2,), "<hh", (1, -2), (1, -2)),
         (wire.trained, (2,), "<IIhh", (9, 8, 1, -2), (9, 8, (1, -2))),
         (wire.trained, (0,), "<II", (9, 8), (9, 8, ())),
-        (wire.deltas, (1,), "<IBIh", (9, 7, 8, -2), (9, 7, 8, (-2,))),
-        (wire.gradients, (2,), "<Bii", (7, 1, -2), (7, (1, -2))),
+        (wire.deltas, (1,), "<IIBh", (9, 8, 7, -2), (9, 8, 7, (-2,))),
+        (wire.gradients, (2,), "<ii", (1, -2), (1, -2)),
         (wire.parameters, (2, 2), "<Ihh", (9, 1, -2), (9, [1, -2])),
+        (wire.parameters, (2, 3), "<IhhBB", (9, 1, -1, 2, 255), (9, [258, -1])),
         (wire.only_gen, (), "<I", (9,), 9),
-        (wire.saved, (), "<IH", (9, 8), (9, 8)),
+        (wire.saved, (), "<II", (9, 8), (9, 8)),
         (wire.loaded, (), "<II", (9, 8), (9, 8)),
-        (wire.echoed, (2,), "<2s", (b"ab",), b"ab"),
+        (wire.plain, (2,), "<2s", (b"ab",), b"ab"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

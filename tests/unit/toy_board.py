@@ -17,8 +17,8 @@ from bpgen.wire import Capability, Flag, Frame, Message, Status
 N_IN, N_OUT, N_PARAMETERS = 3, 2, 50
 MODEL_HASH = 0x0123ABCD
 DESCRIPTION = (
-    b'{"name":"toy","sizes":[3,2],"hash":"0123abcd","update":"residual","a_frac":[12,12],'
-    b'"dz_frac":[15],"w_frac":[11],"loss_frac":25,"learns":[1],"labels":["a","b"],'
+    b'{"name":"toy","sizes":[3,8,2],"hash":"0123abcd","update":"residual","a_frac":[12,12,12],'
+    b'"dz_frac":[15,16],"w_frac":[11,11],"loss_frac":25,"learns":[1,2],"labels":["a","b"],'
     b'"store":{"bytes":1024,"writes":100000}}'
 )
 
@@ -136,8 +136,14 @@ class ToyBoard:
         if self.stored is not None:
             self.gen, masters = self.stored
             self.masters = list(masters)
-        boot = wire.Boot(self.boots, 2, self.gen, MODEL_HASH)
-        self.send(Frame(Message.BOOT, 0, 0, boot.to_bytes()))
+        self.send(Frame(Message.BOOT, 0, 0, b"\0" + self.hello.to_bytes()))
+
+    @property
+    def hello(self) -> wire.Hello:
+        return wire.Hello(
+            1, self.capabilities, MODEL_HASH, self.window, self.max_request, 52, N_IN, N_OUT,
+            N_PARAMETERS, len(self.description), self.gen, self.crc32, 2, self.boots,
+        )  # fmt: skip
 
     @property
     def crc32(self) -> int:
@@ -150,11 +156,7 @@ class ToyBoard:
         self.requests.append(frame)
         if frame.type == Message.HELLO:
             self.session = frame.session
-            rest = wire.Hello(
-                1, self.boots, 2, self.capabilities, self.gen, MODEL_HASH, self.crc32, self.window,
-                self.max_request, 52, N_IN, N_OUT, N_PARAMETERS,
-            ).to_bytes()  # fmt: skip
-            self._answer(frame, Status.OK, rest)
+            self._answer(frame, Status.OK, self.hello.to_bytes())
             return
         if frame.session != self.session:
             self._answer(frame, Status.E_SESSION)
@@ -190,9 +192,8 @@ class ToyBoard:
         return self.staged if wire.sample_crc32(self.staged) == named else None
 
     def _describe(self, payload: bytes) -> tuple[Status, bytes]:
-        (offset,) = struct.unpack("<H", payload)
-        text = self.description
-        return Status.OK, struct.pack("<H", len(text)) + text[offset : offset + 49]
+        first, count = struct.unpack("<HB", payload)
+        return Status.OK, self.description[first : first + count]
 
     def _setx(self, payload: bytes) -> tuple[Status, bytes]:
         offset, count = struct.unpack_from("<HB", payload)
@@ -222,7 +223,7 @@ class ToyBoard:
     def _train_n(self, payload: bytes) -> tuple[Status, bytes]:
         if self._refuses(payload):
             return Status.E_GEN, b""
-        flags, count = payload[4], payload[5]
+        count, flags = payload[4], payload[5]
         size = (len(payload) - 6) // count
         loss = 0
         for i in range(count):
@@ -240,18 +241,17 @@ class ToyBoard:
         self.gen = (self.gen + 1) % 2**32
 
     def _grads(self, payload: bytes) -> tuple[Status, bytes]:
-        tag, first, count = struct.unpack("<BHB", payload)
-        values = range(first, first + count)
-        return Status.OK, struct.pack(f"<B{count}i", tag, *values)
+        _, first, count = struct.unpack("<BHB", payload)
+        return Status.OK, struct.pack(f"<{count}i", *range(first, first + count))
 
     def _backward(self, payload: bytes) -> tuple[Status, bytes]:
         if self._refuses(payload):
             return Status.E_GEN, b""
-        return Status.OK, struct.pack(f"<IBI{N_OUT}h", self.gen, 7, 11, *range(N_OUT))
+        return Status.OK, struct.pack(f"<IIB{N_OUT}h", self.gen, 11, 7, *range(N_OUT))
 
     def _getw(self, payload: bytes) -> tuple[Status, bytes]:
         first, count = struct.unpack("<HB", payload)
-        page = wire.masters_to_bytes(self.masters[first : first + count], 3)
+        page = wire.masters_to_page(self.masters[first : first + count], 3)
         return Status.OK, struct.pack("<I", self.gen) + page
 
     def _setw_begin(self, payload: bytes) -> tuple[Status, bytes]:
@@ -261,7 +261,7 @@ class ToyBoard:
         if self._refuses(payload):
             return Status.E_GEN, b""
         (first,) = struct.unpack("<H", payload[4:6])
-        page = wire.masters_from_bytes(payload[7:], 3)
+        page = wire.masters_from_page(payload[7:], 3)
         self.masters[first : first + len(page)] = page
         return Status.OK, struct.pack("<I", self.gen)
 
@@ -275,7 +275,7 @@ class ToyBoard:
             return Status.E_GEN, b""
         asked = sum(frame.type == Message.SAVE for frame in self.requests)
         self.stored = (self.gen, list(self.masters))
-        return Status.OK, struct.pack("<IH", self.gen, max(0, 3 - asked))
+        return Status.OK, struct.pack("<II", self.gen, max(0, 3 - asked))
 
     def _load(self, payload: bytes) -> tuple[Status, bytes]:
         if self._refuses(payload):
@@ -304,7 +304,7 @@ class ToyBoard:
     def _stats(self, payload: bytes) -> tuple[Status, bytes]:
         if payload[0]:
             return Status.OK, wire.Counters(1, 2, 3, 4, 5).to_bytes()
-        stats = wire.Stats(self.gen, self.crc32, 10, 20, 1, 2, 3, 4, 5, 6)
+        stats = wire.Stats(self.gen, self.crc32, 7, 1, 10, 2, 20, 3, 4, 5, 6)
         return Status.OK, stats.to_bytes()
 
     def _echo(self, payload: bytes) -> tuple[Status, bytes]:

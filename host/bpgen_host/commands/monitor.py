@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bpgen_host.commands.shared import Board, board_options
+from bpgen_host.commands.shared import Board, Seconds, board_options
 
 if TYPE_CHECKING:
     from bpgen_host.link import Transport
@@ -25,14 +25,14 @@ BOARD, HOST = "board", "host"
 @click.option("--listen", is_flag=True, help="Send nothing: only show what the board says.")
 @click.option(
     "--every",
-    type=click.FloatRange(0.01),
+    type=Seconds(0.01),
     default=1.0,
     show_default=True,
     metavar="SECONDS",
     help="How often to ask the board for its counters.",
 )
 @click.option(
-    "--seconds", type=click.FloatRange(0.0), metavar="N", help="End by itself after so long."
+    "--seconds", type=Seconds(0.0), metavar="N", help="End by itself after so long."
 )  # fmt: skip
 def monitor(
     board: Board,
@@ -148,18 +148,20 @@ class Watched:
 
 def _payload(piece: bytes) -> str:
     """The fields of HELLO's and STATS' replies and of BOOT; of other frames the bytes."""
-    from bpgen.wire import REPLY, Boot, FrameError, Hello, Message, PayloadError, Stats, decode
+    from bpgen.wire import REPLY, FrameError, Hello, Message, PayloadError, Stats, decode
 
     try:
         frame = decode(piece)
     except FrameError:
         return ""
     rest = frame.payload[1:]
-    readers = {Message.HELLO | REPLY: Hello.from_bytes, Message.STATS | REPLY: Stats.from_bytes}
+    readers = {
+        Message.HELLO | REPLY: Hello.from_bytes,
+        Message.STATS | REPLY: Stats.from_bytes,
+        int(Message.BOOT): Hello.from_bytes,
+    }
     try:
-        if frame.type == Message.BOOT:
-            fields = vars(Boot.from_bytes(frame.payload))
-        elif frame.type in readers and frame.payload[0] == 0:
+        if frame.type in readers and frame.payload[0] == 0:
             fields = vars(readers[frame.type](rest))
         else:
             return frame.payload.hex(" ")

@@ -14,7 +14,6 @@ from bpgen.commands.shared import (
     Name,
     path_argument,
     print_json,
-    printable,
     progress,
     warn_of_clipping,
 )
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 @path_argument("data_file")
 @board_options
 @click.option(
-    "-o", "--output", "output_file", type=Name(), metavar="FILE",
+    "-o", "--output-file", "output_file", type=Name(), metavar="FILE",
     help="Where to write the predictions as CSV. Default: print them.",
 )  # fmt: skip
 def predict(data_file: Path, board: Board, output_file: Path | None, as_json: bool) -> None:
@@ -60,16 +59,28 @@ def predict(data_file: Path, board: Board, output_file: Path | None, as_json: bo
     if as_json:
         print_json([dict(zip(columns, row, strict=True)) for row in rows])
         return
+    if output_file is None:
+        click.echo(table(columns, rows, shown=True), nl=False)
+    else:
+        write_file(output_file, table(columns, rows), force=board.force)
+        click.echo(f"wrote {len(rows)} predictions to {output_file}")
+
+
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[str | float]], *, shown: bool = False
+) -> str:
+    """CSV; when it is `shown`, question marks stand for what a terminal would obey."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    if output_file is None:
-        for line in text.getvalue().splitlines():
-            click.echo(printable(line))
-    else:
-        write_file(output_file, text.getvalue(), force=board.force)
-        click.echo(f"wrote {len(rows)} predictions to {output_file}")
+    for row in (columns, *rows):
+        writer.writerow([_shown(cell) if shown else cell for cell in row])
+    return text.getvalue()
+
+
+def _shown(cell: str | float) -> str | float:
+    if isinstance(cell, str):
+        return "".join(c if c.isprintable() else "?" for c in cell)
+    return cell
 
 
 def _answers(

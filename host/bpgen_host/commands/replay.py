@@ -60,7 +60,7 @@ def replay(capture_file: Path, model_file: Path | None, as_json: bool) -> None:
             click.echo("the recording ends without its last line: it was cut")
         print_table(
             "",
-            ("what was repeated", "frames", "of these only in time", "different"),
+            ("what was repeated", "frames", "alike but for clocks", "different"),
             [(name, r.frames, r.masked, len(r.different)) for name, r in found.items()],
         )
         for name, result in found.items():

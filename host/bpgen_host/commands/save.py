@@ -29,8 +29,8 @@ def save(board: Board, as_json: bool) -> None:
         store = device.description().store
         if Capability.STORE not in device.info.capabilities or store is None:
             raise BpgenError(
-                "this firmware has no memory to save to: read the weights with 'bpgen-host "
-                "weights get' instead"
+                "this firmware stores nothing, because its board lacks the memory or its model "
+                "cannot learn: keep the weights of one that learns with 'bpgen-host weights get'"
             )
         with countdown("saving") as show:
             gen = device.save(show)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,20 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 BAUD = 115_200
 HIGHEST_BAUD = 12_000_000  # of any adapter
+LONGEST_S = 1e8  # what sleep and select take on every system
+
+
+class Seconds(click.FloatRange):
+    """A time from `least` to three years; nan, which every range lets pass, is refused."""
+
+    def __init__(self, least: float) -> None:
+        super().__init__(least, LONGEST_S)
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is no number", param, ctx)
+        return number
 
 
 @dataclass

@@ -12,14 +12,15 @@ from bpgen_host.commands.shared import Board, board_options
 MEANING = {
     "gen": "generation of the state",
     "weights_crc32": "checksum of the weights",
+    "tag": "name of the gradient that can be read",
+    "mode": "1 idle, 2 while weights are set, 4 while the state is stored",
     "uptime": "ms since the start",
+    "bad": "frames that arrived damaged",
     "longest": "us that the longest request took",
-    "bad_crc": "frames with a wrong checksum",
-    "bad_frame": "pieces that were no frame",
-    "lost": "bytes that came faster than the board could take them",
     "repeats": "requests that came again and were not done again",
     "refused": "requests of another generation",
     "saves": "times the state was stored",
+    "lost": "bytes that came faster than the board could take them",
     "inputs": "inputs that were clipped",
     "activations": "activations that were clipped",
     "deltas": "deltas that were clipped",
@@ -44,6 +45,7 @@ def stats(board: Board, as_json: bool) -> None:
         if Capability.COUNTERS in device.info.capabilities:
             figures |= asdict(device.counters())
         faults = device.faults
+    figures["uptime"] = figures["uptime"] * 65_536 // 1000
     figures["weights_crc32"] = f"{figures['weights_crc32']:08x}"
     if as_json:
         print_json({**figures, "host": asdict(faults)})

@@ -22,7 +22,7 @@ from bpgen.commands.shared import (
 )
 from bpgen.errors import BpgenError
 from bpgen_host.commands.live import View
-from bpgen_host.commands.shared import Board, board_options, load_data
+from bpgen_host.commands.shared import Board, Seconds, board_options, load_data
 
 if TYPE_CHECKING:
     from bpgen.dataset import Dataset
@@ -85,7 +85,7 @@ OF_TRAINING = (
 )  # fmt: skip
 @click.option(
     "--patience",
-    type=click.FloatRange(0.0),
+    type=Seconds(0.0),
     default=60.0,
     show_default=True,
     metavar="SECONDS",
@@ -251,7 +251,7 @@ def _report(
         return
     if outcome is not None:
         print_loss(outcome.loss)
-        speed = outcome.steps / outcome.seconds if outcome.seconds else 0.0
+        speed = outcome.sent / outcome.seconds if outcome.seconds else 0.0
         click.echo(
             f"{outcome.steps:,} steps, {speed:,.0f} a second; the weights "
             f"{outcome.weights_crc32:08x} equal the twin's in {outcome.checks:,} checks; "

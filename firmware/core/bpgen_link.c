@@ -636,7 +636,7 @@ static uint8_t *serve(link_t *s, uint8_t size)
 {
     uint8_t *p = PAYLOAD;
     uint8_t n = (uint8_t)(TYPE - 1u);
-    const request_t *request = requests + n;
+    const request_t *request;
     uint8_t each;
     uint8_t does;
     uint8_t status;
@@ -644,9 +644,10 @@ static uint8_t *serve(link_t *s, uint8_t size)
     if (n != 0 && ((s->mode & NO_SESSION) != 0 || !same(FRAME + 2, &s->session, 2))) {
         return refuse(s, BP_E_SESSION);
     }
-    if (n >= BP_ECHO || bp_rom_u8(&request->fixed) == 0) {
+    if (n >= BP_ECHO || bp_rom_u8(&requests[n].fixed) == 0) {
         return refuse(s, BP_E_TYPE);
     }
+    request = requests + n;
     n = bp_rom_u8(&request->fixed);
     if (size < n) {
         return refuse(s, BP_E_LEN);
@@ -788,7 +789,8 @@ static uint8_t poll(link_t *s)
     while ((byte = bp_port_read()) >= 0) {
         uint8_t size = receive(s, (uint8_t)byte);
 
-        if (size != 0) {
+        /* A line that echoes brings replies back: answering those would never end. */
+        if (size != 0 && TYPE < BP_REPLY) {
             answer(s, size);
             return 1;
         }

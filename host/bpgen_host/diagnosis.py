@@ -89,7 +89,9 @@ def advice(ports: tuple[PortReport, ...]) -> list[str]:
 
 def _port(info: link.PortInfo) -> PortReport:
     allowed = sys.platform == "win32" or os.access(info.device, os.R_OK | os.W_OK)
-    return PortReport(info.device, info.description, info.latency_ms, allowed, link.port_group(info.device))
+    return PortReport(
+        info.device, info.description, info.latency_ms, allowed, link.port_group(info.device)
+    )
 
 
 def _board(name: str) -> BoardReport:

@@ -417,7 +417,7 @@ def test_a_request_of_another_session_is_refused(boards: Callable[..., Board]) -
     board = boards("residual")
     board.transport.reset()
     board.transport.discard()
-    for type_ in range(256):
+    for type_ in range(wire.REPLY):
         if type_ != Message.HELLO:
             assert board.status(type_, b"\0") == Status.E_SESSION
     reply = board.send(wire.Frame(Message.STATS, 1, 0, b"\0"))
@@ -543,10 +543,18 @@ def test_a_length_that_only_fits_modulo_65536_is_refused(boards: Callable[..., B
 def test_an_unknown_type_is_refused(boards: Callable[..., Board]) -> None:
     board = boards("residual")
     before = board.network
-    for type_ in {*range(256)} - {*list(Message)[:-1]}:
+    for type_ in {*range(wire.REPLY)} - {*list(Message)[:-1]}:
         for payload in (b"", bytes(4), b"\xff" * 40):
             assert board.status(type_, payload) == Status.E_TYPE
     assert board.network == before
+
+
+def test_what_an_echoing_line_brings_back_is_not_answered(boards: Callable[..., Board]) -> None:
+    board = boards("residual")
+    for type_ in range(wire.REPLY, 256):
+        assert board.send(board.frame(type_, bytes(9))) is None
+    board.transport.write(board(Message.ECHO, b"\x04abcd").line)
+    assert board.transport.read(0) == b""
 
 
 @pytest.mark.parametrize("name", ["inference-s8", "inference-s16"])

@@ -345,8 +345,8 @@ def test_a_port_without_permission_names_the_group(
 
     monkeypatch.setattr("serial.Serial.open", refuse)
     text = complaint(3, "info", "--port", running.port)
-    assert f"you may not use {running.port}" in text
-    assert re.search(r"sudo usermod -aG \w+ \$USER|only root may", text)
+    assert f"you may not open {running.port}" in text
+    assert re.search(r"sudo usermod -aG \w+ \$USER|ask for the right", text)
 
 
 def test_a_file_is_no_port(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_a_missing_port_names_those_there_are(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("code", "text"),
     [
-        (errno.EACCES, "you may not use"),
+        (errno.EACCES, "you may not open"),
         (errno.EBUSY, "is in use by another program"),
         (errno.EWOULDBLOCK, "is in use by another program"),
         (errno.EIO, "check that the board is connected"),
@@ -134,12 +134,14 @@ def test_a_port_without_permission_names_its_group(
         gr_name = "dialout"
 
     monkeypatch.setattr(grp, "getgrgid", lambda gid: Group)
-    assert "sudo usermod -aG dialout $USER" in link._permission(str(port))
+    assert link.port_group(str(port)) == "dialout"
+    assert "sudo usermod -aG dialout $USER" in link.way_in("dialout")
     Group.gr_name = "root"
-    assert link._permission(str(port)).startswith("only root may")
+    assert link.port_group(str(port)) is None
+    assert "ask for the right" in link.way_in(None)
 
 
-@pytest.mark.parametrize("port", ["nonsense://x", "socket://", "/dev/null", "/"])
+@pytest.mark.parametrize("port", ["", "nonsense://x", "socket://", "/dev/null", "/"])
 def test_what_is_no_port_is_one_sentence(port: str) -> None:
     with pytest.raises(LinkError, match=r"is no port|cannot open|no serial port"):
         open_port(port)

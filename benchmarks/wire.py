@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 import subprocess
 import tempfile
@@ -149,7 +150,7 @@ def _gradient(_: int) -> list[Row]:
 
 
 def _memory(_: int) -> list[Row]:
-    """Link and store as the project's Makefile compiles them, each object on its own."""
+    """Link and store with the flags of the project's Makefile, but each object on its own."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "firmware"
         built("uno", task((2, 3, 1)), folder)
@@ -166,9 +167,14 @@ def _memory(_: int) -> list[Row]:
 
 def _sizes(folder: Path) -> dict[str, tuple[int, int]]:
     """Flash and RAM of an object, by its part of the firmware."""
+    makefile = (folder / "Makefile").read_text(encoding="utf-8")
+    (optimise,) = re.findall(r"^\$\(SMALL_OBJECTS\): OPTIMISE := (.*)$", makefile, re.MULTILINE)
+    flags = ["-std=c99", "-mmcu=atmega328p", *optimise.split(), "-fno-lto"]
     found = {}
     for part in ("link", "store", "port"):
-        made = folder / "build" / f"bpgen_{part}.o"
+        made = folder / f"{part}.o"
+        source = folder / f"bpgen_{part}.c"
+        subprocess.run(["avr-gcc", *flags, "-c", source, "-o", made], check=True)
         run = subprocess.run(["avr-size", made], capture_output=True, text=True, check=True)
         text, data, bss = (int(word) for word in run.stdout.splitlines()[1].split()[:3])
         found[part] = (text + data, data + bss)

@@ -70,29 +70,29 @@ typedef struct {
     uint8_t fixed; /* bytes of its payload, without what is counted; 0: there is no such request */
     uint8_t each;  /* bytes of each of what its last fixed byte counts; RUNS: the flags it knows */
     uint8_t most;  /* PART: how many its reply holds */
-    uint8_t reply;
+    uint8_t reply; /* GEN, VALUE or TAG, or 0 */
     uint8_t does;
 } request_t;
 
 static const request_t requests[BP_ECHO] BP_ROM = {
-    {2u, 0u, 0u, 0u, ALWAYS},                                        /* HELLO */
-    {3u, 0u, MAX_PAYLOAD - 1u, 0u, ALWAYS | PART},                   /* DESCRIBE */
-    {3u, 2u, 255u, 0u, READS | ENDS_GRADIENT | PART},                /* SETX */
-    {1u, STAGED, 0u, 0u, READS | ENDS_GRADIENT | RUNS},              /* INFER */
-    {LEARNING(5u), CLASS | STAGED, 0u, TAG, BACKWARD},               /* BACKWARD */
+    {2u, 0u, 0u, 0u, ALWAYS},                                         /* HELLO */
+    {3u, 0u, MAX_PAYLOAD - 1u, 0u, ALWAYS | PART},                    /* DESCRIBE */
+    {3u, 2u, 255u, 0u, READS | ENDS_GRADIENT | PART},                 /* SETX */
+    {1u, STAGED, 0u, 0u, READS | ENDS_GRADIENT | RUNS},               /* INFER */
+    {LEARNING(5u), CLASS | STAGED, 0u, TAG, BACKWARD},                /* BACKWARD */
     {LEARNING(5u), CLASS | STAGED | APPLY, 0u, VALUE, LEARNS | RUNS}, /* TRAIN */
-    {LEARNING(6u), CLASS | APPLY, 0u, VALUE, LEARNS | RUNS},         /* TRAIN_N */
-    {LEARNING(4u), 0u, GRADS_MOST, 0u, READS | PART},                /* GRADS */
-    {LEARNING(3u), 0u, GETW_MOST, 0u, READS | PART},                 /* GETW */
-    {LEARNING(4u), 0u, 0u, GEN, REPLACES},                           /* SETW_BEGIN */
-    {LEARNING(7u), MASTER, 255u, GEN, SETTING | WITH_GEN | PART},    /* SETW */
-    {LEARNING(8u), 0u, 0u, GEN, SETTING | WITH_GEN | CHANGES},       /* SETW_COMMIT */
-    {STORING(4u), 0u, 0u, VALUE, READS | WITH_GEN},                  /* SAVE */
-    {STORING(4u), 0u, 0u, VALUE, LEARNS},                            /* LOAD */
-    {LEARNING(6u), 0u, 0u, GEN, REPLACES},                           /* RESET_MODEL */
-    {LEARNING(8u), 0u, 0u, GEN, IDLE | WITH_GEN | CHANGES},          /* SET_PARAM */
-    {1u, 0u, 0u, 0u, ALWAYS},                                        /* STATS */
-    {1u, 1u, 0u, 0u, ALWAYS},                                        /* ECHO */
+    {LEARNING(6u), CLASS | APPLY, 0u, VALUE, LEARNS | RUNS},          /* TRAIN_N */
+    {LEARNING(4u), 0u, GRADS_MOST, 0u, READS | PART},                 /* GRADS */
+    {LEARNING(3u), 0u, GETW_MOST, 0u, READS | PART},                  /* GETW */
+    {LEARNING(4u), 0u, 0u, GEN, REPLACES},                            /* SETW_BEGIN */
+    {LEARNING(7u), MASTER, 255u, GEN, SETTING | WITH_GEN | PART},     /* SETW */
+    {LEARNING(8u), 0u, 0u, GEN, SETTING | WITH_GEN | CHANGES},        /* SETW_COMMIT */
+    {STORING(4u), 0u, 0u, VALUE, READS | WITH_GEN},                   /* SAVE */
+    {STORING(4u), 0u, 0u, VALUE, LEARNS},                             /* LOAD */
+    {LEARNING(6u), 0u, 0u, GEN, REPLACES},                            /* RESET_MODEL */
+    {LEARNING(8u), 0u, 0u, GEN, IDLE | WITH_GEN | CHANGES},           /* SET_PARAM */
+    {1u, 0u, 0u, 0u, ALWAYS},                                         /* STATS */
+    {1u, 1u, 0u, 0u, ALWAYS},                                         /* ECHO */
 };
 
 #define CAPABILITIES                                                \
@@ -341,7 +341,8 @@ static inline uint8_t target_bytes(const link_t *s, uint8_t flags)
 }
 
 /* Check that there are n samples in the `size` bytes at p. Returns a status. */
-static uint8_t check_samples(const link_t *s, const uint8_t *p, uint8_t size, uint8_t n, uint8_t flags)
+static uint8_t check_samples(const link_t *s, const uint8_t *p, uint8_t size, uint8_t n,
+                             uint8_t flags)
 {
     uint8_t target = target_bytes(s, flags);
     uint8_t input = (flags & STAGED) != 0 ? 4u : INPUT_BYTES;
@@ -795,7 +796,7 @@ static uint8_t poll(link_t *s)
             return 1;
         }
     }
-    return 0;
+    return s->mode == SAVING;
 }
 
 void bp_link_begin(void) { begin(&state); }

@@ -20,7 +20,8 @@ extern "C" {
 void bp_link_begin(void);
 
 /* Take in what has arrived, answer at most one request, and move a running save on by one unit.
- * Never waits for the host. Returns 1 when it answered a request, else 0.
+ * Never waits for the host. Returns 1 when it has answered a request or a save goes on, else 0:
+ * the board may then sleep until something arrives.
  */
 uint8_t bp_link_poll(void);
 

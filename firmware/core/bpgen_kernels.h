@@ -94,8 +94,8 @@ int32_t bp_sigmoid_derivative(int16_t a, uint8_t frac);                /* u16q16
 int32_t bp_tanh_derivative(int16_t a, uint8_t frac);                   /* u16q14 */
 int32_t bp_tanh_opt_derivative(int16_t a, int16_t top, uint8_t frac);  /* u16q14 */
 
-/* round(sum * derivative * 2^-shift) clipped to [-top, top]: sum is s24, derivative below 2^15, shift
- * from 17 to 24.
+/* round(sum * derivative * 2^-shift) clipped to [-top, top]: sum is s24, derivative below 2^15,
+ * shift from 17 to 24.
  */
 int16_t bp_hidden_delta(int32_t sum, int32_t derivative, uint8_t shift, int16_t top,
                         uint32_t *clipped);

@@ -173,8 +173,8 @@ static uint16_t magnitude(int32_t x)
     return (uint16_t)(x > INT16_MAX ? INT16_MAX : x);
 }
 
-/* The entry at u with `shift` more fraction bits: (E[i] << shift) + (E[i + 1] - E[i]) * fr. No table
- * rises or falls by more than s16 in an interval, and fr is below 2^15.
+/* The entry at u with `shift` more fraction bits: (E[i] << shift) + (E[i + 1] - E[i]) * fr. In no
+ * interval does a table rise or fall by more than s16, and fr is below 2^15.
  */
 static int32_t interpolate(const uint16_t *table, uint16_t u, uint8_t shift)
 {

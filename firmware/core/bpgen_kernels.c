@@ -729,7 +729,7 @@ void bp_decay_stochastic(int16_t *w, uint16_t decay, uint16_t dither, bp_counter
 
 /* ---- Checksum ------------------------------------------------------------------------------- */
 
-/* The CRC is linear: the change that a byte makes is that of its low nibble XOR that of its high. */
+/* The CRC is linear: what a byte changes is that of its low nibble XOR that of the high. */
 static const uint32_t crc32_low[16] BP_ROM = {
     0x00000000u, 0x77073096u, 0xEE0E612Cu, 0x990951BAu,
     0x076DC419u, 0x706AF48Fu, 0xE963A535u, 0x9E6495A3u,

@@ -1,8 +1,8 @@
 /* bpgen_store.h -- the network's state in non-volatile memory, safe against a cut at any byte.
  *
  * Two areas; a record is {CRC-32 u32, gen u32, sequence u16, state}, its CRC another for each model
- * and layout of the state. A new record never touches the newest valid one; a reader takes the valid
- * record with the newest sequence.
+ * and layout of the state. A new record never touches the newest valid one; a reader takes the
+ * valid record with the newest sequence.
  * SPDX-License-Identifier: 0BSD
  */
 #ifndef BPGEN_STORE_H

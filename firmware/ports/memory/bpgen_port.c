@@ -62,8 +62,7 @@ void bp_memory_feed(const uint8_t *bytes, size_t n)
     for (i = 0; i < n; i++) {
         clock_us += BYTE_US;
         arrived = bytes[i];
-        while (bp_link_poll() != 0) {
-        }
+        (void)bp_link_poll();
     }
 }
 

@@ -14,7 +14,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks import boards, bound, host, lut, parity, wire
+from benchmarks import boards, bound, host, lut, parity, speed, wire
+from benchmarks.speed import corners, profile
 from benchmarks.tables import MAX_SAMPLES, end_progress
 
 
@@ -36,47 +37,83 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     commands.add_parser(
         "wire", parents=[common], help="exactly-once, store, speed and size of the link"
     )
-    each = commands.add_parser(
-        "boards", parents=[common], help="simulated boards against the twin, bit for bit"
+    some = argparse.ArgumentParser(add_help=False)
+    some.add_argument("--only", default="", metavar="TEXT", help="those with TEXT in BOARD NET ...")
+    commands.add_parser(
+        "boards",
+        parents=[common, some],
+        help="simulated boards against the twin, bit for bit; then what speed prints",
     )
-    each.add_argument("--only", default="", metavar="TEXT", help="those with TEXT in BOARD NET")
+    counts = commands.add_parser(
+        "speed", parents=[common, some], help="cycles, instructions and memory, counted exactly"
+    )
+    counts.add_argument("--markdown", action="store_true", help="the tables of docs/speed.md")
+    counts.add_argument("--profile", metavar="BOARD", help="cycles by function on an AVR, alone")
     parsed = parser.parse_args(arguments)
     if parsed.command == "parity" and not any(parsed.only in t.name for t in parity.TASKS):
         parser.error(f"no task has {parsed.only!r} in its name")
     return parsed
 
 
-def _measure(parsed: argparse.Namespace) -> tuple[Sequence[Any], str]:
+def _measure(parsed: argparse.Namespace) -> tuple[dict[str, Sequence[Any]], str]:
+    """The rows of each part, and what to print of them."""
+    command: str = parsed.command
     quick: bool = parsed.quick
-    if parsed.command == "parity":
-        rows = parity.measure(quick=quick, full=parsed.full, seeds=parsed.seeds, only=parsed.only)
-        return rows, parity.show(rows)
-    if parsed.command == "host":
-        speeds = host.measure(quick=quick)
-        return speeds, host.show(speeds)
-    if parsed.command == "lut":
-        tables = lut.measure(quick=quick)
-        return tables, lut.show(tables)
-    if parsed.command == "wire":
-        figures = wire.measure(quick=quick)
-        return figures, wire.show(figures)
-    if parsed.command == "boards":
+    if command == "speed":
+        return _speed(parsed, parsed.markdown, parsed.profile)
+    if command == "boards":
         runs = boards.measure(quick=quick, only=parsed.only)
-        return runs, boards.show(runs)
-    limits = bound.measure(quick=quick)
-    return limits, bound.show(limits)
+        counts, text = _speed(parsed)
+        return {command: runs, **counts}, f"{boards.show(runs)}\n\n{text}"
+    if command == "parity":
+        runs_of_tasks = parity.measure(
+            quick=quick, full=parsed.full, seeds=parsed.seeds, only=parsed.only
+        )
+        return {command: runs_of_tasks}, parity.show(runs_of_tasks)
+    part = {"host": host, "lut": lut, "wire": wire, "bound": bound}[command]
+    rows = part.measure(quick=quick)
+    return {command: rows}, part.show(rows)
+
+
+def _speed(
+    parsed: argparse.Namespace, as_markdown: bool = False, profiled: str | None = None
+) -> tuple[dict[str, Sequence[Any]], str]:
+    """Counts, goals and corners; or a profile alone."""
+    if profiled is not None:
+        profiles = {update: profile.measure(profiled, update) for update in corners.UPDATES}
+        tables = [
+            (f"{profiled} 4-16-3, a training step, {update}", profile.table(rows))
+            for update, rows in profiles.items()
+        ]
+        return {f"profile_{u}": rows for u, rows in profiles.items()}, speed.show(
+            tables, as_markdown=as_markdown
+        )
+    counts = speed.measure(quick=parsed.quick, only=parsed.only)
+    reached = speed.check_goals(counts)
+    worst = corners.measure(quick=parsed.quick, only=parsed.only)
+    tables = speed.summary_tables(counts) if as_markdown else speed.speed_tables(counts)
+    tables += [
+        ("Goals", speed.goal_table(reached)),
+        ("Worst training step over typical", corners.table(worst)),
+    ]
+    said = [speed.show(tables, as_markdown=as_markdown), ", ".join(speed.versions())]
+    said += speed.missing_peers()
+    return {"speed": counts, "goals": reached, "corners": worst}, "\n\n".join(said)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one benchmark and print it; 1 when a target is missed."""
     parsed = _arguments(arguments)
-    rows, text = _measure(parsed)
+    parts, text = _measure(parsed)
     end_progress()
     if parsed.json:
-        print(json.dumps({parsed.command: [dataclasses.asdict(row) for row in rows]}, indent=1))
+        everything = {
+            name: [dataclasses.asdict(row) for row in rows] for name, rows in parts.items()
+        }
+        print(json.dumps(everything, indent=1))
     else:
         print(text)
-    return 1 if any(row.missed for row in rows) else 0
+    return 1 if any(row.missed for rows in parts.values() for row in rows) else 0
 
 
 if __name__ == "__main__":

@@ -35,6 +35,17 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(header), line(["-" * width for width in widths]), *map(line, rows)])
 
 
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The same in Markdown; columns of numbers go to the right."""
+
+    def is_number(cell: str) -> bool:
+        return cell == "" or cell[0] in "0123456789~<>"
+
+    columns = zip(*rows, strict=True)
+    ruler = ["---:" if all(map(is_number, column)) else "---" for column in columns]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ruler, *rows))
+
+
 def progress(text: str) -> None:
     """Replace the progress line, or print a line where stderr is no terminal."""
     if sys.stderr.isatty():

@@ -8,27 +8,33 @@ gives the same bytes.
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from bpgen import floatnet
+from bpgen.archive import ArchiveError, read_arrays, write_arrays
 from bpgen.dataset import Dataset
 from bpgen.emit.write import write_file
 from bpgen.errors import BpgenError
-from bpgen.floatnet import FloatNet, Sparsity
+from bpgen.floatnet import FloatArray, FloatNet, Sparsity
 from bpgen.scaling import Scaling
 from bpgen.training import Ranges, Training, TrainingLog
 from bpgen.training import train as train_network
 
 FORMAT = "bpgen-checkpoint"
 VERSION = 1
+
+Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
+Fields: TypeAlias = dict[str, Any]
+# Takes a value of a JSON text and gives it back, or raises BpgenError when it is of another kind.
+Reader: TypeAlias = Callable[[object], Any]
 
 
 @dataclass(frozen=True)
@@ -90,16 +96,14 @@ class Checkpoint:
             "labels": list(self.labels),
             "split": asdict(self.split),
         }
-        arrays = {
+        arrays: Arrays = {
             "meta": np.array(json.dumps(meta, sort_keys=True)),
             "epoch_loss": np.array(self.log.loss, dtype=np.float64),
         }
         for prefix, net in (("", self.net), ("initial_", self.initial)):
             for k, (w, b) in enumerate(zip(net.w, net.b, strict=True), start=1):
                 arrays[f"{prefix}w{k}"], arrays[f"{prefix}b{k}"] = w, b
-        file = io.BytesIO()
-        np.savez(file, allow_pickle=False, **arrays)
-        return file.getvalue()
+        return write_arrays(arrays)
 
 
 def divide(data: Dataset, test_fraction: float, seed: int) -> tuple[Dataset, Dataset | None]:
@@ -189,12 +193,9 @@ def load(path: str | Path) -> Checkpoint:
         raise BpgenError(f"there is no file {path}: make it with 'bpgen train'") from None
     except (OSError, ValueError) as error:
         raise BpgenError(f"{path} cannot be read ({error}): check its name") from None
-    # A damaged archive fails in zipfile, zlib, struct, tokenize or NumPy, each with its own
-    # exception; to the user it is one mistake.
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive}
-    except Exception:
+        arrays = read_arrays(data)
+    except ArchiveError:
         raise BpgenError(
             f"{path} is not a bpgen checkpoint, or it is cut short or damaged: make it again with "
             "'bpgen train'"
@@ -202,16 +203,16 @@ def load(path: str | Path) -> Checkpoint:
     meta = _meta(path, arrays)
     try:
         return _read(meta, arrays)
-    except (BpgenError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
+    except BpgenError:
         raise BpgenError(
             f"{path} is damaged, its parts do not fit together: make it again with 'bpgen train'"
         ) from None
 
 
-def _meta(path: str | Path, arrays: dict[str, Any]) -> dict[str, Any]:
+def _meta(path: str | Path, arrays: Arrays) -> Fields:
     text = arrays.get("meta")
-    meta: Any = None
-    if isinstance(text, np.ndarray) and text.dtype.kind == "U" and text.ndim == 0:
+    meta: object = None
+    if text is not None and text.dtype.kind == "U" and text.ndim == 0:
         try:
             meta = json.loads(str(text))
         except (ValueError, RecursionError):
@@ -226,73 +227,167 @@ def _meta(path: str | Path, arrays: dict[str, Any]) -> dict[str, Any]:
     return meta
 
 
-def _read(meta: dict[str, Any], arrays: dict[str, Any]) -> Checkpoint:
-    """Put the parts together; any exception but MemoryError means that they do not fit."""
-    net = _net(meta, arrays, "")
-    initial = _net(meta, arrays, "initial_")
-    if initial.sizes != net.sizes:
-        raise ValueError("the initial weights have other shapes")
-    settings = dict(meta["training"])
-    if settings["sparsity"] is not None:
-        settings["sparsity"] = Sparsity(**settings["sparsity"])
-    if settings["stop_loss"] is not None:
-        low, high = settings["stop_loss"]
-        settings["stop_loss"] = (float(low), float(high))
-    training = Training(**settings)
-    for name in ("epochs", "seed", *(("batch_size",) if training.batch_size is not None else ())):
-        _integer(getattr(training, name))
-    scaling = Scaling(
-        tuple(_integer(d) for d in meta["scaling"]["decimals"]),
-        tuple(_integer(o) for o in meta["scaling"]["offset"]),
-        tuple(float(s) for s in meta["scaling"]["scale"]),
-    )
-    features, targets, labels = (_texts(meta[key]) for key in ("features", "targets", "labels"))
-    if not len(features) == len(scaling.offset) == net.sizes[0]:
-        raise ValueError("the features do not fit the network")
-    if len(labels) not in (0, net.sizes[-1]) or not isinstance(meta["scaling_kind"], str):
-        raise ValueError("the labels do not fit the network")
-    split = Split(**meta["split"])
-    _integer(split.seed), _integer(split.train_count), _integer(split.test_count)
-    if not 0.0 <= split.test_fraction < 1.0:
-        raise ValueError("the test fraction is out of range")
-    epochs = arrays["epoch_loss"]
-    if epochs.dtype != np.float64 or epochs.ndim != 1 or not np.isfinite(epochs).all():
-        raise ValueError("the losses are no finite numbers")
-    log = TrainingLog([float(loss) for loss in epochs], _ranges(meta["ranges"], net.n_layers))
+def _read(meta: Fields, arrays: Arrays) -> Checkpoint:
+    """Put the parts together. Raises BpgenError, whose text is for no user, if they do not fit."""
+    top = _read_meta(meta)
+    net = _net(top, arrays, "")
+    initial = _net(top, arrays, "initial_")
+    _check(initial.sizes == net.sizes, "the initial weights have other shapes")
+    scaling = Scaling(**{name: tuple(values) for name, values in top["scaling"].items()})
+    features, targets, labels = (tuple(top[name]) for name in ("features", "targets", "labels"))
+    _check(len(features) == len(scaling.offset) == net.sizes[0], "the features do not fit")
+    _check(len(labels) in (0, net.sizes[-1]), "the labels do not fit")
+    split = Split(**top["split"])
+    _check(0.0 <= split.test_fraction < 1.0, "the test fraction is out of range")
+    epochs = _array(arrays, "epoch_loss")
+    _check(epochs.ndim == 1 and bool(np.isfinite(epochs).all()), "the losses are no finite numbers")
+    log = TrainingLog([float(loss) for loss in epochs], _ranges(top["ranges"], net.n_layers))
     return Checkpoint(
-        net, initial, training, log, scaling, meta["scaling_kind"], features, targets, labels, split
+        net=net,
+        initial=initial,
+        training=_training(top["training"]),
+        log=log,
+        scaling=scaling,
+        scaling_kind=top["scaling_kind"],
+        features=features,
+        targets=targets,
+        labels=labels,
+        split=split,
     )
 
 
-def _net(meta: dict[str, Any], arrays: dict[str, Any], prefix: str) -> FloatNet:
-    layers = range(1, len(meta["activations"]) + 1)
-    parts = [[arrays[f"{prefix}{name}{k}"] for k in layers] for name in "wb"]
-    if any(part.dtype != np.float64 for group in parts for part in group):
-        raise ValueError("the parameters are not float64")
-    return FloatNet(parts[0], parts[1], _texts(meta["activations"]), meta["loss"])
+def _net(top: Fields, arrays: Arrays, prefix: str) -> FloatNet:
+    layers = range(1, len(top["activations"]) + 1)
+    w, b = ([_array(arrays, f"{prefix}{name}{k}") for k in layers] for name in "wb")
+    return FloatNet(w, b, tuple(top["activations"]), top["loss"])
 
 
-def _ranges(data: dict[str, Any], n_layers: int) -> Ranges:
-    ranges = Ranges(**data)
+def _training(fields: Fields) -> Training:
+    sparsity, stop_loss = fields["sparsity"], fields["stop_loss"]
+    if stop_loss is not None:
+        _check(len(stop_loss) == 2, "a range of losses has two ends")
+    return Training(
+        **fields
+        | {
+            "sparsity": None if sparsity is None else Sparsity(**sparsity),
+            "stop_loss": None if stop_loss is None else (stop_loss[0], stop_loss[1]),
+        }
+    )
+
+
+def _ranges(fields: Fields, n_layers: int) -> Ranges:
+    ranges = Ranges(**fields)
     for name, length in (("a", n_layers + 1), ("z", n_layers), ("w", n_layers), ("dz", n_layers)):
-        values = getattr(ranges, name)
-        if len(values) != length or not all(0.0 <= value < math.inf for value in values):
-            raise ValueError(f"the ranges of {name} do not fit the network")
-    if not 0.0 <= ranges.t < math.inf:
-        raise ValueError("the range of the targets is no finite number")
+        values = fields[name]
+        fit = len(values) == length and all(0.0 <= value < math.inf for value in values)
+        _check(fit, f"the ranges of {name} do not fit the network")
+    _check(0.0 <= ranges.t < math.inf, "the range of the targets is no finite number")
     return ranges
 
 
-def _texts(values: Any) -> tuple[str, ...]:
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise TypeError("a list of texts was expected")
-    return tuple(values)
+def _array(arrays: Arrays, name: str) -> FloatArray:
+    _check(name in arrays and arrays[name].dtype == np.float64, f"there is no float64 {name}")
+    return arrays[name]
 
 
-def _integer(value: Any) -> int:
-    if type(value) is not int:
-        raise TypeError("an integer was expected")
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise BpgenError("true or false was expected")
     return value
+
+
+def _integer(value: object) -> int:
+    if type(value) is not int:
+        raise BpgenError("an integer was expected")
+    return value
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BpgenError("a number was expected")
+    # JSON has integers that no float64 holds.
+    if isinstance(value, int) and abs(value) >= 2**1023:
+        raise BpgenError("the number is too large")
+    return value
+
+
+def _float(value: object) -> float:
+    return float(_number(value))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise BpgenError("a text was expected")
+    return value
+
+
+def _optional(read: Reader) -> Reader:
+    return lambda value: None if value is None else read(value)
+
+
+def _list(read: Reader) -> Reader:
+    def read_list(value: object) -> list[Any]:
+        if not isinstance(value, list):
+            raise BpgenError("a list was expected")
+        return [read(one) for one in value]
+
+    return read_list
+
+
+def _object(kinds: dict[str, Reader]) -> Reader:
+    def read_object(value: object) -> Fields:
+        if not isinstance(value, dict) or value.keys() != kinds.keys():
+            raise BpgenError(f"an object with {', '.join(kinds)} was expected")
+        return {name: read(value[name]) for name, read in kinds.items()}
+
+    return read_object
+
+
+# The fields of `meta`, as `Checkpoint.to_bytes` writes them.
+_read_meta = _object(
+    {
+        "format": _text,
+        "version": _integer,
+        "activations": _list(_text),
+        "loss": _text,
+        "training": _object(
+            {
+                "learning_rate": _number,
+                "epochs": _integer,
+                "batch_size": _optional(_integer),
+                "reduction": _text,
+                "momentum": _number,
+                "l2": _number,
+                "sparsity": _optional(_object({"target": _number, "weight": _number})),
+                "learning_rate_decay": _number,
+                "stop_loss": _optional(_list(_float)),
+                "seed": _integer,
+                "shuffle": _flag,
+            }
+        ),
+        "ranges": _object({"t": _float} | {name: _list(_float) for name in ("a", "z", "w", "dz")}),
+        "scaling": _object(
+            {"decimals": _list(_integer), "offset": _list(_integer), "scale": _list(_float)}
+        ),
+        "scaling_kind": _text,
+        "features": _list(_text),
+        "targets": _list(_text),
+        "labels": _list(_text),
+        "split": _object(
+            {
+                "test_fraction": _number,
+                "seed": _integer,
+                "train_count": _integer,
+                "test_count": _integer,
+            }
+        ),
+    }
+)
+
+
+def _check(fits: bool, message: str) -> None:
+    if not fits:
+        raise BpgenError(message)
 
 
 def _dashed(sizes: Sequence[int]) -> str:

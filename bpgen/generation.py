@@ -12,28 +12,45 @@ from bpgen.emit.view import SelfTest, View, build_view
 from bpgen.model import IntModel
 from bpgen.twin import Twin
 
-CORE_FILES = ("bpgen_fix.h", "bpgen_kernels.h", "bpgen_kernels_avr.h", "bpgen_kernels.c")
+CORE_FILES = (
+    "bpgen_fix.h",
+    "bpgen_kernels.h",
+    "bpgen_unit.h",
+    "bpgen_kernels_avr.h",
+    "bpgen_kernels_dsp.h",
+    "bpgen_kernels_lanes.h",
+    "bpgen_kernels.c",
+)
 SELF_TEST_SAMPLES = 2
 
 
 def generate(
-    model: IntModel, prefix: str = "net", *, main: bool = False, view: View | None = None
+    model: IntModel,
+    prefix: str = "net",
+    *,
+    main: bool = False,
+    small: bool = False,
+    view: View | None = None,
 ) -> dict[str, str]:
     """
     C files by name: `<prefix>.h`, `<prefix>.c` and the core files they need.
 
-    With `main` also `<prefix>_main.c`, a program for a PC to read, step through and copy. The same
-    model and prefix give the same text, on every machine. `view` is what `view_of` gave for them,
-    for a caller that has it already.
+    With `main` also `<prefix>_main.c`, a program for a PC to read, step through and copy. `small`
+    code gives the same bits, slower, from less flash. The same arguments give the same text, on
+    every machine. `view` is what `view_of` gave for them, for a caller that has it already.
 
     Raises BpgenError for a prefix that cannot start a C name.
     """
-    view = view or view_of(model, prefix)
+    view = view or view_of(model, prefix, small=small)
     files = {f"{prefix}.h": render("net.h", view), f"{prefix}.c": render("net.c", view)}
     if main:
         files[f"{prefix}_main.c"] = render("main.c", view)
     for name in CORE_FILES:
         files[name] = (FIRMWARE / "core" / name).read_text(encoding="utf-8")
+    if view.small:
+        files["bpgen_fix.h"] = files["bpgen_fix.h"].replace(
+            "#define BP_SMALL 0", "#define BP_SMALL 1"
+        )
     return files
 
 
@@ -65,6 +82,6 @@ def _integers(rows: np.ndarray) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(int(value) for value in row) for row in rows)
 
 
-def view_of(model: IntModel, prefix: str) -> View:
+def view_of(model: IntModel, prefix: str, *, small: bool = False) -> View:
     """The view that `generate` prints from, for templates of other files about the model."""
-    return build_view(model, prefix, self_test(model))
+    return build_view(model, prefix, self_test(model), small=small)

@@ -88,8 +88,11 @@ def plain_delta_top(outputs: int, shift: int) -> int:
 
 
 def block_size(top: int) -> int:
-    """How many products of an s16 weight with a number up to `top` always fit int32."""
-    return INT32_MAX // (WEIGHT_LIMIT * top)
+    """
+    How many products of an s16 weight with a number up to `top` always fit int32; even, because
+    kernels take the inputs in pairs.
+    """
+    return INT32_MAX // (WEIGHT_LIMIT * top) & ~1
 
 
 def derivative_fraction(kind: str) -> int:

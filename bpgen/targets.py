@@ -422,9 +422,11 @@ def code_bytes(view: View, code: Code) -> int:
 
 
 def scratch_bytes(view: View) -> int:
-    """The rescaled input that an update keeps on the stack, of the widest layer that learns."""
+    """What the widest layers keep on the stack: steps of 2 bytes, back-propagated sums of 4."""
     learning = () if view.training is None else view.training.learning
-    return 2 * max((layer.inputs for layer in learning), default=0)
+    steps = 2 * max((layer.outputs for layer in learning), default=0)
+    pairs = () if view.training is None else view.training.hidden_deltas
+    return max([steps, *(4 * pair.layer.outputs_even for pair in pairs)])
 
 
 def is_wide(layer: LayerView) -> bool:

@@ -1,6 +1,5 @@
 """Options and fixtures that several folders of tests share."""
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -44,18 +43,17 @@ def tool() -> Callable[[str], str]:
     """
     Find a program by name, or a header by its path: its path.
 
-    A missing one skips the test with the line that installs it as the reason; with CI=true, where
-    every tool must be there, it fails the test with that line.
+    A missing one fails the test with the line that installs it.
     """
 
     def find(name: str) -> str:
         header = name.startswith("/") and Path(name).is_file()
         found = name if header else shutil.which(name)
         if found is None:
-            message = f"{name} is missing: sudo apt-get install {PACKAGES[name]}"
-            if os.environ.get("CI") == "true":
-                pytest.fail(message, pytrace=False)
-            pytest.skip(message)
+            pytest.fail(
+                f"{name} is missing: install {PACKAGES[name]}, or run tests/install_tools.sh",
+                pytrace=False,
+            )
         return found
 
     return find

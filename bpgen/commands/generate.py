@@ -7,7 +7,14 @@ from pathlib import Path
 
 import click
 
-from bpgen.commands.shared import Name, check_distinct, force_option, path_argument, print_table
+from bpgen.commands.shared import (
+    Name,
+    check_distinct,
+    force_option,
+    optimize_option,
+    path_argument,
+    print_table,
+)
 
 
 @click.command()
@@ -28,6 +35,7 @@ from bpgen.commands.shared import Name, check_distinct, force_option, path_argum
     "--inference-only", is_flag=True, help="Leave training out of a model that can learn."
 )
 @click.option("--board", metavar="BOARD", help="Refuse what does not fit it; see 'bpgen boards'.")
+@optimize_option
 @click.option("--main", "with_main", is_flag=True, help="Add a main program for a PC, to read.")
 @force_option
 def generate(
@@ -36,6 +44,7 @@ def generate(
     folder: Path,
     inference_only: bool,
     board: str | None,
+    optimize: str,
     with_main: bool,
     force: bool,
 ) -> None:
@@ -59,7 +68,7 @@ def generate(
     model = load_model(model_file)
     if inference_only:
         model = without_training(model)
-    view = view_of(model, prefix)
+    view = view_of(model, prefix, small=optimize == "size")
     if target is not None:
         targets.require_fit(view, target)
     files = generate_files(model, prefix, main=with_main, view=view)

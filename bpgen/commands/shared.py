@@ -65,6 +65,13 @@ def data_option(required: bool, what: str) -> Callable[[Command], Command]:
     )  # fmt: skip
 
 
+optimize_option = click.option(
+    "--optimize",
+    type=click.Choice(["speed", "size"]),
+    default="speed",
+    show_default=True,
+    help="Kernels for few cycles or for little flash; the bits are the same.",
+)
 force_option = click.option("--force", is_flag=True, help="Replace files that exist.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 

@@ -112,7 +112,9 @@ class DeviceView:
     learning: tuple[LayerView, ...]
     layer_count: int
     neighbours: tuple[Neighbours, ...]
+    stored_weights: int
     saved_bytes: int
+    saved_start: int
     saved_head: int
     description_bytes: int
     description_lines: tuple[str, ...]
@@ -171,6 +173,7 @@ def build_device(model: IntModel, prefix: str, view: View, board: BoardConstants
     learning = training.learning if training else ()
     small = view.state_size <= U16_MAX
     no_store_reason = _no_store_reason(view, board)
+    saved_start = _offset(view, "steps") if training else 0
     description = _description(model, prefix, view, None if no_store_reason else board)
     if len(description) > U16_MAX:
         raise BpgenError(
@@ -207,8 +210,10 @@ def build_device(model: IntModel, prefix: str, view: View, board: BoardConstants
         learning=learning,
         layer_count=len(learning),
         neighbours=tuple(_neighbours(learning)),
+        stored_weights=sum(layer.stored for layer in learning),
         saved_bytes=_saved_bytes(view),
-        saved_head=_saved_head(view),
+        saved_start=saved_start,
+        saved_head=_offset(view, view.output.a) - saved_start,
         description_bytes=len(description),
         description_lines=_lines(cfmt.comment(description.decode())),
         description_rows=cfmt.rows(tuple(description), width=3, per_row=16),
@@ -225,7 +230,9 @@ def _check_sizes(model: IntModel, board: BoardConstants) -> None:
             f"a reply with {outputs} outputs takes {needed} bytes and a frame of the board "
             f"holds {room}: use fewer outputs or another board."
         )
-    if _parameters(model) > U16_MAX or model.input.size > U16_MAX:
+    # A layer with an odd number of inputs has one more in memory.
+    stored = sum((layer.inputs + layer.inputs % 2 + 1) * layer.outputs for layer in model.layers)
+    if stored > U16_MAX or model.input.size > U16_MAX:
         raise BpgenError(
             f"the model has {_parameters(model):,} parameters that learn and {model.input.size:,} "
             f"inputs, and the link counts up to {U16_MAX:,}: use a smaller model."
@@ -258,11 +265,11 @@ def _name(declaration: str) -> str:
     return declaration.rsplit(maxsplit=1)[-1].partition("[")[0]
 
 
-def _saved_head(view: View) -> int:
-    """Bytes of the state in front of the inputs, all of them saved."""
+def _offset(view: View, name: str) -> int:
+    """Bytes of the state in front of a member."""
     size = 0
     for member in view.state:
-        if _name(member.declaration) == "a0":
+        if _name(member.declaration) == name:
             break
         size += member.size
     return size
@@ -276,15 +283,13 @@ def _saved_bytes(view: View) -> int:
 
 
 def _neighbours(learning: tuple[LayerView, ...]) -> Iterator[Neighbours]:
-    """The masters' arrays in canonical order: pairs that must touch."""
+    """The masters' arrays in memory: pairs that must touch."""
     kinds = [(2, "")]
     if any(layer.has_low for layer in learning):
         kinds.append((1, "_low"))
     for size, suffix in kinds:
-        arrays = []
-        for layer in learning:
-            arrays.append((f"w{layer.k}{suffix}", layer.weights * size))
-            arrays.append((f"b{layer.k}{suffix}", layer.outputs * size))
+        arrays = [(f"w{layer.k}{suffix}", layer.stored * size) for layer in learning]
+        arrays += [(f"b{layer.k}{suffix}", layer.outputs * size) for layer in learning]
         for (first, length), (second, _) in pairwise(arrays):
             yield Neighbours(first, second, length)
 

@@ -12,17 +12,26 @@ from dataclasses import dataclass
 
 from bpgen import __version__, lut
 from bpgen.emit import cfmt
-from bpgen.model import UPDATES, Dense, Input, IntModel, magnitude_bits
+from bpgen.model import (
+    INT16_MAX,
+    TABLE_ACTIVATIONS,
+    UPDATES,
+    Dense,
+    Input,
+    IntModel,
+    magnitude_bits,
+)
 from bpgen.proof import LayerProof, Sum, derivative_fraction, prove
 
-CORE_ABI = 1
+CORE_ABI = 2
 WEIGHT_LIMIT = 32768
 
 
 @dataclass(frozen=True)
 class RomArray:
-    """A constant array in flash."""
+    """A constant array in flash; `aligned` where kernels read it by words."""
 
+    aligned: str
     type: str
     name: str
     length: int
@@ -50,16 +59,12 @@ class ResetCopy:
 
 @dataclass(frozen=True)
 class SumView:
-    """One accumulator loop: its proven bound and how its sum is rounded."""
+    """One accumulator loop: its proven bound."""
 
     plain: bool
     bound: int
     block: int
-    acc_type: str
     acc_frac: int
-    shift: int
-    wide: str
-    rounded: str
 
 
 @dataclass(frozen=True)
@@ -86,20 +91,27 @@ class LayerView:
     """Layer k. Fields about learning are 0 or empty where the layer does not need them."""
 
     k: int
+    k_in: int
+    constants: str
     inputs: int
     outputs: int
+    outputs_even: int
     weights: int
+    stored: int
+    weight_index: str
+    index: int
+    block: int
+    delta_block: int
     activation: str
     is_byte: bool
+    narrows: bool
     is_table: bool
-    is_relu: bool
-    is_linear: bool
+    is_sigmoid: bool
     is_softmax: bool
     w: str
     b: str
     w_type: str
     rom: str
-    bias: str
     a: str
     a_in: str
     a_in_frac: int
@@ -109,15 +121,21 @@ class LayerView:
     a_cast: str
     z_format: str
     z_frac: int
+    z_lowest: int
+    z_top: int
+    z_shift: int
+    dz_in_top: int
+    sum_shift: int
     table: str
+    table_or_null: str
     table_bits: int
     forward: SumView
     dz: str
     dz_format: str
     dz_top: int
     derivative: str
-    delta_shift: int
     delta_rounded: str
+    delta_call: str
     sum_frac: int
     backward: SumView | None
     p: str
@@ -127,8 +145,6 @@ class LayerView:
     has_low: bool
     w_low: str
     b_low: str
-    w_index: str
-    b_index: str
     offset: int
     lowest_frac: int
 
@@ -158,6 +174,8 @@ class TrainingView:
     smallest_shift: int
     hidden_deltas: tuple[HiddenDelta, ...]
     learning: tuple[LayerView, ...]
+    fused: tuple[LayerView, ...]
+    calls: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -205,17 +223,21 @@ class View:
     input: InputView
     layers: tuple[LayerView, ...]
     output: LayerView
+    narrow_outputs: int
     training: TrainingView | None
     state: tuple[StateMember, ...]
     state_size: int
     rom: tuple[RomArray, ...]
     reset: tuple[ResetCopy, ...]
     self_test: SelfTestView
+    small: bool
 
 
-def build_view(model: IntModel, prefix: str, self_test: SelfTest) -> View:
+def build_view(model: IntModel, prefix: str, self_test: SelfTest, *, small: bool = False) -> View:
     """
     Everything the templates need to print `model` with names that start with `prefix`.
+
+    `small` code makes no use of kernels that do in one pass what others do in two.
 
     Raises BpgenError for a prefix that is no free C identifier, and where a bound cannot be proven.
     """
@@ -249,7 +271,8 @@ def build_view(model: IntModel, prefix: str, self_test: SelfTest) -> View:
         input=_input(model.input),
         layers=layers,
         output=output,
-        training=_training(model, layers),
+        narrow_outputs=max((x.outputs for x in layers if x.narrows), default=0),
+        training=_training(model, prefix, layers, small),
         state=state,
         state_size=sum(member.size for member in state),
         rom=tuple(_rom(model, layers, prefix, self_test)),
@@ -263,6 +286,7 @@ def build_view(model: IntModel, prefix: str, self_test: SelfTest) -> View:
             ),
             crc32=self_test.crc32,
         ),
+        small=small,
     )
 
 
@@ -301,25 +325,34 @@ def _layer(
     has_low = master in ("residual", "momentum")
     has_velocity = master in ("batch", "momentum")
     w, b = (f"s->w{k}", f"s->b{k}") if learns else (f"{prefix}_w{k}_rom", f"{prefix}_b{k}_rom")
-    forward = _sum(proof.forward)
-    delta_shift = _delta_shift(model, layer, is_output) if has_dz else 0
-    read_bias = f"{b}[j]" if learns else f"bp_rom_s16({b} + j)"
+    squashes = layer.activation in TABLE_ACTIVATIONS
+    before_table = squashes or layer.activation == "softmax"
+    z_top = INT16_MAX if before_table else layer.a_top
+    stored = _even(layer.inputs) * layer.outputs
+    backward = proof.backward
     return LayerView(
         k=k,
+        k_in=k - 1,
+        constants=f"{prefix}_layer{k}",
         inputs=layer.inputs,
         outputs=layer.outputs,
+        outputs_even=_even(layer.outputs),
         weights=layer.inputs * layer.outputs,
+        stored=stored,
+        weight_index=f"(i / 2 * {layer.outputs} + j) * 2 + i % 2",
+        index=index,
+        block=_even(layer.inputs) if proof.forward.plain else proof.forward.block,
+        delta_block=backward.block if backward else 0,
         activation=layer.activation,
         is_byte=is_byte,
-        is_table=layer.activation in ("sigmoid", "tanh", "tanh_opt"),
-        is_relu=layer.activation == "relu",
-        is_linear=layer.activation == "linear",
+        narrows=layer.a_format.bits == 8,
+        is_table=squashes,
+        is_sigmoid=layer.activation == "sigmoid",
         is_softmax=layer.activation == "softmax",
         w=w,
         b=b,
         w_type="s8" if is_byte else "s16",
         rom="" if learns else "_rom",
-        bias=_bias(read_bias, previous.a_format.frac, proof.forward.plain),
         a=f"a{k}",
         a_in=f"a{k - 1}",
         a_in_frac=previous.a_format.frac,
@@ -329,17 +362,23 @@ def _layer(
         a_cast="(uint8_t)" if layer.a_format.bits == 8 else "",
         z_format=str(layer.z_format),
         z_frac=layer.z_format.frac,
+        z_lowest=0 if layer.activation == "relu" else -z_top,
+        z_top=z_top,
+        z_shift=proof.forward.shift,
+        dz_in_top=(model.layers[k - 2].dz_top or 0) if backward else 0,
+        sum_shift=backward.shift if backward else 0,
         table=_table_name(prefix, layer),
+        table_or_null=_table_name(prefix, layer) if squashes else "NULL",
         table_bits=_table(layer).bits if _table_name(prefix, layer) else 0,
-        forward=forward,
+        forward=_sum(proof.forward),
         dz=f"dz{k}" if has_dz else "",
         dz_format=f"s16q{layer.dz_frac}" if has_dz else "",
         dz_top=layer.dz_top or 0,
         derivative=_derivative(model, layer, k) if has_dz else "",
-        delta_shift=delta_shift,
-        delta_rounded=_rounded("error" if is_output else "sum", delta_shift),
+        delta_rounded=_rounded("error", _delta_shift(model, layer)) if has_dz and is_output else "",
+        delta_call=_delta_call(layer, k) if has_dz and not is_output else "",
         sum_frac=(layer.dz_frac or 0) + 4,
-        backward=_sum(proof.backward) if proof.backward else None,
+        backward=_sum(backward) if backward else None,
         p=f"p{k}" if layer.sparsity and has_dz else "",
         sparsity=_sparsity(model, layer) if layer.sparsity and has_dz else None,
         vw=f"s->vw{k}" if has_velocity else "",
@@ -347,20 +386,14 @@ def _layer(
         has_low=has_low,
         w_low=f"{w}_low" if has_low else "NULL",
         b_low=f"{b}_low" if has_low else "NULL",
-        w_index=_sum_text(index, f"(uint32_t)j * {layer.inputs}"),
-        b_index=_sum_text(index + layer.inputs * layer.outputs, "(uint32_t)j"),
         offset=(layer.dz_frac or 0) - updated_frac,
         lowest_frac=8 - magnitude_bits(previous),
     )
 
 
-def _bias(read: str, frac: int, plain: bool) -> str:
-    """The bias with the fraction of the sum, which is `frac` more."""
-    return f"bp_scale({read}, {frac})" if plain else f"(int64_t){read} * ((int32_t)1 << {frac})"
-
-
-def _sum_text(start: int, term: str) -> str:
-    return f"{start} + {term}" if start else term
+def _even(n: int) -> int:
+    """The length in memory of what kernels read in pairs."""
+    return n + n % 2
 
 
 def _rounded(name: str, shift: int) -> str:
@@ -368,19 +401,11 @@ def _rounded(name: str, shift: int) -> str:
 
 
 def _sum(proof: Sum) -> SumView:
-    if proof.shift < 0:
-        rounded = f"(int64_t)acc * ((int32_t)1 << {-proof.shift})"
-    else:
-        rounded = f"bp_round{'32' if proof.plain else '64'}(acc, {proof.shift})"
     return SumView(
         plain=proof.plain,
         bound=proof.bound if proof.plain else proof.block * WEIGHT_LIMIT * proof.top,
         block=proof.block,
-        acc_type="int32_t" if proof.plain else "int64_t",
         acc_frac=proof.frac,
-        shift=max(proof.shift, 0),
-        wide="" if proof.plain and proof.shift >= 0 else "_wide",
-        rounded=rounded,
     )
 
 
@@ -411,11 +436,22 @@ def _derivative(model: IntModel, layer: Dense, k: int) -> str:
     }[layer.activation]
 
 
-def _delta_shift(model: IntModel, layer: Dense, is_output: bool) -> int:
-    if not is_output:
-        return 4 + derivative_fraction(layer.activation)
+def _delta_shift(model: IntModel, layer: Dense) -> int:
     extra = derivative_fraction(layer.activation) if model.loss == "squared_error" else 0
     return layer.a_format.frac + extra - (layer.dz_frac or 0)
+
+
+def _delta_call(layer: Dense, k: int) -> str:
+    """Deltas of hidden layer k from its back-propagated sums."""
+    frac, n = layer.a_format.frac, layer.outputs
+    last = f"{layer.dz_top}, counters, {n});"
+    return {
+        "sigmoid": f"bp_delta_sigmoid(s->dz{k}, sum, s->a{k}, {frac}, {last}",
+        "tanh": f"bp_delta_tanh(s->dz{k}, sum, s->a{k}, {frac}, {last}",
+        "tanh_opt": f"bp_delta_tanh_opt(s->dz{k}, sum, s->a{k}, {layer.a_top}, {frac}, {last}",
+        "relu": f"bp_delta_relu(s->dz{k}, sum, s->a{k}, {last}",
+        "linear": f"bp_delta_linear(s->dz{k}, sum, {last}",
+    }[layer.activation]
 
 
 def _sparsity(model: IntModel, layer: Dense) -> SparsityView:
@@ -431,10 +467,13 @@ def _sparsity(model: IntModel, layer: Dense) -> SparsityView:
     )
 
 
-def _training(model: IntModel, layers: tuple[LayerView, ...]) -> TrainingView | None:
+def _training(
+    model: IntModel, prefix: str, layers: tuple[LayerView, ...], small: bool
+) -> TrainingView | None:
     training = model.training
     if training is None:
         return None
+    fused = tuple(layer for layer in layers if not small and _is_fused(model, layer.k))
     applies = training.update in ("batch", "momentum")
     with_dz = [layer for layer in layers if layer.dz]
     return TrainingView(
@@ -459,14 +498,59 @@ def _training(model: IntModel, layers: tuple[LayerView, ...]) -> TrainingView | 
             if layer.k < len(layers)
         ),
         learning=tuple(layer for layer in layers if model.learns(layer.k)),
+        fused=fused,
+        calls=tuple(_calls(model, prefix, fused)),
     )
 
 
+def _is_fused(model: IntModel, k: int) -> bool:
+    """Whether one pass over layer k's weights makes the deltas below and its step."""
+    training = model.training
+    if training is None or k == 1 or not model.learns(k) or not model.has_dz(k - 1):
+        return False
+    below = model.layers[k - 2]
+    online = training.update in ("residual", "stochastic") and training.decay == 0
+    return online and below.activation == "sigmoid" and below.sparsity is None
+
+
+def _calls(model: IntModel, prefix: str, fused: tuple[LayerView, ...]) -> Iterator[str]:
+    """What train does behind the delta of the output, layer by layer (section 10)."""
+    for k in range(len(model.layers), 0, -1):
+        if k in [layer.k for layer in fused]:
+            yield f"{prefix}_learn{k}(s);"
+            continue
+        if k > 1 and model.has_dz(k - 1):
+            yield f"{prefix}_delta{k - 1}(s);"
+        if model.learns(k):
+            yield f"{prefix}_update{k}(s);"
+
+
 def _state(model: IntModel, layers: tuple[LayerView, ...]) -> Iterator[StateMember]:
-    """Members by falling alignment, so that no core pads between them."""
+    """
+    Members in an order that leaves no holes, arrays that kernels read by words on word boundaries.
+
+    What a save keeps lies in two pieces: from behind the inputs of all layers to the biases, and
+    from the learning rate to the end.
+    """
+    yield from _state_inputs(model, layers)
     yield from _state32(model, layers)
     yield from _state16(model, layers)
     yield from _state8(model, layers)
+
+
+def _state_inputs(model: IntModel, layers: tuple[LayerView, ...]) -> Iterator[StateMember]:
+    a0 = model.input
+    text = f"input, {a0.a_format}, at most {a0.a_top} in magnitude"
+    sources = [("a0", a0.size, a0.a_format.bits, text)]
+    for layer in layers[:-1]:
+        bits = 8 if layer.a_cast else 16
+        sources.append((layer.a, layer.outputs, bits, f"activations, {layer.a_format}"))
+    for name, n, bits, comment in sources:
+        # A whole number of words.
+        kind, length = (
+            ("int16_t", _even(n)) if bits == 16 else ("uint8_t", _even(_even(n) // 2) * 2)
+        )
+        yield _array(kind, name, length, comment, bits // 8, "BP_ALIGNED ")
 
 
 def _state32(model: IntModel, layers: tuple[LayerView, ...]) -> Iterator[StateMember]:
@@ -478,7 +562,7 @@ def _state32(model: IntModel, layers: tuple[LayerView, ...]) -> Iterator[StateMe
         meaning = "velocity" if model.training.update == "momentum" else "sum over the batch"
         if layer.vw:
             text = f"{meaning}, s32q{velocity_frac}"
-            yield _array("int32_t", f"vw{layer.k}", layer.weights, text, 4)
+            yield _array("int32_t", f"vw{layer.k}", layer.stored, text, 4)
             yield _array("int32_t", f"vb{layer.k}", layer.outputs, text, 4)
         if layer.p:
             text = f"running means of a{layer.k}, s32q{layer.a_frac + 15}"
@@ -486,17 +570,16 @@ def _state32(model: IntModel, layers: tuple[LayerView, ...]) -> Iterator[StateMe
 
 
 def _state16(model: IntModel, layers: tuple[LayerView, ...]) -> Iterator[StateMember]:
-    for layer in layers:
+    learning = [layer for layer in layers if model.learns(layer.k)]
+    for layer in learning:
         w_format = model.layers[layer.k - 1].w_format
-        if model.learns(layer.k):
-            shape = f"weights, row-major [{layer.outputs}][{layer.inputs}], {w_format}"
-            yield _array("int16_t", f"w{layer.k}", layer.weights, shape, 2)
-            yield _array("int16_t", f"b{layer.k}", layer.outputs, f"biases, {w_format}", 2)
-    if model.input.a_format.bits == 16:
-        yield _array("int16_t", "a0", model.input.size, _input_text(model.input), 2)
-    for layer in layers:
-        if not layer.a_cast:
-            yield _array("int16_t", layer.a, layer.outputs, f"activations, {layer.a_format}", 2)
+        shape = f"weights [{_even(layer.inputs) // 2}][{layer.outputs}][2], {w_format}"
+        yield _array("int16_t", f"w{layer.k}", layer.stored, shape, 2, "BP_ALIGNED ")
+    for layer in learning:
+        w_format = model.layers[layer.k - 1].w_format
+        yield _array("int16_t", f"b{layer.k}", layer.outputs, f"biases, {w_format}", 2)
+    output = layers[-1]
+    yield _array("int16_t", output.a, output.outputs, f"activations, {output.a_format}", 2)
     for layer in layers:
         if layer.dz:
             yield _array("int16_t", layer.dz, layer.outputs, f"delta, {layer.dz_format}", 2)
@@ -511,15 +594,11 @@ def _state16(model: IntModel, layers: tuple[LayerView, ...]) -> Iterator[StateMe
 
 
 def _state8(model: IntModel, layers: tuple[LayerView, ...]) -> Iterator[StateMember]:
-    if model.input.a_format.bits == 8:
-        yield _array("uint8_t", "a0", model.input.size, _input_text(model.input), 1)
-    for layer in layers:
-        if layer.a_cast:
-            yield _array("uint8_t", layer.a, layer.outputs, f"activations, {layer.a_format}", 1)
-    for layer in layers:
-        if layer.has_low:
-            yield _array("uint8_t", f"w{layer.k}_low", layer.weights, "low byte of each master", 1)
-            yield _array("uint8_t", f"b{layer.k}_low", layer.outputs, "low byte of each master", 1)
+    low = [layer for layer in layers if layer.has_low]
+    for layer in low:
+        yield _array("uint8_t", f"w{layer.k}_low", layer.stored, "low byte of each master", 1)
+    for layer in low:
+        yield _array("uint8_t", f"b{layer.k}_low", layer.outputs, "low byte of each master", 1)
     for layer in layers:
         if model.learns(layer.k):
             text = f"how layer {layer.k} shifts its steps"
@@ -528,23 +607,27 @@ def _state8(model: IntModel, layers: tuple[LayerView, ...]) -> Iterator[StateMem
         yield StateMember("int8_t learning_rate_exponent", "set both by set_learning_rate", 1)
 
 
-def _input_text(a0: Input) -> str:
-    return f"input, {a0.a_format}, at most {a0.a_top} in magnitude"
+def _array(
+    type_: str, name: str, length: int, comment: str, size: int, prefix: str = ""
+) -> StateMember:
+    return StateMember(f"{prefix}{type_} {name}[{length}]", comment, length * size)
 
 
-def _array(type_: str, name: str, length: int, comment: str, size: int) -> StateMember:
-    return StateMember(f"{type_} {name}[{length}]", comment, length * size)
+def _stored(layer: Dense) -> list[int]:
+    """The weights in the order of bp_weight_index()."""
+    rows = [(*row, 0) for row in layer.w] if layer.inputs % 2 else layer.w
+    return [row[i + h] for i in range(0, layer.inputs, 2) for row in rows for h in (0, 1)]
 
 
 def _rom(
     model: IntModel, layers: tuple[LayerView, ...], prefix: str, self_test: SelfTest
 ) -> Iterator[RomArray]:
     for view, layer in zip(layers, model.layers, strict=True):
-        w = [value for row in layer.w for value in row]
         kind = "int8_t" if view.is_byte else "int16_t"
-        shape = f"row-major [{view.outputs}][{view.inputs}], {layer.w_format}"
+        shape = f"[{_even(view.inputs) // 2}][{view.outputs}][2], {layer.w_format}"
         initial = "initial weights" if model.learns(view.k) else "weights"
-        yield _rom_array(kind, f"{prefix}_w{view.k}_rom", w, f"Layer {view.k} {initial}, {shape}.")
+        text = f"Layer {view.k} {initial}, {shape}."
+        yield _rom_array(kind, f"{prefix}_w{view.k}_rom", _stored(layer), text, "BP_ALIGNED ")
         bias_format = f"s32q{view.forward.acc_frac}" if view.is_byte else str(layer.w_format)
         yield _rom_array(
             "int32_t" if view.is_byte else "int16_t",
@@ -593,15 +676,17 @@ def _rom_tables(model: IntModel, layers: tuple[LayerView, ...], prefix: str) -> 
         yield _rom_array("uint16_t", f"{prefix}_ln_table", lut.ln_table().entries, text)
 
 
-def _rom_array(kind: str, name: str, values: Sequence[int], comment: str) -> RomArray:
-    return RomArray(kind, name, len(values), comment, cfmt.rows(values))
+def _rom_array(
+    kind: str, name: str, values: Sequence[int], comment: str, aligned: str = ""
+) -> RomArray:
+    return RomArray(aligned, kind, name, len(values), comment, cfmt.rows(values))
 
 
 def _reset(model: IntModel, layers: tuple[LayerView, ...], prefix: str) -> Iterator[ResetCopy]:
     for view, layer in zip(layers, model.layers, strict=True):
         k = view.k
         if model.learns(k):
-            yield ResetCopy(f"w{k}", view.weights, f"bp_rom_s16({prefix}_w{k}_rom + i)")
+            yield ResetCopy(f"w{k}", view.stored, f"bp_rom_s16({prefix}_w{k}_rom + i)")
             yield ResetCopy(f"b{k}", view.outputs, f"bp_rom_s16({prefix}_b{k}_rom + i)")
         if view.p and layer.sparsity:
             yield ResetCopy(view.p, view.outputs, cfmt.integer(layer.sparsity.initial_mean))

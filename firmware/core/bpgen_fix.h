@@ -11,7 +11,12 @@
 #include <stdint.h>
 
 /* Generated code refuses to compile against a core with another number. */
-#define BPGEN_CORE_ABI 1
+#define BPGEN_CORE_ABI 2
+
+/* 1 in the copy of the core that --optimize size makes: kernels that take little flash. */
+#ifndef BP_SMALL
+#define BP_SMALL 0
+#endif
 
 /* C99 has no _Static_assert under -pedantic. */
 #define BP_STATIC_ASSERT(condition, name) typedef char bp_assert_##name[(condition) ? 1 : -1]
@@ -40,6 +45,13 @@ static inline int8_t bp_rom_s8(const int8_t *p) { return *p; }
 static inline uint8_t bp_rom_u8(const uint8_t *p) { return *p; }
 static inline int32_t bp_rom_s32(const int32_t *p) { return *p; }
 static inline uint32_t bp_rom_u32(const uint32_t *p) { return *p; }
+#endif
+
+/* Of arrays that kernels read by words. */
+#if defined(__GNUC__) && !defined(__AVR__)
+#define BP_ALIGNED __attribute__((aligned(4)))
+#else
+#define BP_ALIGNED
 #endif
 
 /* Counters of what was clipped or lost; they wrap. Compile every file with -DBPGEN_COUNTERS=1 to

@@ -7,9 +7,19 @@
  * SPDX-License-Identifier: 0BSD
  */
 #include "bpgen_kernels.h"
+#include "bpgen_unit.h"
 
+/* A file for some cores defines kernels of its own, and BP_FAST_... for each; what is below stands in
+ * for the rest. It must give the same bits. -DBP_PORTABLE leaves these files out.
+ */
+#if !defined(BP_PORTABLE)
 #if BP_AVR
 #include "bpgen_kernels_avr.h"
+#elif defined(__ARM_FEATURE_DSP)
+#include "bpgen_kernels_dsp.h"
+#else
+#include "bpgen_kernels_lanes.h"
+#endif
 #endif
 
 #define LN2_U16Q16 45426u
@@ -36,182 +46,121 @@ int16_t bp_quantize_input(int32_t count, int32_t offset, uint16_t multiplier, ui
     return (int16_t)a;
 }
 
-/* ---- Sums of products ----------------------------------------------------------------------- */
+/* ---- Forward (section 3) -------------------------------------------------------------------- */
 
-int32_t bp_dot(const int16_t *w, const int16_t *a, size_t n)
+/* sum w[j][i] * a_in[i] of the output whose first weight is at w. */
+static inline int64_t dot(const bp_layer_t *layer, const int16_t *w, const int16_t *a_in,
+                          read_t *read)
 {
-#if BP_AVR
-    return bp_avr_dot(w, a, n);
-#else
-    int32_t sum = 0;
-    size_t i;
+    size_t n = even_inputs(layer);
+    int64_t acc = 0;
+    size_t i = 0;
 
-    for (i = 0; i < n; i++) {
-        sum += (int32_t)w[i] * a[i];
+    while (i < n) {
+        size_t end = n - i > layer->block ? i + layer->block : n;
+        int32_t sum = 0;
+        for (; i < end; i += 2) {
+            sum += (int32_t)read(w) * a_in[i];
+            sum += (int32_t)read(w + 1) * a_in[i + 1];
+            w += 2 * (size_t)layer->outputs;
+        }
+        acc += sum;
     }
-    return sum;
-#endif
+    return acc;
 }
 
-int64_t bp_dot_blocks(const int16_t *w, const int16_t *a, size_t block, size_t n)
+static inline void dense(int16_t *z, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
+                         const int16_t *a_in, bp_counters_t *counters, read_t *read)
 {
-    int64_t sum = 0;
-
-    while (n > block) {
-        sum += bp_dot(w, a, block);
-        w += block;
-        a += block;
-        n -= block;
-    }
-    return sum + bp_dot(w, a, n);
-}
-
-int32_t bp_dot_column(const int16_t *w, const int16_t *dz, size_t stride, size_t n)
-{
-#if BP_AVR
-    return bp_avr_dot_column(w, dz, stride * sizeof *w, n);
-#else
-    int32_t sum = 0;
     size_t j;
 
-    for (j = 0; j < n; j++) {
-        sum += (int32_t)w[j * stride] * dz[j];
+    for (j = 0; j < layer->outputs; j++) {
+        int64_t acc = dot(layer, w + 2 * j, a_in, read) +
+                      (int64_t)read(b + j) * ((int32_t)1 << layer->a_in_frac);
+        z[j] = clip_z(bp_round64(acc, (uint8_t)layer->z_shift), layer, counters);
     }
-    return sum;
+}
+
+#if !defined(BP_FAST_DENSE)
+void bp_dense(int16_t *z, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
+              const int16_t *a_in, bp_counters_t *counters)
+{
+    const bp_layer_t l = read_layer(layer);
+
+    dense(z, &l, w, b, a_in, counters, ram_s16);
+}
+
+void bp_dense_sigmoid(int16_t *a, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
+                      const int16_t *a_in, bp_counters_t *counters)
+{
+    const bp_layer_t l = read_layer(layer);
+
+    dense(a, &l, w, b, a_in, counters, ram_s16);
+    bp_sigmoid(a, l.table, l.table_bits, l.a_frac, l.outputs);
+}
 #endif
+
+#if defined(__AVR__) && !defined(BP_FAST_DENSE_ROM)
+
+void bp_dense_rom(int16_t *z, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
+                  const int16_t *a_in, bp_counters_t *counters)
+{
+    const bp_layer_t l = read_layer(layer);
+
+    dense(z, &l, w, b, a_in, counters, bp_rom_s16);
 }
 
-int64_t bp_dot_column_blocks(const int16_t *w, const int16_t *dz, size_t stride, size_t block,
-                             size_t n)
+void bp_dense_sigmoid_rom(int16_t *a, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
+                          const int16_t *a_in, bp_counters_t *counters)
 {
-    int64_t sum = 0;
+    const bp_layer_t l = read_layer(layer);
 
-    while (n > block) {
-        sum += bp_dot_column(w, dz, stride, block);
-        w += block * stride;
-        dz += block;
-        n -= block;
-    }
-    return sum + bp_dot_column(w, dz, stride, n);
+    dense(a, &l, w, b, a_in, counters, bp_rom_s16);
+    bp_sigmoid(a, l.table, l.table_bits, l.a_frac, l.outputs);
 }
 
-#if defined(__AVR__)
-
-int32_t bp_dot_rom(const int16_t *w, const int16_t *a, size_t n)
-{
-#if BP_AVR
-    return bp_avr_dot_rom(w, a, n);
-#else
-    int32_t sum = 0;
-    size_t i;
-
-    for (i = 0; i < n; i++) {
-        sum += (int32_t)bp_rom_s16(w + i) * a[i];
-    }
-    return sum;
 #endif
-}
 
-int64_t bp_dot_blocks_rom(const int16_t *w, const int16_t *a, size_t block, size_t n)
+#if !defined(BP_FAST_DENSE_S8)
+void bp_dense_s8(int16_t *z, const bp_layer_t *layer, const int8_t *w, const int32_t *b,
+                 const uint8_t *a_in, bp_counters_t *counters)
 {
-    int64_t sum = 0;
-
-    while (n > block) {
-        sum += bp_dot_rom(w, a, block);
-        w += block;
-        a += block;
-        n -= block;
-    }
-    return sum + bp_dot_rom(w, a, n);
-}
-
-int32_t bp_dot_column_rom(const int16_t *w, const int16_t *dz, size_t stride, size_t n)
-{
-    int32_t sum = 0;
+    const bp_layer_t l = read_layer(layer);
+    size_t stride = 2 * (size_t)l.outputs;
     size_t j;
 
-    for (j = 0; j < n; j++) {
-        sum += (int32_t)bp_rom_s16(w + j * stride) * dz[j];
+    for (j = 0; j < l.outputs; j++) {
+        const int8_t *column = w + 2 * j;
+        int32_t acc = bp_rom_s32(b + j);
+        size_t i;
+        /* A product is at most 128 * 255, which fits 16 bits. */
+        for (i = 0; i < even_inputs(&l); i += 2) {
+            acc += bp_rom_s8(column) * a_in[i];
+            acc += bp_rom_s8(column + 1) * a_in[i + 1];
+            column += stride;
+        }
+        z[j] = clip_z(l.z_shift < 0 ? (int64_t)acc * ((int32_t)1 << -l.z_shift)
+                                    : bp_round32(acc, (uint8_t)l.z_shift),
+                      &l, counters);
     }
-    return sum;
 }
-
-int64_t bp_dot_column_blocks_rom(const int16_t *w, const int16_t *dz, size_t stride, size_t block,
-                                 size_t n)
-{
-    int64_t sum = 0;
-
-    while (n > block) {
-        sum += bp_dot_column_rom(w, dz, stride, block);
-        w += block * stride;
-        dz += block;
-        n -= block;
-    }
-    return sum + bp_dot_column_rom(w, dz, stride, n);
-}
-
 #endif
-
-int32_t bp_dot_s8_rom(const int8_t *w, const uint8_t *a, size_t n)
-{
-    int32_t sum = 0;
-    size_t i;
-
-    for (i = 0; i < n; i++) {
-        sum += bp_rom_s8(w + i) * a[i]; /* at most 128 * 255, which fits 16 bits */
-    }
-    return sum;
-}
 
 /* ---- Activations (sections 4 and 5) --------------------------------------------------------- */
 
-static uint16_t magnitude(int32_t x)
+#if !defined(BP_FAST_SIGMOID)
+void bp_sigmoid(int16_t *a, const uint16_t *table, uint8_t bits, uint8_t frac, size_t n)
 {
-    if (x < 0) {
-        x = -x;
+    size_t j;
+
+    for (j = 0; j < n; j++) {
+        a[j] = sigmoid(a[j], table, bits, frac);
     }
-    return (uint16_t)(x > INT16_MAX ? INT16_MAX : x);
 }
-
-/* The entry at u with `shift` more fraction bits: (E[i] << shift) + (E[i + 1] - E[i]) * fr. In no
- * interval does a table rise or fall by more than s16, and fr is below 2^15.
- */
-static int32_t interpolate(const uint16_t *table, uint16_t u, uint8_t shift)
-{
-    size_t i = (size_t)(u >> shift);
-    uint16_t fr = (uint16_t)(u - (i << shift));
-    uint16_t low = bp_rom_u16(table + i);
-    int16_t rise = (int16_t)(bp_rom_u16(table + i + 1) - low);
-
-    return (int32_t)((uint32_t)low << shift) + (int32_t)rise * (int16_t)fr;
-}
-
-#if BP_AVR
-__attribute__((noinline)) /* bp_sigmoid() would save its registers whenever called */
 #endif
-static int16_t sigmoid(int16_t z, const uint16_t *table, uint8_t bits, uint8_t frac)
-{
-    uint8_t shift = (uint8_t)(15 - bits);
-    int32_t one = (int32_t)1 << frac;
-    int32_t y = bp_round32(interpolate(table, magnitude(z), shift), (uint8_t)(16 + shift - frac));
 
-    if (z < 0) {
-        return (int16_t)(one - y);
-    }
-    return (int16_t)(y < one ? y : one - 1);
-}
-
-int16_t bp_sigmoid(int16_t z, const uint16_t *table, uint8_t bits, uint8_t frac)
-{
-#if BP_AVR
-    if ((bits == 7 || bits == 8) && frac >= 8) {
-        return bp_avr_sigmoid(z, table, bits, frac);
-    }
-#endif
-    return sigmoid(z, table, bits, frac);
-}
-
-int16_t bp_tanh(int16_t z, const uint16_t *sigmoid_table, uint8_t bits, uint8_t frac)
+static inline int16_t hyperbolic(int16_t z, const uint16_t *sigmoid_table, uint8_t bits,
+                                 uint8_t frac)
 {
     /* tanh(z) = 2 sigmoid(2z) - 1 */
     uint8_t shift = (uint8_t)(15 - bits);
@@ -225,22 +174,25 @@ int16_t bp_tanh(int16_t z, const uint16_t *sigmoid_table, uint8_t bits, uint8_t 
     return (int16_t)(z < 0 ? -y : y);
 }
 
-int16_t bp_tanh_opt(int16_t z, const uint16_t *table, uint8_t bits, uint8_t frac)
+void bp_tanh(int16_t *a, const uint16_t *sigmoid_table, uint8_t bits, uint8_t frac, size_t n)
+{
+    size_t j;
+
+    for (j = 0; j < n; j++) {
+        a[j] = hyperbolic(a[j], sigmoid_table, bits, frac);
+    }
+}
+
+void bp_tanh_opt(int16_t *a, const uint16_t *table, uint8_t bits, uint8_t frac, size_t n)
 {
     uint8_t shift = (uint8_t)(15 - bits);
-    int32_t y = bp_round32(interpolate(table, magnitude(z), shift), (uint8_t)(15 + shift - frac));
+    size_t j;
 
-    return (int16_t)(z < 0 ? -y : y);
-}
-
-int16_t bp_relu(int32_t x, int16_t top, uint32_t *clipped)
-{
-    return bp_clamp(x < 0 ? 0 : x, top, clipped);
-}
-
-int16_t bp_relu_wide(int64_t x, int16_t top, uint32_t *clipped)
-{
-    return bp_clamp_wide(x < 0 ? 0 : x, top, clipped);
+    for (j = 0; j < n; j++) {
+        int32_t y = bp_round32(interpolate(table, magnitude(a[j]), shift),
+                               (uint8_t)(15 + shift - frac));
+        a[j] = (int16_t)(a[j] < 0 ? -y : y);
+    }
 }
 
 /* exp(-d) as u16q15, d with z_frac fraction bits; 0 from d = 8 on. */
@@ -268,6 +220,15 @@ void bp_softmax(int16_t *a, const uint16_t *exp_table, uint8_t bits, uint8_t z_f
     for (j = 0; j < n; j++) {
         uint32_t e = exponential(exp_table, (uint32_t)(highest - a[j]), bits, z_frac);
         a[j] = (int16_t)(((e << frac) + (sum >> 1)) / sum);
+    }
+}
+
+void bp_narrow(uint8_t *a, const int16_t *z, size_t n)
+{
+    size_t j;
+
+    for (j = 0; j < n; j++) {
+        a[j] = (uint8_t)z[j];
     }
 }
 
@@ -339,20 +300,16 @@ int64_t bp_cross_entropy_sigmoid(const int16_t *a, const int16_t *t, const uint1
     return sum;
 }
 
-/* ---- Derivatives (section 7) ---------------------------------------------------------------- */
+/* ---- Backward (section 7)    ---------------------------------------------------------------- */
 
 int32_t bp_sigmoid_derivative(int16_t a, uint8_t frac)
 {
-#if BP_AVR
-    return bp_avr_sigmoid_derivative(a, frac);
-#else
     int32_t one = (int32_t)1 << frac;
 
     if (frac < 8) {
         return a * (one - a) * ((int32_t)1 << (16 - 2 * frac));
     }
     return bp_round32(a * (one - a), (uint8_t)(2 * frac - 16));
-#endif
 }
 
 int32_t bp_tanh_derivative(int16_t a, uint8_t frac)
@@ -369,22 +326,117 @@ int32_t bp_tanh_opt_derivative(int16_t a, int16_t top, uint8_t frac)
     return bp_round32(v * 25462, 16); /* 2/3 / 1.7159 as u16q16 */
 }
 
-int16_t bp_hidden_delta(int32_t sum, int32_t derivative, uint8_t shift, int16_t top,
-                        uint32_t *clipped)
+/* sum w[j][i] * dz[j] of the input whose weight to output 0 is at w. */
+static inline int64_t dot_column(const bp_layer_t *layer, const int16_t *w, const int16_t *dz,
+                                 read_t *read)
 {
-#if BP_AVR && !BPGEN_COUNTERS
-    uint8_t scale = (uint8_t)bp_avr_power_of_two((uint8_t)(24 - shift));
-    int16_t delta = bp_avr_narrow(bp_avr_delta_product(sum, (uint16_t)derivative), scale);
+    size_t n = layer->outputs;
+    int64_t acc = 0;
+    size_t j = 0;
 
-    (void)clipped;
-    return delta > top ? top : delta < -top ? (int16_t)-top : delta;
-#else
-    /* sum = high * 256 + low; what low adds below a unit of high never reaches the result. */
-    int32_t product = (int32_t)(int16_t)bp_shr32(sum, 8) * (int16_t)derivative;
+    while (j < n) {
+        size_t end = n - j > layer->delta_block ? j + layer->delta_block : n;
+        int32_t sum = 0;
+        for (; j < end; j++) {
+            sum += (int32_t)read(w + 2 * j) * dz[j];
+        }
+        acc += sum;
+    }
+    return acc;
+}
 
-    product += (int32_t)(((uint32_t)(sum & 255) * (uint16_t)derivative) >> 8);
-    return bp_clamp(bp_round32(product, (uint8_t)(shift - 8)), top, clipped);
+/* The sums of two inputs, whose weights start at w. */
+static inline void backward_pair(int32_t sum[2], const bp_layer_t *layer, const int16_t *w,
+                                 const int16_t *dz, read_t *read)
+{
+    sum[0] = bp_saturate32(bp_round64(dot_column(layer, w, dz, read), layer->sum_shift));
+    sum[1] = bp_saturate32(bp_round64(dot_column(layer, w + 1, dz, read), layer->sum_shift));
+}
+
+static inline void backward(int32_t *sum, const bp_layer_t *layer, const int16_t *w,
+                            const int16_t *dz, read_t *read)
+{
+    size_t i;
+
+    for (i = 0; i < layer->inputs; i += 2) {
+        backward_pair(sum + i, layer, w + i * layer->outputs, dz, read);
+    }
+}
+
+#if !defined(BP_FAST_BACKWARD)
+void bp_backward(int32_t *sum, const bp_layer_t *layer, const int16_t *w, const int16_t *dz)
+{
+    const bp_layer_t l = read_layer(layer);
+
+    backward(sum, &l, w, dz, ram_s16);
+}
 #endif
+
+#if defined(__AVR__)
+void bp_backward_rom(int32_t *sum, const bp_layer_t *layer, const int16_t *w, const int16_t *dz)
+{
+    const bp_layer_t l = read_layer(layer);
+
+    backward(sum, &l, w, dz, bp_rom_s16);
+}
+#endif
+
+#if !defined(BP_FAST_DELTA_SIGMOID)
+void bp_delta_sigmoid(int16_t *dz, const int32_t *sum, const int16_t *a, uint8_t frac, int16_t top,
+                      bp_counters_t *counters, size_t n)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++) {
+        int32_t d = bp_sigmoid_derivative(a[i], frac);
+        dz[i] = hidden_delta(sum[i], d, SIGMOID_SHIFT, top, counters);
+    }
+}
+#endif
+
+void bp_delta_tanh(int16_t *dz, const int32_t *sum, const int16_t *a, uint8_t frac, int16_t top,
+                   bp_counters_t *counters, size_t n)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++) {
+        int32_t d = bp_tanh_derivative(a[i], frac);
+        dz[i] = hidden_delta(sum[i], d, TANH_SHIFT, top, counters);
+    }
+}
+
+void bp_delta_tanh_opt(int16_t *dz, const int32_t *sum, const int16_t *a, int16_t a_top,
+                       uint8_t frac, int16_t top, bp_counters_t *counters, size_t n)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++) {
+        int32_t d = bp_tanh_opt_derivative(a[i], a_top, frac);
+        dz[i] = hidden_delta(sum[i], d, TANH_SHIFT, top, counters);
+    }
+}
+
+void bp_delta_linear(int16_t *dz, const int32_t *sum, int16_t top, bp_counters_t *counters,
+                     size_t n)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++) {
+        int32_t s = bp_clamp24(sum[i], BP_COUNTER(counters, deltas));
+        dz[i] = bp_clamp(bp_round32(s, LINEAR_SHIFT), top, BP_COUNTER(counters, deltas));
+    }
+}
+
+void bp_delta_relu(int16_t *dz, const int32_t *sum, const int16_t *a, int16_t top,
+                   bp_counters_t *counters, size_t n)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++) {
+        int32_t s = bp_clamp24(sum[i], BP_COUNTER(counters, deltas));
+        dz[i] = bp_clamp(a[i] > 0 ? bp_round32(s, LINEAR_SHIFT) : 0, top,
+                         BP_COUNTER(counters, deltas));
+    }
 }
 
 /* ---- Sparsity (section 11) ------------------------------------------------------------------ */
@@ -436,122 +488,19 @@ int bp_is_mantissa(uint16_t mantissa)
     return mantissa == 32768u || (mantissa > 16384u && mantissa < 32768u && mantissa % 2u == 1u);
 }
 
-int16_t bp_descent(int16_t dz, uint16_t mantissa)
+#if !defined(BP_FAST_DESCENT)
+void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
 {
-    /* Doubled, so that the shift is by whole bytes; |dz| <= 32767, hence within 32 bits. */
-#if BP_AVR
-    return (int16_t)bp_shr32(bp_avr_product((int16_t)-dz, mantissa) * 2 + 32768, 16);
-#else
-    return (int16_t)bp_shr32(-((int32_t)dz * mantissa) * 2 + 32768, 16);
-#endif
-}
+    size_t j;
 
-static inline int32_t multiply(int16_t x, uint16_t y)
-{
-#if BP_AVR
-    return bp_avr_product(x, y);
-#else
-    return (int32_t)x * y;
-#endif
-}
-
-static inline uint16_t power_of_two(uint8_t bit)
-{
-#if BP_AVR
-    return bp_avr_power_of_two(bit);
-#else
-    return (uint16_t)(1u << bit);
-#endif
-}
-
-void bp_rescale(int16_t *u, const int16_t *a, uint8_t from_frac, uint8_t to_frac, size_t n)
-{
-    size_t i;
-
-    if (to_frac >= from_frac) {
-        uint16_t scale = power_of_two((uint8_t)(to_frac - from_frac));
-        for (i = 0; i < n; i++) {
-            u[i] = (int16_t)((unsigned)a[i] * scale);
-        }
-    } else {
-        /* round(a, s) = round(a * 2^(16 - s), 16), a shift by whole bytes. */
-        uint16_t scale = power_of_two((uint8_t)(16 - from_frac + to_frac));
-        for (i = 0; i < n; i++) {
-            u[i] = (int16_t)bp_shr32(multiply(a[i], scale) + 32768, 16);
-        }
+    for (j = 0; j < n; j++) {
+        /* Doubled, so that the shift is by whole bytes; |dz| <= 32767, hence within 32 bits. */
+        g[j] = (int16_t)bp_shr32(-((int32_t)dz[j] * mantissa) * 2 + 32768, 16);
     }
 }
+#endif
 
 /* ---- Updates (sections 8 and 9) ------------------------------------------------------------- */
-
-/* The dither moved to the bits that `shift` drops. */
-static int32_t aligned_dither(uint16_t dither, int8_t shift)
-{
-    return shift > 16 ? (int32_t)((uint32_t)dither << (shift - 16))
-                      : (int32_t)((uint32_t)dither >> (16 - shift));
-}
-
-/* product * 2^-shift for the shifts of an alignment, 0, 8, 16 and 24. */
-static inline int32_t round_bytes(int32_t product, uint8_t shift)
-{
-#if BP_AVR
-    return bp_avr_round(product, shift);
-#else
-    return bp_round32(product, shift);
-#endif
-}
-
-static inline int32_t round_dithered(int32_t product, int8_t shift, uint16_t dither)
-{
-#if BP_AVR
-    return bp_avr_dithered(product, (uint8_t)shift, dither);
-#else
-    return bp_shr32(product + aligned_dither(dither, shift), (uint8_t)shift);
-#endif
-}
-
-static void count_zero(int32_t product, int32_t step, bp_counters_t *counters)
-{
-    if (step == 0 && product != 0) {
-        BP_COUNT(BP_COUNTER(counters, zero_updates));
-    }
-}
-
-static void add_to_master24(int16_t *w, uint8_t *w_low, int32_t step, bp_counters_t *counters)
-{
-#if BP_AVR && !BPGEN_COUNTERS
-    (void)counters;
-    bp_avr_add_to_master24(w, w_low, step);
-#else
-    int32_t master = (int32_t)*w * 256 + *w_low + step;
-
-    if (master > 8388607) {
-        BP_COUNT(BP_COUNTER(counters, weights));
-        master = 8388607;
-    }
-    if (master < -8388608) {
-        BP_COUNT(BP_COUNTER(counters, weights));
-        master = -8388608;
-    }
-    *w = (int16_t)bp_shr32(master, 8);
-    *w_low = (uint8_t)(master & 255);
-#endif
-}
-
-static void add_to_master16(int16_t *w, int32_t step, bp_counters_t *counters)
-{
-    int32_t master = *w + step;
-
-    if (master > INT16_MAX) {
-        BP_COUNT(BP_COUNTER(counters, weights));
-        master = INT16_MAX;
-    }
-    if (master < INT16_MIN) {
-        BP_COUNT(BP_COUNTER(counters, weights));
-        master = INT16_MIN;
-    }
-    *w = (int16_t)master;
-}
 
 static int32_t clamp32(int64_t x, bp_counters_t *counters)
 {
@@ -563,95 +512,146 @@ static int32_t clamp32(int64_t x, bp_counters_t *counters)
     return y;
 }
 
-#if !BP_AVR || BPGEN_COUNTERS
-static inline void update_residual(int16_t *w, uint8_t *w_low, const int16_t *u, int16_t g,
-                                   uint8_t shift, bp_counters_t *counters, size_t n)
+/* The weights of inputs i and i + 1. */
+static inline void update_pair_residual(int16_t *w, uint8_t *w_low, const bp_layer_t *layer,
+                                        const int16_t *a_in, const int16_t *g,
+                                        bp_alignment_t alignment, bp_counters_t *counters, size_t i)
 {
+    size_t first = i * layer->outputs;
+    int16_t u0 = rescale(a_in[i], layer->a_in_frac, alignment.frac);
+    int16_t u1 = rescale(a_in[i + 1], layer->a_in_frac, alignment.frac);
+    size_t j;
+
+    w += first;
+    w_low += first;
+    for (j = 0; j < layer->outputs; j++) {
+        step_residual(w++, w_low++, (int32_t)g[j] * u0, alignment.shift, counters);
+        step_residual(w++, w_low++, (int32_t)g[j] * u1, alignment.shift, counters);
+    }
+}
+
+static inline void update_biases_residual(int16_t *b, uint8_t *b_low, const bp_layer_t *layer,
+                                   const int16_t *g, bp_alignment_t alignment,
+                                   bp_counters_t *counters)
+{
+    size_t j;
+
+    for (j = 0; j < layer->outputs; j++) {
+        int32_t product = g[j] * ((int32_t)1 << alignment.frac);
+        step_residual(b + j, b_low + j, product, alignment.shift, counters);
+    }
+}
+
+#if !defined(BP_FAST_RESIDUAL)
+void bp_update_residual(int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
+                        const bp_layer_t *layer, const int16_t *a_in, const int16_t *g,
+                        bp_alignment_t alignment, bp_counters_t *counters)
+{
+    const bp_layer_t l = read_layer(layer);
     size_t i;
 
-    for (i = 0; i < n; i++) {
-        int32_t product = (int32_t)g * u[i];
-        int32_t step = bp_round32(product, shift);
-        count_zero(product, step, counters);
-        add_to_master24(w + i, w_low + i, step, counters);
+    for (i = 0; i < l.inputs; i += 2) {
+        update_pair_residual(w, w_low, &l, a_in, g, alignment, counters, i);
     }
+    update_biases_residual(b, b_low, &l, g, alignment, counters);
 }
 #endif
-
-#if BP_AVR
-__attribute__((noinline)) /* once in flash, however the program is linked */
-#endif
-void bp_update_residual(int16_t *w, uint8_t *w_low, const int16_t *u, int16_t g, int8_t shift,
-                        bp_counters_t *counters, size_t n)
-{
-#if BP_AVR && !BPGEN_COUNTERS
-    (void)counters;
-    bp_avr_update_residual(w, w_low, u, g, (uint8_t)shift, n);
-#else
-    /* A loop for each shift, which then is a choice of bytes. */
-    switch (shift) {
-    case 0:
-        update_residual(w, w_low, u, g, 0, counters, n);
-        break;
-    case 8:
-        update_residual(w, w_low, u, g, 8, counters, n);
-        break;
-    case 16:
-        update_residual(w, w_low, u, g, 16, counters, n);
-        break;
-    default:
-        update_residual(w, w_low, u, g, 24, counters, n);
-        break;
-    }
-#endif
-}
-
-void bp_update_residual_bias(int16_t *b, uint8_t *b_low, int16_t g, bp_alignment_t alignment,
-                             bp_counters_t *counters)
-{
-    int32_t product = multiply(g, power_of_two(alignment.frac));
-    int32_t step = round_bytes(product, (uint8_t)alignment.shift);
-
-    count_zero(product, step, counters);
-    add_to_master24(b, b_low, step, counters);
-}
 
 uint16_t bp_dither(uint16_t seed, uint32_t index, uint32_t count, uint32_t steps)
 {
-    return (uint16_t)(seed + 40503u * (index + (count | 1u) * steps));
+    return (uint16_t)(seed + WEYL * (index + (count | 1u) * steps));
 }
 
-#if BP_AVR
-__attribute__((noinline)) /* once in flash, however the program is linked */
-#endif
-void bp_update_stochastic(int16_t *w, const int16_t *u, int16_t g, int8_t shift, uint16_t dither,
-                          bp_counters_t *counters, size_t n)
+static inline void update_pair_stochastic(int16_t *w, const bp_layer_t *layer, const int16_t *a_in,
+                                          const int16_t *g, bp_alignment_t alignment,
+                                          uint16_t dither, bp_counters_t *counters, size_t i)
 {
-#if BP_AVR && !BPGEN_COUNTERS
-    (void)counters;
-    bp_avr_update_stochastic(w, u, g, (uint8_t)shift, dither, n);
-#else
+    int16_t u0 = rescale(a_in[i], layer->a_in_frac, alignment.frac);
+    int16_t u1 = rescale(a_in[i + 1], layer->a_in_frac, alignment.frac);
+    uint16_t row = dither_at(0, layer->inputs);
+    size_t j;
+
+    w += i * layer->outputs;
+    dither = dither_at(dither, i);
+    for (j = 0; j < layer->outputs; j++) {
+        uint16_t next = dither_at(dither, 1);
+        step_stochastic(w++, (int32_t)g[j] * u0, alignment.shift, dither, counters);
+        step_stochastic(w++, (int32_t)g[j] * u1, alignment.shift, next, counters);
+        dither = (uint16_t)(dither + row);
+    }
+}
+
+static inline void update_biases_stochastic(int16_t *b, const bp_layer_t *layer, const int16_t *g,
+                                     bp_alignment_t alignment, uint16_t dither,
+                                     bp_counters_t *counters)
+{
+    size_t j;
+
+    dither = dither_at(dither, (size_t)layer->inputs * layer->outputs);
+    for (j = 0; j < layer->outputs; j++) {
+        int32_t product = g[j] * ((int32_t)1 << alignment.frac);
+        step_stochastic(b + j, product, alignment.shift, dither_at(dither, j), counters);
+    }
+}
+
+#if !defined(BP_FAST_STOCHASTIC)
+void bp_update_stochastic(int16_t *w, int16_t *b, const bp_layer_t *layer, const int16_t *a_in,
+                          const int16_t *g, bp_alignment_t alignment, uint16_t dither,
+                          bp_counters_t *counters)
+{
+    const bp_layer_t l = read_layer(layer);
     size_t i;
 
-    for (i = 0; i < n; i++) {
-        int32_t product = (int32_t)g * u[i];
-        int32_t step = round_dithered(product, shift, dither);
-        count_zero(product, step, counters);
-        add_to_master16(w + i, step, counters);
-        dither = (uint16_t)(dither + 40503u);
+    for (i = 0; i < l.inputs; i += 2) {
+        update_pair_stochastic(w, &l, a_in, g, alignment, dither, counters, i);
     }
+    update_biases_stochastic(b, &l, g, alignment, dither, counters);
+}
 #endif
-}
 
-void bp_update_stochastic_bias(int16_t *b, int16_t g, bp_alignment_t alignment, uint16_t dither,
-                               bp_counters_t *counters)
+/* The deltas of inputs i and i + 1, the latter only if there is one. */
+static inline void delta_pair(int16_t *dz_in, const bp_layer_t *layer, const int16_t *w,
+                              const int16_t *a_in, const int16_t *dz, bp_counters_t *counters,
+                              size_t i)
 {
-    int32_t product = multiply(g, power_of_two(alignment.frac));
-    int32_t step = round_dithered(product, alignment.shift, dither);
+    int32_t sum[2];
 
-    count_zero(product, step, counters);
-    add_to_master16(b, step, counters);
+    backward_pair(sum, layer, w + i * layer->outputs, dz, ram_s16);
+    bp_delta_sigmoid(dz_in + i, sum, a_in + i, layer->a_in_frac, layer->dz_in_top, counters,
+                     layer->inputs - i < 2 ? 1 : 2);
 }
+
+#if !defined(BP_FAST_RESIDUAL)
+void bp_learn_residual(int16_t *dz_in, int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
+                       const bp_layer_t *layer, const int16_t *a_in, const int16_t *dz,
+                       const int16_t *g, bp_alignment_t alignment, bp_counters_t *counters)
+{
+    const bp_layer_t l = read_layer(layer);
+    size_t i;
+
+    for (i = 0; i < l.inputs; i += 2) {
+        delta_pair(dz_in, &l, w, a_in, dz, counters, i);
+        update_pair_residual(w, w_low, &l, a_in, g, alignment, counters, i);
+    }
+    update_biases_residual(b, b_low, &l, g, alignment, counters);
+}
+#endif
+
+#if !defined(BP_FAST_STOCHASTIC)
+void bp_learn_stochastic(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_t *layer,
+                         const int16_t *a_in, const int16_t *dz, const int16_t *g,
+                         bp_alignment_t alignment, uint16_t dither, bp_counters_t *counters)
+{
+    const bp_layer_t l = read_layer(layer);
+    size_t i;
+
+    for (i = 0; i < l.inputs; i += 2) {
+        delta_pair(dz_in, &l, w, a_in, dz, counters, i);
+        update_pair_stochastic(w, &l, a_in, g, alignment, dither, counters, i);
+    }
+    update_biases_stochastic(b, &l, g, alignment, dither, counters);
+}
+#endif
 
 /* product * 2^-shift into a sum of s32, for shifts of -8 to 24. */
 static void add_to_sum(int32_t *sum, int32_t product, int8_t shift, bp_counters_t *counters)
@@ -664,19 +664,23 @@ static void add_to_sum(int32_t *sum, int32_t product, int8_t shift, bp_counters_
     *sum = clamp32((int64_t)*sum + step, counters);
 }
 
-void bp_accumulate(int32_t *vw, const int16_t *u, int16_t g, int8_t shift, bp_counters_t *counters,
-                   size_t n)
+void bp_accumulate(int32_t *vw, int32_t *vb, const bp_layer_t *layer, const int16_t *a_in,
+                   const int16_t *g, bp_alignment_t alignment, bp_counters_t *counters)
 {
-    size_t i;
+    const bp_layer_t l = read_layer(layer);
+    size_t i, j;
 
-    for (i = 0; i < n; i++) {
-        add_to_sum(vw + i, (int32_t)g * u[i], shift, counters);
+    for (i = 0; i < even_inputs(&l); i++) {
+        int16_t u = rescale(a_in[i], l.a_in_frac, alignment.frac);
+        for (j = 0; j < l.outputs; j++) {
+            int32_t *sum = vw + bp_weight_index(layer, j, i);
+            add_to_sum(sum, (int32_t)g[j] * u, alignment.shift, counters);
+        }
     }
-}
-
-void bp_accumulate_bias(int32_t *vb, int16_t g, bp_alignment_t alignment, bp_counters_t *counters)
-{
-    add_to_sum(vb, g * ((int32_t)1 << alignment.frac), alignment.shift, counters);
+    for (j = 0; j < l.outputs; j++) {
+        int32_t product = g[j] * ((int32_t)1 << alignment.frac);
+        add_to_sum(vb + j, product, alignment.shift, counters);
+    }
 }
 
 void bp_apply_batch(int16_t *w, int32_t *vw, uint16_t decay, bp_counters_t *counters, size_t n)
@@ -715,15 +719,19 @@ void bp_decay_residual(int16_t *w, uint8_t *w_low, uint16_t decay, bp_counters_t
     }
 }
 
-void bp_decay_stochastic(int16_t *w, uint16_t decay, uint16_t dither, bp_counters_t *counters,
-                         size_t n)
+void bp_decay_stochastic(int16_t *w, const bp_layer_t *layer, uint16_t decay, uint16_t dither,
+                         bp_counters_t *counters)
 {
-    size_t i;
+    const bp_layer_t l = read_layer(layer);
+    size_t i, j;
 
-    for (i = 0; i < n; i++) {
-        int32_t product = (int32_t)w[i] * decay;
-        add_to_master16(w + i, -bp_shr32(product + aligned_dither(dither, 24), 24), counters);
-        dither = (uint16_t)(dither + 40503u);
+    for (j = 0; j < l.outputs; j++) {
+        for (i = 0; i < l.inputs; i++) {
+            int16_t *weight = w + bp_weight_index(layer, j, i);
+            int32_t product = (int32_t)*weight * decay;
+            add_to_master16(weight, -bp_shr32(product + aligned_dither(dither, 24), 24), counters);
+            dither = dither_at(dither, 1);
+        }
     }
 }
 
@@ -779,17 +787,29 @@ uint32_t bp_crc32_byte(uint32_t crc, uint8_t byte)
     return bp_crc32(crc, &byte, 1);
 }
 
-uint32_t bp_crc32_parameters(uint32_t crc, const int16_t *w, const uint8_t *w_low, size_t n)
+static uint32_t crc32_master(uint32_t crc, const int16_t *w, const uint8_t *w_low, size_t i)
 {
-    size_t i;
+    if (w_low != NULL) {
+        crc = bp_crc32_byte(crc, w_low[i]);
+    }
+    crc = bp_crc32_byte(crc, (uint8_t)((uint16_t)w[i] & 255u));
+    return bp_crc32_byte(crc, (uint8_t)((uint16_t)w[i] >> 8));
+}
+
+uint32_t bp_crc32_parameters(uint32_t crc, const bp_layer_t *layer, const int16_t *w,
+                             const uint8_t *w_low, const int16_t *b, const uint8_t *b_low)
+{
+    const bp_layer_t l = read_layer(layer);
+    size_t i, j;
 
     crc = ~crc;
-    for (i = 0; i < n; i++) {
-        if (w_low != NULL) {
-            crc = bp_crc32_byte(crc, w_low[i]);
+    for (j = 0; j < l.outputs; j++) {
+        for (i = 0; i < l.inputs; i++) {
+            crc = crc32_master(crc, w, w_low, bp_weight_index(layer, j, i));
         }
-        crc = bp_crc32_byte(crc, (uint8_t)((uint16_t)w[i] & 255u));
-        crc = bp_crc32_byte(crc, (uint8_t)((uint16_t)w[i] >> 8));
+    }
+    for (j = 0; j < l.outputs; j++) {
+        crc = crc32_master(crc, b, b_low, j);
     }
     return ~crc;
 }

@@ -30,52 +30,77 @@ void bp_counters_agree(void);
 int16_t bp_quantize_input(int32_t count, int32_t offset, uint16_t multiplier, uint8_t shift,
                           int16_t lowest, int16_t top, uint32_t *clipped);
 
-/* ---- Sums of products ----------------------------------------------------------------------- */
+/* ---- Layers --------------------------------------------------------------------------------- */
 
-/* sum w[i] * a[i]; the caller proves that no partial sum leaves 32 bits. */
-int32_t bp_dot(const int16_t *w, const int16_t *a, size_t n);
+/* A layer of weights, in flash. w[j][i] leads from input i to output j.
+ *
+ * In memory the weights of two inputs stand side by side, w [(inputs + 1) / 2][outputs][2], which is
+ * one order for all cores: a word holds what meets two neighbouring inputs, and one output's weights
+ * follow another's, so that a kernel loads an input once for many outputs. A layer with an odd
+ * number of inputs has one more, always 0. Its weights change nothing and nothing changes them.
+ */
+typedef struct {
+    uint16_t inputs;
+    uint16_t outputs;
+    uint16_t block;        /* so many w * a_in fit 32 bits, even; all of them: see the model */
+    uint16_t delta_block;  /* so many w * dz fit 32 bits */
+    int16_t z_lowest;      /* z is clipped to this, which counts unless it is 0 */
+    int16_t z_top;         /* and to this */
+    int16_t dz_in_top;     /* largest delta of the inputs */
+    uint8_t a_in_frac;     /* fraction bits of the inputs */
+    int8_t z_shift;        /* fraction bits of w * a_in that z has not */
+    uint8_t sum_shift;     /* fraction bits of w * dz that the back-propagated sum has not */
+    uint8_t a_frac;        /* fraction bits of the outputs */
+    uint8_t table_bits;    /* the table has 2^table_bits intervals */
+    const uint16_t *table; /* of the activation, NULL without one */
+} bp_layer_t;
 
-/* The same in 64 bits; `block` products fit 32 bits. */
-int64_t bp_dot_blocks(const int16_t *w, const int16_t *a, size_t block, size_t n);
+/* Where w[j][i] is. */
+static inline size_t bp_weight_index(const bp_layer_t *layer, size_t j, size_t i)
+{
+    return (i / 2 * bp_rom_u16(&layer->outputs) + j) * 2 + i % 2;
+}
 
-/* sum w[j * stride] * dz[j]: one column of w [n][stride]. */
-int32_t bp_dot_column(const int16_t *w, const int16_t *dz, size_t stride, size_t n);
-int64_t bp_dot_column_blocks(const int16_t *w, const int16_t *dz, size_t stride, size_t block,
-                             size_t n);
+/* ---- Forward: z or a of all outputs of a layer ---------------------------------------------- */
 
-/* The same with w in flash. */
+/* z[j] = b[j] + sum w[j][i] * a_in[i], rounded and clipped. */
+void bp_dense(int16_t *z, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
+              const int16_t *a_in, bp_counters_t *counters);
+
+/* The same, and a[j] = bp_sigmoid(z[j]). */
+void bp_dense_sigmoid(int16_t *a, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
+                      const int16_t *a_in, bp_counters_t *counters);
+
+/* The same with w and b in flash. */
 #if defined(__AVR__)
-int32_t bp_dot_rom(const int16_t *w, const int16_t *a, size_t n);
-int64_t bp_dot_blocks_rom(const int16_t *w, const int16_t *a, size_t block, size_t n);
-int32_t bp_dot_column_rom(const int16_t *w, const int16_t *dz, size_t stride, size_t n);
-int64_t bp_dot_column_blocks_rom(const int16_t *w, const int16_t *dz, size_t stride, size_t block,
-                                 size_t n);
+void bp_dense_rom(int16_t *z, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
+                  const int16_t *a_in, bp_counters_t *counters);
+void bp_dense_sigmoid_rom(int16_t *a, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
+                          const int16_t *a_in, bp_counters_t *counters);
 #else
-#define bp_dot_rom bp_dot
-#define bp_dot_blocks_rom bp_dot_blocks
-#define bp_dot_column_rom bp_dot_column
-#define bp_dot_column_blocks_rom bp_dot_column_blocks
+#define bp_dense_rom bp_dense
+#define bp_dense_sigmoid_rom bp_dense_sigmoid
 #endif
 
-/* s8 weights in flash, u8 activations. */
-int32_t bp_dot_s8_rom(const int8_t *w, const uint8_t *a, size_t n);
+/* s8 weights and biases of the sum's fraction, both in flash; u8 inputs. */
+void bp_dense_s8(int16_t *z, const bp_layer_t *layer, const int8_t *w, const int32_t *b,
+                 const uint8_t *a_in, bp_counters_t *counters);
 
-/* ---- Activations ---------------------------------------------------------------------------- */
+/* ---- Activations of n units, in place ------------------------------------------------------- */
 
 /* A table of 2^bits intervals over magnitudes in [0, 8), in flash (docs/numbers.md, section 4).
  * z is s16q12, any value; the result has `frac` fraction bits.
  */
-int16_t bp_sigmoid(int16_t z, const uint16_t *table, uint8_t bits, uint8_t frac);
-int16_t bp_tanh(int16_t z, const uint16_t *sigmoid_table, uint8_t bits, uint8_t frac);
-int16_t bp_tanh_opt(int16_t z, const uint16_t *table, uint8_t bits, uint8_t frac);
-
-/* x clipped to [0, top]; only the upper clip counts. */
-int16_t bp_relu(int32_t x, int16_t top, uint32_t *clipped);
-int16_t bp_relu_wide(int64_t x, int16_t top, uint32_t *clipped);
+void bp_sigmoid(int16_t *a, const uint16_t *table, uint8_t bits, uint8_t frac, size_t n);
+void bp_tanh(int16_t *a, const uint16_t *sigmoid_table, uint8_t bits, uint8_t frac, size_t n);
+void bp_tanh_opt(int16_t *a, const uint16_t *table, uint8_t bits, uint8_t frac, size_t n);
 
 /* Replace the logits in a, of z_frac fraction bits, by their softmax of frac fraction bits. */
 void bp_softmax(int16_t *a, const uint16_t *exp_table, uint8_t bits, uint8_t z_frac, uint8_t frac,
                 size_t n);
+
+/* a[j] = z[j], which is in 0..255. */
+void bp_narrow(uint8_t *a, const int16_t *z, size_t n);
 
 /* Index of the largest element, the first of equals. */
 size_t bp_argmax(const int16_t *a, size_t n);
@@ -88,17 +113,32 @@ int64_t bp_cross_entropy_softmax(const int16_t *a, const int16_t *t, const uint1
 int64_t bp_cross_entropy_sigmoid(const int16_t *a, const int16_t *t, const uint16_t *ln_table,
                                  uint8_t frac, size_t n);
 
-/* ---- Derivatives of activations, from their output ------------------------------------------ */
+/* ---- Backward ------------------------------------------------------------------------------- */
 
+/* Derivative of the sigmoid, tanh or tanh_opt whose output is a. */
 int32_t bp_sigmoid_derivative(int16_t a, uint8_t frac);                /* u16q16 */
 int32_t bp_tanh_derivative(int16_t a, uint8_t frac);                   /* u16q14 */
 int32_t bp_tanh_opt_derivative(int16_t a, int16_t top, uint8_t frac);  /* u16q14 */
 
-/* round(sum * derivative * 2^-shift) clipped to [-top, top]: sum is s24, derivative below 2^15,
- * shift from 17 to 24.
- */
-int16_t bp_hidden_delta(int32_t sum, int32_t derivative, uint8_t shift, int16_t top,
-                        uint32_t *clipped);
+/* sum[i] = sum w[j][i] * dz[j], rounded, beyond 32 bits clipped; for an odd layer one more. */
+void bp_backward(int32_t *sum, const bp_layer_t *layer, const int16_t *w, const int16_t *dz);
+#if defined(__AVR__)
+void bp_backward_rom(int32_t *sum, const bp_layer_t *layer, const int16_t *w, const int16_t *dz);
+#else
+#define bp_backward_rom bp_backward
+#endif
+
+/* Deltas of n units from their back-propagated sums, which are clipped to s24, and outputs a. */
+void bp_delta_sigmoid(int16_t *dz, const int32_t *sum, const int16_t *a, uint8_t frac, int16_t top,
+                      bp_counters_t *counters, size_t n);
+void bp_delta_tanh(int16_t *dz, const int32_t *sum, const int16_t *a, uint8_t frac, int16_t top,
+                   bp_counters_t *counters, size_t n);
+void bp_delta_tanh_opt(int16_t *dz, const int32_t *sum, const int16_t *a, int16_t a_top,
+                       uint8_t frac, int16_t top, bp_counters_t *counters, size_t n);
+void bp_delta_relu(int16_t *dz, const int32_t *sum, const int16_t *a, int16_t top,
+                   bp_counters_t *counters, size_t n);
+void bp_delta_linear(int16_t *dz, const int32_t *sum, int16_t top, bp_counters_t *counters,
+                     size_t n);
 
 /* ---- Sparsity (section 11) ------------------------------------------------------------------- */
 
@@ -127,33 +167,39 @@ int bp_align(bp_alignment_t *alignment, int8_t exponent, int8_t offset, int8_t l
 /* Whether a mantissa is one of docs/numbers.md, section 8: 32768, or odd and above 16384. */
 int bp_is_mantissa(uint16_t mantissa);
 
-/* g = round(-mantissa * 2^-15 * dz): the step of one neuron, its sign included. */
-int16_t bp_descent(int16_t dz, uint16_t mantissa);
+/* g = round(-mantissa * 2^-15 * dz): the steps of n neurons, their sign included. */
+void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n);
 
-/* u[i] = a[i] moved from from_frac to to_frac fraction bits. */
-void bp_rescale(int16_t *u, const int16_t *a, uint8_t from_frac, uint8_t to_frac, size_t n);
+/* ---- Updates: w[j][i] += g[j] * a_in[i] * learning rate, b[j] likewise, saturating ----------- */
 
-/* ---- Updates: w[i] += g * u[i] * 2^-shift, saturating ---------------------------------------- */
+/* 24-bit masters: w and b, and their low bytes. */
+void bp_update_residual(int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
+                        const bp_layer_t *layer, const int16_t *a_in, const int16_t *g,
+                        bp_alignment_t alignment, bp_counters_t *counters);
 
-/* 24-bit master: w, and its low byte in w_low. */
-void bp_update_residual(int16_t *w, uint8_t *w_low, const int16_t *u, int16_t g, int8_t shift,
-                        bp_counters_t *counters, size_t n);
-void bp_update_residual_bias(int16_t *b, uint8_t *b_low, int16_t g, bp_alignment_t alignment,
-                             bp_counters_t *counters);
-
-/* 16-bit master, rounded by a dither that belongs to the parameter's index. */
+/* 16-bit masters, rounded by a dither that belongs to the parameter's index: `dither` is that of
+ * w[0][0].
+ */
 uint16_t bp_dither(uint16_t seed, uint32_t index, uint32_t count, uint32_t steps);
-void bp_update_stochastic(int16_t *w, const int16_t *u, int16_t g, int8_t shift, uint16_t dither,
-                          bp_counters_t *counters, size_t n);
-void bp_update_stochastic_bias(int16_t *b, int16_t g, bp_alignment_t alignment, uint16_t dither,
-                               bp_counters_t *counters);
+void bp_update_stochastic(int16_t *w, int16_t *b, const bp_layer_t *layer, const int16_t *a_in,
+                          const int16_t *g, bp_alignment_t alignment, uint16_t dither,
+                          bp_counters_t *counters);
 
-/* Sum over a batch. */
-void bp_accumulate(int32_t *vw, const int16_t *u, int16_t g, int8_t shift, bp_counters_t *counters,
-                   size_t n);
-void bp_accumulate_bias(int32_t *vb, int16_t g, bp_alignment_t alignment, bp_counters_t *counters);
+/* bp_backward(), bp_delta_sigmoid() for the inputs' deltas dz_in, and the update, in one pass over
+ * the weights. The inputs are sigmoids.
+ */
+void bp_learn_residual(int16_t *dz_in, int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
+                       const bp_layer_t *layer, const int16_t *a_in, const int16_t *dz,
+                       const int16_t *g, bp_alignment_t alignment, bp_counters_t *counters);
+void bp_learn_stochastic(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_t *layer,
+                         const int16_t *a_in, const int16_t *dz, const int16_t *g,
+                         bp_alignment_t alignment, uint16_t dither, bp_counters_t *counters);
 
-/* The end of a batch; decay is the L2 term, u15q24, 0 for biases. */
+/* Sums over a batch. */
+void bp_accumulate(int32_t *vw, int32_t *vb, const bp_layer_t *layer, const int16_t *a_in,
+                   const int16_t *g, bp_alignment_t alignment, bp_counters_t *counters);
+
+/* The end of a batch, for n parameters; decay is the L2 term, u15q24, 0 for biases. */
 void bp_apply_batch(int16_t *w, int32_t *vw, uint16_t decay, bp_counters_t *counters, size_t n);
 void bp_apply_momentum(int16_t *w, uint8_t *w_low, int32_t *vw, uint16_t decay, uint16_t momentum,
                        bp_counters_t *counters, size_t n);
@@ -161,8 +207,8 @@ void bp_apply_momentum(int16_t *w, uint8_t *w_low, int32_t *vw, uint16_t decay, 
 /* L2 of the two updates that work sample by sample. */
 void bp_decay_residual(int16_t *w, uint8_t *w_low, uint16_t decay, bp_counters_t *counters,
                        size_t n);
-void bp_decay_stochastic(int16_t *w, uint16_t decay, uint16_t dither, bp_counters_t *counters,
-                         size_t n);
+void bp_decay_stochastic(int16_t *w, const bp_layer_t *layer, uint16_t decay, uint16_t dither,
+                         bp_counters_t *counters);
 
 /* ---- Checksum: CRC-32/ISO-HDLC, the one of zlib --------------------------------------------- */
 
@@ -170,8 +216,11 @@ void bp_decay_stochastic(int16_t *w, uint16_t decay, uint16_t dither, bp_counter
 uint32_t bp_crc32(uint32_t crc, const uint8_t *p, size_t n);
 uint32_t bp_crc32_byte(uint32_t crc, uint8_t byte);
 
-/* Start with 0; masters are little-endian, 3 bytes with w_low and 2 without (NULL). */
-uint32_t bp_crc32_parameters(uint32_t crc, const int16_t *w, const uint8_t *w_low, size_t n);
+/* A layer's masters in canonical order, little-endian, 3 bytes with low bytes and 2 without (NULL);
+ * start with 0.
+ */
+uint32_t bp_crc32_parameters(uint32_t crc, const bp_layer_t *layer, const int16_t *w,
+                             const uint8_t *w_low, const int16_t *b, const uint8_t *b_low);
 
 #ifdef __cplusplus
 }

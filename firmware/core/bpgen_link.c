@@ -324,7 +324,7 @@ static inline uint32_t input_crc(void)
     uint16_t i;
 
     if (sizeof(bp_network.a0[0]) == 2) {
-        return bp_crc32(crc, (const uint8_t *)bp_network.a0, sizeof(bp_network.a0));
+        return bp_crc32(crc, (const uint8_t *)bp_network.a0, 2u * BP_NETWORK_N_IN);
     }
     for (i = 0; i < BP_NETWORK_N_IN; i++) {
         uint16_t value = (uint16_t)bp_network_input(i);
@@ -451,6 +451,22 @@ static int32_t gradient(uint16_t index)
     }
 }
 
+/* n masters from memory to a page, or back: their high halves, then their low bytes. */
+static void copy_masters(uint8_t *page, uint16_t first, uint8_t n, uint8_t back)
+{
+    uint8_t i;
+
+    for (i = 0; i < n; i++) {
+        size_t place = bp_network_parameter((uint16_t)(first + i));
+        (void)(back ? copy(BP_NETWORK_HIGH + 2u * place, page + 2u * i, 2)
+                    : copy(page + 2u * i, BP_NETWORK_HIGH + 2u * place, 2));
+#if BP_NETWORK_MASTER_BYTES == 3
+        (void)(back ? copy(BP_NETWORK_LOW + place, page + 2u * n + i, 1)
+                    : copy(page + 2u * n + i, BP_NETWORK_LOW + place, 1));
+#endif
+    }
+}
+
 static uint8_t set_parameter(const uint8_t *p)
 {
     uint16_t value = get16(p + 1);
@@ -560,10 +576,8 @@ static uint8_t *execute(link_t *s)
         break;
     case BP_GETW:
         to = copy(to, s, GEN);
-        to = copy(to, BP_NETWORK_HIGH + 2u * (size_t)first, (uint8_t)(2u * n));
-#if BP_NETWORK_MASTER_BYTES == 3
-        to = copy(to, BP_NETWORK_LOW + first, n);
-#endif
+        copy_masters(to, first, n, 0);
+        to += (uint8_t)(BP_NETWORK_MASTER_BYTES * n);
         break;
     case BP_SETW_BEGIN:
         s->mode = SETTING;
@@ -571,10 +585,7 @@ static uint8_t *execute(link_t *s)
     case BP_SETW:
         first = get16(p + 4);
         n = p[6];
-        (void)copy(BP_NETWORK_HIGH + 2u * (size_t)first, p + 7, (uint8_t)(2u * n));
-#if BP_NETWORK_MASTER_BYTES == 3
-        (void)copy(BP_NETWORK_LOW + first, p + 7 + 2u * n, n);
-#endif
+        copy_masters(p + 7, first, n, 1);
         break;
     case BP_SETW_COMMIT:
         if (!is_sealed(~bp_network_crc32(), p + 4, 4)) {

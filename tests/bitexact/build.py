@@ -13,16 +13,22 @@ from bpgen.model import IntModel
 from bpgen.simulate import WARNINGS, write_sources
 
 KERNELS = "bpgen_kernels.c"
+UNIT = "bpgen_unit.h"
 
 
 @dataclass(frozen=True)
 class Config:
-    """A compiler with its flags; a sanitised library needs `environment` in its process."""
+    """
+    A compiler with its flags; a sanitised library needs `environment` in its process.
+
+    The fast kernels of a core count nothing, so only code without counters has them.
+    """
 
     name: str
     command: str
     flags: tuple[str, ...]
     cases: int
+    counters: bool
 
     @property
     def sanitised(self) -> bool:
@@ -32,18 +38,19 @@ class Config:
 SANITISERS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 CONFIGS = (
     *(
-        Config(f"{command}{''.join(flags)}", command, flags, 40)
+        Config(f"{command}{''.join(flags)}", command, flags, 40, flags == ("-O0",))
         for command in ("gcc", "clang")
         for flags in (("-O0",), ("-O2",), ("-O3", "-flto"))
     ),
-    Config("gcc-sanitised", "gcc", SANITISERS, 30),
-    Config("clang-sanitised", "clang", (*SANITISERS, "-shared-libasan"), 30),
+    Config("gcc-sanitised", "gcc", SANITISERS, 30, True),
+    Config("clang-sanitised", "clang", (*SANITISERS, "-shared-libasan"), 30, False),
 )
 
 
 def compile_c(config: Config, *arguments: str | Path) -> None:
     """Run the compiler with every warning an error; AssertionError with its words if it refuses."""
-    command = [config.command, *WARNINGS, *config.flags, "-DBPGEN_COUNTERS=1", "-fPIC"]
+    counters = f"-DBPGEN_COUNTERS={int(config.counters)}"
+    command = [config.command, *WARNINGS, *config.flags, counters, "-fPIC"]
     run = subprocess.run(
         [*command, *map(str, arguments)], capture_output=True, text=True, check=False
     )

@@ -1,5 +1,5 @@
 /* primitives.c -- the core's functions over whole arrays, for test_primitives.py. */
-#include "bpgen_kernels.h"
+#include "bpgen_unit.h"
 
 void each_round32(int32_t *y, const int32_t *x, uint8_t shift, size_t n);
 void each_round64(int64_t *y, const int64_t *x, uint8_t shift, size_t n);
@@ -7,9 +7,8 @@ void each_clamp(int16_t *y, const int32_t *x, int16_t top, uint32_t *clipped, si
 void each_clamp_wide(int16_t *y, const int64_t *x, int16_t top, uint32_t *clipped, size_t n);
 void each_clamp24(int32_t *y, const int32_t *x, uint32_t *clipped, size_t n);
 void each_clamp24_wide(int32_t *y, const int64_t *x, uint32_t *clipped, size_t n);
-void each_relu(int16_t *y, const int32_t *x, int16_t top, uint32_t *clipped, size_t n);
-void each_relu_wide(int16_t *y, const int64_t *x, int16_t top, uint32_t *clipped, size_t n);
 void each_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n);
+void each_rescale(int16_t *u, const int16_t *a, uint8_t from_frac, uint8_t to_frac, size_t n);
 void each_sigmoid(int16_t *a, const int16_t *z, const uint16_t *table, uint8_t bits, uint8_t frac,
                   size_t n);
 void each_tanh(int16_t *a, const int16_t *z, const uint16_t *table, uint8_t bits, uint8_t frac,
@@ -58,37 +57,35 @@ void each_clamp24_wide(int32_t *y, const int64_t *x, uint32_t *clipped, size_t n
     EACH { y[i] = bp_clamp24_wide(x[i], clipped); }
 }
 
-void each_relu(int16_t *y, const int32_t *x, int16_t top, uint32_t *clipped, size_t n)
-{
-    EACH { y[i] = bp_relu(x[i], top, clipped); }
-}
-
-void each_relu_wide(int16_t *y, const int64_t *x, int16_t top, uint32_t *clipped, size_t n)
-{
-    EACH { y[i] = bp_relu_wide(x[i], top, clipped); }
-}
-
 void each_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
 {
-    EACH { g[i] = bp_descent(dz[i], mantissa); }
+    bp_descent(g, dz, mantissa, n);
+}
+
+void each_rescale(int16_t *u, const int16_t *a, uint8_t from_frac, uint8_t to_frac, size_t n)
+{
+    EACH { u[i] = rescale(a[i], from_frac, to_frac); }
 }
 
 void each_sigmoid(int16_t *a, const int16_t *z, const uint16_t *table, uint8_t bits, uint8_t frac,
                   size_t n)
 {
-    EACH { a[i] = bp_sigmoid(z[i], table, bits, frac); }
+    EACH { a[i] = z[i]; }
+    bp_sigmoid(a, table, bits, frac, n);
 }
 
 void each_tanh(int16_t *a, const int16_t *z, const uint16_t *table, uint8_t bits, uint8_t frac,
                size_t n)
 {
-    EACH { a[i] = bp_tanh(z[i], table, bits, frac); }
+    EACH { a[i] = z[i]; }
+    bp_tanh(a, table, bits, frac, n);
 }
 
 void each_tanh_opt(int16_t *a, const int16_t *z, const uint16_t *table, uint8_t bits, uint8_t frac,
                    size_t n)
 {
-    EACH { a[i] = bp_tanh_opt(z[i], table, bits, frac); }
+    EACH { a[i] = z[i]; }
+    bp_tanh_opt(a, table, bits, frac, n);
 }
 
 void each_sigmoid_derivative(int32_t *d, const int16_t *a, uint8_t frac, size_t n)

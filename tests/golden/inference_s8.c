@@ -6,23 +6,24 @@
  */
 #include "inference_s8.h"
 
-#if BPGEN_CORE_ABI != 1
-#error "regenerate inference_s8.c: it needs bpgen core ABI 1"
+#if BPGEN_CORE_ABI != 2
+#error "regenerate inference_s8.c: it needs bpgen core ABI 2"
 #endif
 
 /* The members leave no holes; a compiler may round the end up to 4 bytes. */
 #if BPGEN_COUNTERS
-BP_STATIC_ASSERT(sizeof(inference_s8_state_t) - sizeof(bp_counters_t) - 12 <= 3,
+BP_STATIC_ASSERT(sizeof(inference_s8_state_t) - sizeof(bp_counters_t) - 16 <= 3,
     inference_s8_state_size);
 #else
-BP_STATIC_ASSERT(sizeof(inference_s8_state_t) - 12 <= 3,
+BP_STATIC_ASSERT(sizeof(inference_s8_state_t) - 16 <= 3,
     inference_s8_state_size);
 #endif
 
-/* Layer 1 weights, row-major [5][3], s8q6. */
-static const int8_t inference_s8_w1_rom[15] BP_ROM = {
-        56,    -44,    -68,    124,    -83,    -46,     36,     74,
-        36,     94,   -115,    -28,     19,    -16,    -28,
+/* Layer 1 weights, [2][5][2], s8q6. */
+static const BP_ALIGNED int8_t inference_s8_w1_rom[20] BP_ROM = {
+        56,    -44,    124,    -83,     36,     74,     94,   -115,
+        19,    -16,    -68,      0,    -46,      0,     36,      0,
+       -28,      0,    -28,      0,
 };
 
 /* Layer 1 biases, s32q14. */
@@ -30,10 +31,10 @@ static const int32_t inference_s8_b1_rom[5] BP_ROM = {
     -25450, -91971, -78610,   8531,  -4207,
 };
 
-/* Layer 2 weights, row-major [2][5], s8q-2. */
-static const int8_t inference_s8_w2_rom[10] BP_ROM = {
-       117,    -66,     89,    -62,    -91,    -80,    -26,    -78,
-       101,     80,
+/* Layer 2 weights, [3][2][2], s8q-2. */
+static const BP_ALIGNED int8_t inference_s8_w2_rom[12] BP_ROM = {
+       117,    -66,    -80,    -26,     89,    -62,    -78,    101,
+       -91,      0,     80,      0,
 };
 
 /* Layer 2 biases, s32q3. */
@@ -66,39 +67,27 @@ static const int16_t inference_s8_test_a[4] BP_ROM = {
        255,   -255,    255,   -255,
 };
 
-/* Layer 1: 3 -> 5, relu. acc has 14 fraction bits, z is s16q5.
- * For every s8 weight |acc| <= 190147, below 2^31.
+/* Layer 1: 3 -> 5, relu. The sum has 14 fraction bits, z is s16q5.
+ * For every s8 weight |sum| <= 190147, below 2^31.
  */
-static void inference_s8_forward1(inference_s8_state_t *s)
-{
-    bp_counters_t *counters = BP_COUNTERS(s);
-    size_t j;
+static const bp_layer_t inference_s8_layer1 BP_ROM = {
+    3, 5, /* inputs, outputs */
+    4, 0, /* products that fit 32 bits, forward and backward */
+    0, 255, 0, /* range of z, top of dz0 */
+    8, 9, 0, 5, /* fractions and shifts */
+    0, NULL,
+};
 
-    for (j = 0; j < 5; j++) {
-        int32_t acc = bp_rom_s32(inference_s8_b1_rom + j) +
-                      bp_dot_s8_rom(inference_s8_w1_rom + j * 3, s->a0, 3);
-
-        s->a1[j] = (uint8_t)bp_relu(
-            bp_round32(acc, 9), 255, BP_COUNTER(counters, activations));
-    }
-}
-
-/* Layer 2: 5 -> 2, linear. acc has 3 fraction bits, z is s16q12.
- * For every s8 weight |acc| <= 224113, below 2^31.
+/* Layer 2: 5 -> 2, linear. The sum has 3 fraction bits, z is s16q12.
+ * For every s8 weight |sum| <= 224113, below 2^31.
  */
-static void inference_s8_forward2(inference_s8_state_t *s)
-{
-    bp_counters_t *counters = BP_COUNTERS(s);
-    size_t j;
-
-    for (j = 0; j < 2; j++) {
-        int32_t acc = bp_rom_s32(inference_s8_b2_rom + j) +
-                      bp_dot_s8_rom(inference_s8_w2_rom + j * 5, s->a1, 5);
-
-        s->a2[j] = bp_clamp_wide(
-            (int64_t)acc * ((int32_t)1 << 9), 255, BP_COUNTER(counters, activations));
-    }
-}
+static const bp_layer_t inference_s8_layer2 BP_ROM = {
+    5, 2, /* inputs, outputs */
+    6, 0, /* products that fit 32 bits, forward and backward */
+    -255, 255, 0, /* range of z, top of dz1 */
+    5, -9, 0, 12, /* fractions and shifts */
+    0, NULL,
+};
 
 void inference_s8_reset(inference_s8_state_t *s)
 {
@@ -128,8 +117,12 @@ void inference_s8_quantize_input(inference_s8_state_t *s,
 
 void inference_s8_forward(inference_s8_state_t *s)
 {
-    inference_s8_forward1(s);
-    inference_s8_forward2(s);
+    bp_counters_t *counters = BP_COUNTERS(s);
+    int16_t z[5];
+
+    bp_dense_s8(z, &inference_s8_layer1, inference_s8_w1_rom, inference_s8_b1_rom, s->a0, counters);
+    bp_narrow(s->a1, z, 5);
+    bp_dense_s8(s->a2, &inference_s8_layer2, inference_s8_w2_rom, inference_s8_b2_rom, s->a1, counters);
 }
 
 size_t inference_s8_argmax(const inference_s8_state_t *s)

@@ -6,21 +6,21 @@
  */
 #include "residual.h"
 
-#if BPGEN_CORE_ABI != 1
-#error "regenerate residual.c: it needs bpgen core ABI 1"
+#if BPGEN_CORE_ABI != 2
+#error "regenerate residual.c: it needs bpgen core ABI 2"
 #endif
 
 /* The members leave no holes; a compiler may round the end up to 4 bytes. */
 #if BPGEN_COUNTERS
-BP_STATIC_ASSERT(sizeof(residual_state_t) - sizeof(bp_counters_t) - 86 <= 3,
+BP_STATIC_ASSERT(sizeof(residual_state_t) - sizeof(bp_counters_t) - 94 <= 3,
     residual_state_size);
 #else
-BP_STATIC_ASSERT(sizeof(residual_state_t) - 86 <= 3,
+BP_STATIC_ASSERT(sizeof(residual_state_t) - 94 <= 3,
     residual_state_size);
 #endif
 
-/* Layer 1 initial weights, row-major [3][2], s16q12. */
-static const int16_t residual_w1_rom[6] BP_ROM = {
+/* Layer 1 initial weights, [1][3][2], s16q12. */
+static const BP_ALIGNED int16_t residual_w1_rom[6] BP_ROM = {
       1869,  -2487,  -1924,  -1579,  -1912,   1808,
 };
 
@@ -29,9 +29,9 @@ static const int16_t residual_b1_rom[3] BP_ROM = {
       2216,    493,  -2764,
 };
 
-/* Layer 2 initial weights, row-major [2][3], s16q12. */
-static const int16_t residual_w2_rom[6] BP_ROM = {
-     -2436,  -1007,   -401,    727,   -126,  -1412,
+/* Layer 2 initial weights, [2][2][2], s16q12. */
+static const BP_ALIGNED int16_t residual_w2_rom[8] BP_ROM = {
+     -2436,  -1007,    727,   -126,   -401,      0,  -1412,      0,
 };
 
 /* Layer 2 initial biases, s16q12. */
@@ -82,44 +82,29 @@ static const int16_t residual_test_a[4] BP_ROM = {
        477,   1153,    498,   1136,
 };
 
-/* Layer 1: 2 -> 3, sigmoid. acc has 24 fraction bits, z is s16q12.
+/* Layer 1: 2 -> 3, sigmoid. The sum has 24 fraction bits, z is s16q12.
  * For every s16 weight 2 products stay within 2147418112, below 2^31;
  * blocks of them add up in 64 bits.
  */
-static void residual_forward1(residual_state_t *s)
-{
-    bp_counters_t *counters = BP_COUNTERS(s);
-    size_t j;
+static const bp_layer_t residual_layer1 BP_ROM = {
+    2, 3, /* inputs, outputs */
+    2, 0, /* products that fit 32 bits, forward and backward */
+    -32767, 32767, 0, /* range of z, top of dz0 */
+    12, 12, 0, 11, /* fractions and shifts */
+    6, residual_sigmoid64,
+};
 
-    for (j = 0; j < 3; j++) {
-        int64_t acc = (int64_t)s->b1[j] * ((int32_t)1 << 12);
-        int16_t z;
-
-        acc += bp_dot_blocks(s->w1 + j * 2, s->a0, 2, 2);
-        z = bp_clamp_wide(
-            bp_round64(acc, 12), 32767, BP_COUNTER(counters, activations));
-        s->a1[j] = bp_sigmoid(z, residual_sigmoid64, 6, 11);
-    }
-}
-
-/* Layer 2: 3 -> 2, sigmoid. acc has 23 fraction bits, z is s16q12.
- * For every s16 weight |acc| <= 268338176, below 2^31.
+/* Layer 2: 3 -> 2, sigmoid. The sum has 23 fraction bits, z is s16q12.
+ * For every s16 weight |sum| <= 268338176, below 2^31.
+ * Back-propagated, |sum| <= 524288256, below 2^31.
  */
-static void residual_forward2(residual_state_t *s)
-{
-    bp_counters_t *counters = BP_COUNTERS(s);
-    size_t j;
-
-    for (j = 0; j < 2; j++) {
-        int32_t acc = bp_scale(s->b2[j], 11);
-        int16_t z;
-
-        acc += bp_dot(s->w2 + j * 3, s->a1, 3);
-        z = bp_clamp(
-            bp_round32(acc, 11), 32767, BP_COUNTER(counters, activations));
-        s->a2[j] = bp_sigmoid(z, residual_sigmoid64, 6, 11);
-    }
-}
+static const bp_layer_t residual_layer2 BP_ROM = {
+    3, 2, /* inputs, outputs */
+    4, 2, /* products that fit 32 bits, forward and backward */
+    -32767, 32767, 8000, /* range of z, top of dz1 */
+    11, 11, 9, 11, /* fractions and shifts */
+    6, residual_sigmoid64,
+};
 
 /* dz2 (s16q11) of the loss: half the squared error. */
 static void residual_delta2(residual_state_t *s,
@@ -136,59 +121,44 @@ static void residual_delta2(residual_state_t *s,
     }
 }
 
-/* dz1 (s16q10) from dz2 and layer 2's weights, as they are before its update.
- * For every s16 weight |acc| <= 524288256, below 2^31.
- */
+/* dz1 (s16q10) from dz2 and layer 2's weights, as they are before its update. */
 static void residual_delta1(residual_state_t *s)
 {
     bp_counters_t *counters = BP_COUNTERS(s);
-    size_t j;
+    int32_t sum[4]; /* s32q14 */
 
-    for (j = 0; j < 3; j++) {
-        int32_t acc = bp_dot_column(s->w2 + j, s->dz2, 3, 2);
-        /* s24q14 */
-        int32_t sum = bp_clamp24(
-            bp_round32(acc, 9), BP_COUNTER(counters, deltas));
-
-        s->dz1[j] = bp_hidden_delta(sum, bp_sigmoid_derivative(s->a1[j], 11),
-            20, 8000, BP_COUNTER(counters, deltas));
-    }
+    bp_backward(sum, &residual_layer2, s->w2, s->dz2);
+    bp_delta_sigmoid(s->dz1, sum, s->a1, 11, 8000, counters, 3);
 }
 
-/* Layer 1 steps down its gradient. u is a0 in the fraction that makes the shift a multiple of 8. */
+/* Layer 1 steps down its gradient. */
 static void residual_update1(residual_state_t *s)
 {
-    bp_alignment_t alignment = s->alignment1;
-    int16_t u[2];
-    size_t j;
+    int16_t g[3];
 
-    bp_rescale(u, s->a0, 12, alignment.frac, 2);
-    for (j = 0; j < 3; j++) {
-        int16_t g = bp_descent(s->dz1[j], s->learning_rate_mantissa);
-        int16_t *w = s->w1 + j * 2;
-        uint8_t *w_low = s->w1_low + j * 2;
-
-        bp_update_residual(w, w_low, u, g, alignment.shift, BP_COUNTERS(s), 2);
-        bp_update_residual_bias(s->b1 + j, s->b1_low + j, g, alignment, BP_COUNTERS(s));
-    }
+    bp_descent(g, s->dz1, s->learning_rate_mantissa, 3);
+    bp_update_residual(s->w1, s->w1_low, s->b1, s->b1_low, &residual_layer1, s->a0, g,
+                       s->alignment1, BP_COUNTERS(s));
 }
 
-/* Layer 2 steps down its gradient. u is a1 in the fraction that makes the shift a multiple of 8. */
+/* Layer 2 steps down its gradient. */
 static void residual_update2(residual_state_t *s)
 {
-    bp_alignment_t alignment = s->alignment2;
-    int16_t u[3];
-    size_t j;
+    int16_t g[2];
 
-    bp_rescale(u, s->a1, 11, alignment.frac, 3);
-    for (j = 0; j < 2; j++) {
-        int16_t g = bp_descent(s->dz2[j], s->learning_rate_mantissa);
-        int16_t *w = s->w2 + j * 3;
-        uint8_t *w_low = s->w2_low + j * 3;
+    bp_descent(g, s->dz2, s->learning_rate_mantissa, 2);
+    bp_update_residual(s->w2, s->w2_low, s->b2, s->b2_low, &residual_layer2, s->a1, g,
+                       s->alignment2, BP_COUNTERS(s));
+}
 
-        bp_update_residual(w, w_low, u, g, alignment.shift, BP_COUNTERS(s), 3);
-        bp_update_residual_bias(s->b2 + j, s->b2_low + j, g, alignment, BP_COUNTERS(s));
-    }
+/* dz1 and the step of layer 2, in one pass over its weights. */
+static void residual_learn2(residual_state_t *s)
+{
+    int16_t g[2];
+
+    bp_descent(g, s->dz2, s->learning_rate_mantissa, 2);
+    bp_learn_residual(s->dz1, s->w2, s->w2_low, s->b2, s->b2_low, &residual_layer2, s->a1,
+                      s->dz2, g, s->alignment2, BP_COUNTERS(s));
 }
 
 void residual_reset(residual_state_t *s)
@@ -206,7 +176,7 @@ void residual_reset(residual_state_t *s)
     for (i = 0; i < 3; i++) {
         s->b1[i] = bp_rom_s16(residual_b1_rom + i);
     }
-    for (i = 0; i < 6; i++) {
+    for (i = 0; i < 8; i++) {
         s->w2[i] = bp_rom_s16(residual_w2_rom + i);
     }
     for (i = 0; i < 2; i++) {
@@ -234,8 +204,10 @@ void residual_quantize_input(residual_state_t *s,
 
 void residual_forward(residual_state_t *s)
 {
-    residual_forward1(s);
-    residual_forward2(s);
+    bp_counters_t *counters = BP_COUNTERS(s);
+
+    bp_dense_sigmoid(s->a1, &residual_layer1, s->w1, s->b1, s->a0, counters);
+    bp_dense_sigmoid(s->a2, &residual_layer2, s->w2, s->b2, s->a1, counters);
 }
 
 size_t residual_argmax(const residual_state_t *s)
@@ -267,8 +239,10 @@ void residual_train(residual_state_t *s,
     const int16_t t[RESIDUAL_N_OUT])
 {
     residual_forward(s);
-    residual_backward(s, t);
-    residual_step(s);
+    residual_delta2(s, t);
+    residual_learn2(s);
+    residual_update1(s);
+    s->steps++;
 }
 
 int residual_set_learning_rate(residual_state_t *s,
@@ -294,10 +268,8 @@ uint32_t residual_crc32(const residual_state_t *s)
 {
     uint32_t crc = 0;
 
-    crc = bp_crc32_parameters(crc, s->w1, s->w1_low, 6);
-    crc = bp_crc32_parameters(crc, s->b1, s->b1_low, 3);
-    crc = bp_crc32_parameters(crc, s->w2, s->w2_low, 6);
-    crc = bp_crc32_parameters(crc, s->b2, s->b2_low, 2);
+    crc = bp_crc32_parameters(crc, &residual_layer1, s->w1, s->w1_low, s->b1, s->b1_low);
+    crc = bp_crc32_parameters(crc, &residual_layer2, s->w2, s->w2_low, s->b2, s->b2_low);
     return crc;
 }
 

@@ -29,22 +29,25 @@ extern "C" {
 #define RESIDUAL_LEARNING_RATE_MANTISSA 26215u
 #define RESIDUAL_LEARNING_RATE_EXPONENT 2
 
-/* Everything that changes. The caller owns it; residual_reset() fills it. */
+/* Everything that changes. The caller owns it; residual_reset() fills it. Weights are in the order
+ * of bp_weight_index(). Inputs of a layer, and their weights, have one more where their number is
+ * odd: 0, and to be left so.
+ */
 typedef struct {
+    BP_ALIGNED int16_t a0[2]; /* input, s16q12, at most 32767 in magnitude */
+    BP_ALIGNED int16_t a1[4]; /* activations, s16q11 */
     uint32_t steps; /* updates since the reset */
-    int16_t w1[6]; /* weights, row-major [3][2], s16q12 */
+    BP_ALIGNED int16_t w1[6]; /* weights [1][3][2], s16q12 */
+    BP_ALIGNED int16_t w2[8]; /* weights [2][2][2], s16q12 */
     int16_t b1[3]; /* biases, s16q12 */
-    int16_t w2[6]; /* weights, row-major [2][3], s16q12 */
     int16_t b2[2]; /* biases, s16q12 */
-    int16_t a0[2]; /* input, s16q12, at most 32767 in magnitude */
-    int16_t a1[3]; /* activations, s16q11 */
     int16_t a2[2]; /* activations, s16q11 */
     int16_t dz1[3]; /* delta, s16q10 */
     int16_t dz2[2]; /* delta, s16q11 */
     uint16_t learning_rate_mantissa; /* u16q15, times 2^-exponent */
     uint8_t w1_low[6]; /* low byte of each master */
+    uint8_t w2_low[8]; /* low byte of each master */
     uint8_t b1_low[3]; /* low byte of each master */
-    uint8_t w2_low[6]; /* low byte of each master */
     uint8_t b2_low[2]; /* low byte of each master */
     bp_alignment_t alignment1; /* how layer 1 shifts its steps */
     bp_alignment_t alignment2; /* how layer 2 shifts its steps */

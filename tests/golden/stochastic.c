@@ -6,23 +6,23 @@
  */
 #include "stochastic.h"
 
-#if BPGEN_CORE_ABI != 1
-#error "regenerate stochastic.c: it needs bpgen core ABI 1"
+#if BPGEN_CORE_ABI != 2
+#error "regenerate stochastic.c: it needs bpgen core ABI 2"
 #endif
 
 /* The members leave no holes; a compiler may round the end up to 4 bytes. */
 #if BPGEN_COUNTERS
-BP_STATIC_ASSERT(sizeof(stochastic_state_t) - sizeof(bp_counters_t) - 89 <= 3,
+BP_STATIC_ASSERT(sizeof(stochastic_state_t) - sizeof(bp_counters_t) - 95 <= 3,
     stochastic_state_size);
 #else
-BP_STATIC_ASSERT(sizeof(stochastic_state_t) - 89 <= 3,
+BP_STATIC_ASSERT(sizeof(stochastic_state_t) - 95 <= 3,
     stochastic_state_size);
 #endif
 
-/* Layer 1 initial weights, row-major [3][4], s16q12. */
-static const int16_t stochastic_w1_rom[12] BP_ROM = {
-      1869,  -2487,  -1924,  -1579,  -1912,   1808,   2216,    493,
-     -2764,  -2436,  -1007,   -401,
+/* Layer 1 initial weights, [2][3][2], s16q12. */
+static const BP_ALIGNED int16_t stochastic_w1_rom[12] BP_ROM = {
+      1869,  -2487,  -1912,   1808,  -2764,  -2436,  -1924,  -1579,
+      2216,    493,  -1007,   -401,
 };
 
 /* Layer 1 initial biases, s16q12. */
@@ -30,9 +30,9 @@ static const int16_t stochastic_b1_rom[3] BP_ROM = {
        727,   -126,  -1412,
 };
 
-/* Layer 2 initial weights, row-major [2][3], s16q12. */
-static const int16_t stochastic_w2_rom[6] BP_ROM = {
-     -2042,   1149,   1408,  -2804,  -2318,   -287,
+/* Layer 2 initial weights, [2][2][2], s16q12. */
+static const BP_ALIGNED int16_t stochastic_w2_rom[8] BP_ROM = {
+     -2042,   1149,  -2804,  -2318,   1408,      0,   -287,      0,
 };
 
 /* Layer 2 initial biases, s16q12. */
@@ -157,44 +157,29 @@ static const int16_t stochastic_test_a[4] BP_ROM = {
       1032,   1016,    147,   1901,
 };
 
-/* Layer 1: 4 -> 3, tanh_opt. acc has 24 fraction bits, z is s16q12.
+/* Layer 1: 4 -> 3, tanh_opt. The sum has 24 fraction bits, z is s16q12.
  * For every s16 weight 2 products stay within 2147418112, below 2^31;
  * blocks of them add up in 64 bits.
  */
-static void stochastic_forward1(stochastic_state_t *s)
-{
-    bp_counters_t *counters = BP_COUNTERS(s);
-    size_t j;
+static const bp_layer_t stochastic_layer1 BP_ROM = {
+    4, 3, /* inputs, outputs */
+    2, 0, /* products that fit 32 bits, forward and backward */
+    -32767, 32767, 0, /* range of z, top of dz0 */
+    12, 12, 0, 11, /* fractions and shifts */
+    8, stochastic_tanh_opt256,
+};
 
-    for (j = 0; j < 3; j++) {
-        int64_t acc = (int64_t)s->b1[j] * ((int32_t)1 << 12);
-        int16_t z;
-
-        acc += bp_dot_blocks(s->w1 + j * 4, s->a0, 2, 4);
-        z = bp_clamp_wide(
-            bp_round64(acc, 12), 32767, BP_COUNTER(counters, activations));
-        s->a1[j] = bp_tanh_opt(z, stochastic_tanh_opt256, 8, 11);
-    }
-}
-
-/* Layer 2: 3 -> 2, softmax. acc has 23 fraction bits, z is s16q10.
- * For every s16 weight |acc| <= 412553216, below 2^31.
+/* Layer 2: 3 -> 2, softmax. The sum has 23 fraction bits, z is s16q10.
+ * For every s16 weight |sum| <= 412553216, below 2^31.
+ * Back-propagated, |sum| <= 524288256, below 2^31.
  */
-static void stochastic_forward2(stochastic_state_t *s)
-{
-    bp_counters_t *counters = BP_COUNTERS(s);
-    size_t j;
-
-    for (j = 0; j < 2; j++) {
-        int32_t acc = bp_scale(s->b2[j], 11);
-
-        acc += bp_dot(s->w2 + j * 3, s->a1, 3);
-        /* A logit; bp_softmax() replaces it. */
-        s->a2[j] = bp_clamp(
-            bp_round32(acc, 13), 32767, BP_COUNTER(counters, activations));
-    }
-    bp_softmax(s->a2, stochastic_exp256, 8, 10, 11, 2);
-}
+static const bp_layer_t stochastic_layer2 BP_ROM = {
+    3, 2, /* inputs, outputs */
+    4, 2, /* products that fit 32 bits, forward and backward */
+    -32767, 32767, 8000, /* range of z, top of dz1 */
+    11, 13, 9, 11, /* fractions and shifts */
+    8, NULL,
+};
 
 /* dz2 (s16q11) of the loss: cross-entropy. */
 static void stochastic_delta2(stochastic_state_t *s,
@@ -210,63 +195,38 @@ static void stochastic_delta2(stochastic_state_t *s,
     }
 }
 
-/* dz1 (s16q10) from dz2 and layer 2's weights, as they are before its update.
- * For every s16 weight |acc| <= 524288256, below 2^31.
- */
+/* dz1 (s16q10) from dz2 and layer 2's weights, as they are before its update. */
 static void stochastic_delta1(stochastic_state_t *s)
 {
     bp_counters_t *counters = BP_COUNTERS(s);
-    size_t j;
+    int32_t sum[4]; /* s32q14 */
 
-    for (j = 0; j < 3; j++) {
-        int32_t acc = bp_dot_column(s->w2 + j, s->dz2, 3, 2);
-        /* s24q14 */
-        int32_t sum = bp_clamp24(
-            bp_round32(acc, 9), BP_COUNTER(counters, deltas));
-
-        s->dz1[j] = bp_hidden_delta(sum, bp_tanh_opt_derivative(s->a1[j], 3514, 11),
-            18, 8000, BP_COUNTER(counters, deltas));
-    }
+    bp_backward(sum, &stochastic_layer2, s->w2, s->dz2);
+    bp_delta_tanh_opt(s->dz1, sum, s->a1, 3514, 11, 8000, counters, 3);
 }
 
-/* Layer 1 steps down its gradient. u is a0 in the fraction that makes the shift a multiple of 8. */
+/* Layer 1 steps down its gradient. */
 static void stochastic_update1(stochastic_state_t *s)
 {
-    bp_alignment_t alignment = s->alignment1;
-    int16_t u[4];
-    size_t j;
+    int16_t g[3];
+    uint16_t dither = bp_dither(s->seed, 0, 23, s->steps);
 
-    bp_rescale(u, s->a0, 12, alignment.frac, 4);
-    for (j = 0; j < 3; j++) {
-        int16_t g = bp_descent(s->dz1[j], s->learning_rate_mantissa);
-        int16_t *w = s->w1 + j * 4;
-        uint16_t dither = bp_dither(s->seed, (uint32_t)j * 4, 23, s->steps);
-
-        bp_decay_stochastic(w, s->decay, dither, BP_COUNTERS(s), 4);
-        bp_update_stochastic(w, u, g, alignment.shift, dither, BP_COUNTERS(s), 4);
-        dither = bp_dither(s->seed, 12 + (uint32_t)j, 23, s->steps);
-        bp_update_stochastic_bias(s->b1 + j, g, alignment, dither, BP_COUNTERS(s));
-    }
+    bp_descent(g, s->dz1, s->learning_rate_mantissa, 3);
+    bp_decay_stochastic(s->w1, &stochastic_layer1, s->decay, dither, BP_COUNTERS(s));
+    bp_update_stochastic(s->w1, s->b1, &stochastic_layer1, s->a0, g, s->alignment1, dither,
+                         BP_COUNTERS(s));
 }
 
-/* Layer 2 steps down its gradient. u is a1 in the fraction that makes the shift a multiple of 8. */
+/* Layer 2 steps down its gradient. */
 static void stochastic_update2(stochastic_state_t *s)
 {
-    bp_alignment_t alignment = s->alignment2;
-    int16_t u[3];
-    size_t j;
+    int16_t g[2];
+    uint16_t dither = bp_dither(s->seed, 15, 23, s->steps);
 
-    bp_rescale(u, s->a1, 11, alignment.frac, 3);
-    for (j = 0; j < 2; j++) {
-        int16_t g = bp_descent(s->dz2[j], s->learning_rate_mantissa);
-        int16_t *w = s->w2 + j * 3;
-        uint16_t dither = bp_dither(s->seed, 15 + (uint32_t)j * 3, 23, s->steps);
-
-        bp_decay_stochastic(w, s->decay, dither, BP_COUNTERS(s), 3);
-        bp_update_stochastic(w, u, g, alignment.shift, dither, BP_COUNTERS(s), 3);
-        dither = bp_dither(s->seed, 21 + (uint32_t)j, 23, s->steps);
-        bp_update_stochastic_bias(s->b2 + j, g, alignment, dither, BP_COUNTERS(s));
-    }
+    bp_descent(g, s->dz2, s->learning_rate_mantissa, 2);
+    bp_decay_stochastic(s->w2, &stochastic_layer2, s->decay, dither, BP_COUNTERS(s));
+    bp_update_stochastic(s->w2, s->b2, &stochastic_layer2, s->a1, g, s->alignment2, dither,
+                         BP_COUNTERS(s));
 }
 
 void stochastic_reset(stochastic_state_t *s)
@@ -284,7 +244,7 @@ void stochastic_reset(stochastic_state_t *s)
     for (i = 0; i < 3; i++) {
         s->b1[i] = bp_rom_s16(stochastic_b1_rom + i);
     }
-    for (i = 0; i < 6; i++) {
+    for (i = 0; i < 8; i++) {
         s->w2[i] = bp_rom_s16(stochastic_w2_rom + i);
     }
     for (i = 0; i < 2; i++) {
@@ -314,8 +274,12 @@ void stochastic_quantize_input(stochastic_state_t *s,
 
 void stochastic_forward(stochastic_state_t *s)
 {
-    stochastic_forward1(s);
-    stochastic_forward2(s);
+    bp_counters_t *counters = BP_COUNTERS(s);
+
+    bp_dense(s->a1, &stochastic_layer1, s->w1, s->b1, s->a0, counters);
+    bp_tanh_opt(s->a1, stochastic_tanh_opt256, 8, 11, 3);
+    bp_dense(s->a2, &stochastic_layer2, s->w2, s->b2, s->a1, counters);
+    bp_softmax(s->a2, stochastic_exp256, 8, 10, 11, 2);
 }
 
 size_t stochastic_argmax(const stochastic_state_t *s)
@@ -348,8 +312,11 @@ void stochastic_train(stochastic_state_t *s,
     const int16_t t[STOCHASTIC_N_OUT])
 {
     stochastic_forward(s);
-    stochastic_backward(s, t);
-    stochastic_step(s);
+    stochastic_delta2(s, t);
+    stochastic_delta1(s);
+    stochastic_update2(s);
+    stochastic_update1(s);
+    s->steps++;
 }
 
 int stochastic_set_learning_rate(stochastic_state_t *s,
@@ -375,10 +342,8 @@ uint32_t stochastic_crc32(const stochastic_state_t *s)
 {
     uint32_t crc = 0;
 
-    crc = bp_crc32_parameters(crc, s->w1, NULL, 12);
-    crc = bp_crc32_parameters(crc, s->b1, NULL, 3);
-    crc = bp_crc32_parameters(crc, s->w2, NULL, 6);
-    crc = bp_crc32_parameters(crc, s->b2, NULL, 2);
+    crc = bp_crc32_parameters(crc, &stochastic_layer1, s->w1, NULL, s->b1, NULL);
+    crc = bp_crc32_parameters(crc, &stochastic_layer2, s->w2, NULL, s->b2, NULL);
     return crc;
 }
 

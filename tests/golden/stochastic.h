@@ -26,15 +26,18 @@ extern "C" {
 #define STOCHASTIC_LEARNING_RATE_EXPONENT 2
 #define STOCHASTIC_DECAY 9u /* learning rate * L2, u15q24 */
 
-/* Everything that changes. The caller owns it; stochastic_reset() fills it. */
+/* Everything that changes. The caller owns it; stochastic_reset() fills it. Weights are in the order
+ * of bp_weight_index(). Inputs of a layer, and their weights, have one more where their number is
+ * odd: 0, and to be left so.
+ */
 typedef struct {
+    BP_ALIGNED int16_t a0[4]; /* input, s16q12, at most 32767 in magnitude */
+    BP_ALIGNED int16_t a1[4]; /* activations, s16q11 */
     uint32_t steps; /* updates since the reset */
-    int16_t w1[12]; /* weights, row-major [3][4], s16q12 */
+    BP_ALIGNED int16_t w1[12]; /* weights [2][3][2], s16q12 */
+    BP_ALIGNED int16_t w2[8]; /* weights [2][2][2], s16q12 */
     int16_t b1[3]; /* biases, s16q12 */
-    int16_t w2[6]; /* weights, row-major [2][3], s16q12 */
     int16_t b2[2]; /* biases, s16q12 */
-    int16_t a0[4]; /* input, s16q12, at most 32767 in magnitude */
-    int16_t a1[3]; /* activations, s16q11 */
     int16_t a2[2]; /* activations, s16q11 */
     int16_t dz1[3]; /* delta, s16q10 */
     int16_t dz2[2]; /* delta, s16q11 */

@@ -220,7 +220,8 @@ static int same_network(void)
     const uint8_t *board = (const uint8_t *)&bp_network;
     const uint8_t *ours = (const uint8_t *)&reference.network;
 
-    return memcmp(board, ours, BP_NETWORK_SAVED_HEAD) == 0 &&
+    return memcmp(board + BP_NETWORK_SAVED_START, ours + BP_NETWORK_SAVED_START,
+                  BP_NETWORK_SAVED_HEAD) == 0 &&
            memcmp(board + BP_NETWORK_SAVED_TAIL, ours + BP_NETWORK_SAVED_TAIL,
                   BP_NETWORK_SAVED_BYTES - BP_NETWORK_SAVED_HEAD) == 0;
 }

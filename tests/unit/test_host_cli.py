@@ -471,12 +471,18 @@ def test_a_worn_out_memory_is_one_sentence(model: IntModel, board: list[str]) ->
     assert "its memory did not take what was written" in text
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
 @pytest.mark.parametrize("option", ["--log", "--capture"])
-def test_a_full_disk_is_one_sentence(option: str, board: list[str]) -> None:
-    text = complaint(2, "stream", IRIS, *board, "--train", option, "/dev/full", "--force")
-    assert "cannot write" in text
-    assert "No space left on device" in text
+def test_a_full_disk_is_one_sentence(option: str, board: list[str], tmp_path: Path) -> None:
+    # A limit of 0 bytes a file stands for a full disk.
+    ended = subprocess.run(
+        ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", sys.executable, "-m", "bpgen_host",
+         "stream", IRIS, *board, "--train", option, str(tmp_path / "full")],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 2
+    assert re.fullmatch(r"bpgen-host: [^\n]+\.\n", ended.stderr), ended.stderr
+    assert "cannot write" in ended.stderr
+    assert os.strerror(errno.EFBIG) in ended.stderr
 
 
 # ---- What the commands do

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import grp
 import os
 import socket
+import sys
 import threading
 import tty
 from collections.abc import Iterator
@@ -126,7 +128,6 @@ def test_what_the_system_refuses_is_one_sentence(
 def test_a_port_without_permission_names_its_group(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    grp = pytest.importorskip("grp")
     port = tmp_path / "ttyACM0"
     port.touch()
 
@@ -139,6 +140,13 @@ def test_a_port_without_permission_names_its_group(
     Group.gr_name = "root"
     assert link.port_group(str(port)) is None
     assert "ask for the right" in link.way_in(None)
+
+
+def test_where_there_are_no_groups_a_port_has_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "grp", None)
+    assert link.port_group(str(tmp_path)) is None
 
 
 @pytest.mark.parametrize("port", ["", "nonsense://x", "socket://", "/dev/null", "/"])

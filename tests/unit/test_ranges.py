@@ -372,8 +372,8 @@ def test_one_unit_above_the_plain_delta_top_really_overflows(outputs: int, shift
 
 
 @pytest.mark.parametrize("top", [2047, 4095, 12288, 32767])
-def test_one_product_above_the_block_size_really_overflows(top: int) -> None:
-    for count, fits in ((block_size(top), True), (block_size(top) + 1, False)):
+def test_one_pair_above_the_block_size_really_overflows(top: int) -> None:
+    for count, fits in ((block_size(top), True), (block_size(top) + 2, False)):
         products = np.full(count, 32768 * top, dtype=np.int64)
         assert (add_in_int32(products, 0) == int(products.sum())) is fits
 

@@ -12,11 +12,12 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks import boards, bound, host, lut, parity, speed, wire
 from benchmarks.speed import corners, profile
-from benchmarks.tables import MAX_SAMPLES, end_progress
+from benchmarks.tables import MAX_SAMPLES, end_progress, put_block
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -31,7 +32,16 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     runs.add_argument("--full", action="store_true", help="learning rate 0.001 until flat: an hour")
     runs.add_argument("--seeds", type=int, choices=range(2, MAX_SAMPLES + 1), metavar="N")
     runs.add_argument("--only", default="", metavar="TEXT", help="tasks whose name has TEXT")
-    commands.add_parser("host", parents=[common], help="speed of the compiled host simulation")
+    documented = argparse.ArgumentParser(add_help=False)
+    documented.add_argument("--markdown", action="store_true", help="tables as in docs/speed.md")
+    documented.add_argument(
+        "--into", type=Path, metavar="FILE", help="put them into that file, docs/speed.md"
+    )
+    commands.add_parser(
+        "host",
+        parents=[common, documented],
+        help="speed of the compiled host simulation, beside peers",
+    )
     commands.add_parser("lut", parents=[common], help="size and exhaustive error of every table")
     commands.add_parser("bound", parents=[common], help="running bound against measured errors")
     commands.add_parser(
@@ -45,9 +55,10 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="simulated boards against the twin, bit for bit; then what speed prints",
     )
     counts = commands.add_parser(
-        "speed", parents=[common, some], help="cycles, instructions and memory, counted exactly"
+        "speed",
+        parents=[common, some, documented],
+        help="cycles, instructions and memory, counted exactly",
     )
-    counts.add_argument("--markdown", action="store_true", help="the tables of docs/speed.md")
     counts.add_argument("--profile", metavar="BOARD", help="cycles by function on an AVR, alone")
     parsed = parser.parse_args(arguments)
     if parsed.command == "parity" and not any(parsed.only in t.name for t in parity.TASKS):
@@ -60,7 +71,9 @@ def _measure(parsed: argparse.Namespace) -> tuple[dict[str, Sequence[Any]], str]
     command: str = parsed.command
     quick: bool = parsed.quick
     if command == "speed":
-        return _speed(parsed, parsed.markdown, parsed.profile)
+        if parsed.profile is not None:
+            return _profile(parsed.profile, _in_markdown(parsed))
+        return _speed(parsed, as_markdown=_in_markdown(parsed))
     if command == "boards":
         runs = boards.measure(quick=quick, only=parsed.only)
         counts, text = _speed(parsed)
@@ -70,35 +83,44 @@ def _measure(parsed: argparse.Namespace) -> tuple[dict[str, Sequence[Any]], str]
             quick=quick, full=parsed.full, seeds=parsed.seeds, only=parsed.only
         )
         return {command: runs_of_tasks}, parity.show(runs_of_tasks)
-    part = {"host": host, "lut": lut, "wire": wire, "bound": bound}[command]
+    if command == "host":
+        rates = host.measure(quick=quick)
+        return {command: rates}, host.show(rates, as_markdown=_in_markdown(parsed))
+    part = {"lut": lut, "wire": wire, "bound": bound}[command]
     rows = part.measure(quick=quick)
     return {command: rows}, part.show(rows)
 
 
+def _in_markdown(parsed: argparse.Namespace) -> bool:
+    return bool(parsed.markdown or parsed.into)
+
+
+def _profile(board: str, as_markdown: bool) -> tuple[dict[str, Sequence[Any]], str]:
+    """Where the cycles of one training step go."""
+    profiles = {update: profile.measure(board, update) for update in corners.UPDATES}
+    tables = [
+        (f"{board} {speed.name_of(profile.NET)}, a training step, {update}", profile.table(rows))
+        for update, rows in profiles.items()
+    ]
+    parts: dict[str, Sequence[Any]] = {f"profile_{u}": rows for u, rows in profiles.items()}
+    return parts, speed.show(tables, as_markdown=as_markdown)
+
+
 def _speed(
-    parsed: argparse.Namespace, as_markdown: bool = False, profiled: str | None = None
+    parsed: argparse.Namespace, as_markdown: bool = False
 ) -> tuple[dict[str, Sequence[Any]], str]:
-    """Counts, goals and corners; or a profile alone."""
-    if profiled is not None:
-        profiles = {update: profile.measure(profiled, update) for update in corners.UPDATES}
-        tables = [
-            (f"{profiled} 4-16-3, a training step, {update}", profile.table(rows))
-            for update, rows in profiles.items()
-        ]
-        return {f"profile_{u}": rows for u, rows in profiles.items()}, speed.show(
-            tables, as_markdown=as_markdown
-        )
+    """Counts, goals and corners, and what they were measured with."""
     counts = speed.measure(quick=parsed.quick, only=parsed.only)
     reached = speed.check_goals(counts)
     worst = corners.measure(quick=parsed.quick, only=parsed.only)
-    tables = speed.summary_tables(counts) if as_markdown else speed.speed_tables(counts)
-    tables += [
+    tables = [
         ("Goals", speed.goal_table(reached)),
         ("Worst training step over typical", corners.table(worst)),
     ]
-    said = [speed.show(tables, as_markdown=as_markdown), ", ".join(speed.versions())]
-    said += speed.missing_peers()
-    return {"speed": counts, "goals": reached, "corners": worst}, "\n\n".join(said)
+    tables += speed.summary_tables(counts) if as_markdown else speed.speed_tables(counts)
+    notes = speed.notes()
+    text = "\n\n".join([speed.show(tables, as_markdown=as_markdown), *(n.text for n in notes)])
+    return {"speed": counts, "goals": reached, "corners": worst, "notes": notes}, text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -111,6 +133,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             name: [dataclasses.asdict(row) for row in rows] for name, rows in parts.items()
         }
         print(json.dumps(everything, indent=1))
+    elif getattr(parsed, "into", None):
+        profiled = getattr(parsed, "profile", None)
+        name = f"speed --profile {profiled}" if profiled else parsed.command
+        put_block(parsed.into, f"python -m benchmarks {name}", text)
     else:
         print(text)
     return 1 if any(row.missed for rows in parts.values() for row in rows) else 0

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+from bpgen.errors import BpgenError
 
 # 97.5% quantiles of Student's t distribution for 1, 2, ... degrees of freedom.
 _T_QUANTILES = (
@@ -39,11 +43,26 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """The same in Markdown; columns of numbers go to the right."""
 
     def is_number(cell: str) -> bool:
-        return cell == "" or cell[0] in "0123456789~<>"
+        return re.fullmatch(r"[~<>= ]*[\d,.]*%?", cell) is not None
 
     columns = zip(*rows, strict=True)
     ruler = ["---:" if all(map(is_number, column)) else "---" for column in columns]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ruler, *rows))
+
+
+def put_block(path: Path, name: str, text: str) -> None:
+    """
+    Put text into a Markdown file, between the comments "NAME" and "end of NAME".
+
+    Raises BpgenError where the file does not have both.
+    """
+    before, after = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    page = path.read_text(encoding="utf-8")
+    if page.count(before) != 1 or page.count(after) != 1:
+        raise BpgenError(f"{path} does not have {before} and {after} once: add them")
+    head, rest = page.split(before)
+    tail = rest.split(after)[1]
+    path.write_text(f"{head}{before}\n\n{text}\n\n{after}{tail}", encoding="utf-8", newline="\n")
 
 
 def progress(text: str) -> None:

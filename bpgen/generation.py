@@ -29,19 +29,20 @@ def generate(
     prefix: str = "net",
     *,
     main: bool = False,
-    small: bool = False,
+    optimize: str = "speed",
     view: View | None = None,
 ) -> dict[str, str]:
     """
     C files by name: `<prefix>.h`, `<prefix>.c` and the core files they need.
 
-    With `main` also `<prefix>_main.c`, a program for a PC to read, step through and copy. `small`
-    code gives the same bits, slower, from less flash. The same arguments give the same text, on
-    every machine. `view` is what `view_of` gave for them, for a caller that has it already.
+    With `main` also `<prefix>_main.c`, a program for a PC to read, step through and copy. To
+    `optimize` for "size" gives the same bits from less flash, slower. The same arguments give the
+    same text, on every machine. `view` is what `view_of` gave for them, for a caller that has it
+    already.
 
     Raises BpgenError for a prefix that cannot start a C name.
     """
-    view = view or view_of(model, prefix, small=small)
+    view = view or view_of(model, prefix, optimize)
     files = {f"{prefix}.h": render("net.h", view), f"{prefix}.c": render("net.c", view)}
     if main:
         files[f"{prefix}_main.c"] = render("main.c", view)
@@ -82,6 +83,6 @@ def _integers(rows: np.ndarray) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(int(value) for value in row) for row in rows)
 
 
-def view_of(model: IntModel, prefix: str, *, small: bool = False) -> View:
+def view_of(model: IntModel, prefix: str, optimize: str = "speed") -> View:
     """The view that `generate` prints from, for templates of other files about the model."""
-    return build_view(model, prefix, self_test(model), small=small)
+    return build_view(model, prefix, self_test(model), small=optimize == "size")

@@ -59,19 +59,20 @@ def plan(
     baud: int | None = None,
     *,
     samples: Samples | None = None,
+    optimize: str = "speed",
 ) -> Plan:
     """
     Decide on the firmware that `firmware_files` and `arduino_files` write.
 
     `baud` is the rate of the serial line, by default the board's. With `samples` the firmware
-    trains itself on them and prints its loss.
+    trains itself on them and prints its loss. `optimize` is that of `generate`.
 
     Raises BpgenError for a board without a port, a rate that it does not have, samples that it
     cannot hold, and a model that does not fit it.
     """
     target = targets.target(board)
     port = port_of(target, baud)
-    view = view_of(model, prefix)
+    view = view_of(model, prefix, optimize)
     device = build_device(model, prefix, view, port.constants)
     data = device.description_bytes
     if samples is not None:
@@ -88,9 +89,10 @@ def project_files(
     baud: int | None = None,
     *,
     samples: Samples | None = None,
+    optimize: str = "speed",
 ) -> dict[str, str]:
     """`firmware_files` of the `plan` with these arguments."""
-    return firmware_files(plan(model, prefix, board, baud, samples=samples))
+    return firmware_files(plan(model, prefix, board, baud, samples=samples, optimize=optimize))
 
 
 def firmware_files(plan: Plan) -> dict[str, str]:
@@ -183,10 +185,13 @@ def port_of(target: Target, baud: int | None = None) -> Port:
 
 
 def port_files(port: Port) -> dict[str, str]:
-    """A port's files; of the linker's scripts only the board's own."""
-    folder = FIRMWARE / "ports" / port.folder
-    names = sorted(path.name for path in folder.iterdir() if path.is_file())
-    return _texts(folder, [n for n in names if not n.endswith(".ld") or n in port.link])
+    """A port's files and those it shares; of the linker's scripts only the board's own."""
+    files: dict[str, str] = {}
+    for name in (*port.shares, port.folder):
+        folder = FIRMWARE / "ports" / name
+        names = sorted(path.name for path in folder.iterdir() if path.is_file())
+        files |= _texts(folder, [n for n in names if not n.endswith(".ld") or n in port.link])
+    return files
 
 
 def samples_of(model: IntModel, data: Dataset, *, epochs: int = 50, seed: int = 0) -> Samples:

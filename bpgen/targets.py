@@ -78,12 +78,13 @@ class Port:
     """
     How a whole firmware is built for a board and gets onto it.
 
-    `folder` is that of firmware/ports with the board's own files, `bauds` are the rates that its
-    serial line has, `link` are the linker's flags. `image` is the suffix of the file that `flash`,
-    lines of a Makefile with `variables` that a user may set, writes to the board; "" where there
-    is nothing to write to. `wiring` says where the serial line is, `serial` what a Linux host
-    mostly calls it. `code` and `ram` bound what link, store and port add in bytes, beyond the
-    model's code and the reserve of its core; `kept_flash` is what the store takes of the flash.
+    `folder` is that of firmware/ports with the board's own files, `shares` are the folders there of
+    what it has in common with others, `bauds` are the rates that its serial line has, `link` are
+    the linker's flags. `image` is the suffix of the file that `flash`, lines of a Makefile with
+    `variables` that a user may set, writes to the board; "" where there is nothing to write to.
+    `wiring` says where the serial line is, `serial` what a Linux host mostly calls it. `code` and
+    `ram` bound what link, store and port add in bytes, beyond the model's code and the reserve of
+    its core; `kept_flash` is what the store takes of the flash.
     """
 
     folder: str
@@ -98,6 +99,7 @@ class Port:
     code: int
     ram: int
     kept_flash: int = 0
+    shares: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -273,6 +275,7 @@ def _stm32_port(
         code=4600,
         ram=900,
         kept_flash=kept,
+        shares=("common", "cortex_m", "stm32"),
     )
 
 
@@ -338,6 +341,7 @@ TARGETS = {
                 code=4300,
                 ram=900,
                 kept_flash=4_096,
+                shares=("common", "cortex_m"),
             ),
         ),
         Target(
@@ -368,6 +372,7 @@ TARGETS = {
                 serial="/dev/pts/N",
                 code=4300,
                 ram=900,
+                shares=("common",),
             ),
         ),
         Target(

@@ -34,6 +34,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="rewrite the files of tests/golden; then read git diff",
     )
+    parser.addoption(
+        "--update-size",
+        action="store_true",
+        help="rewrite tests/size/sizes.csv; then read git diff",
+    )
     parser.addoption("--port", help="run tests/host on the board at this port, and nothing else")
     parser.addoption("--board", default="uno", help="what board is at --port")
 

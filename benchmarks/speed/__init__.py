@@ -20,6 +20,7 @@ from pathlib import Path
 
 from benchmarks.speed import cores, goals, subjects
 from benchmarks.speed.cores import CORES, Core, DoesNotFitError
+from benchmarks.speed.peers import Missing
 from benchmarks.speed.subjects import FLOAT_MODES, MODES, Subject
 from benchmarks.tables import markdown, progress, table
 from bpgen.generation import view_of
@@ -86,6 +87,14 @@ class GoalRow:
     goal: float
     shortfall: float
     missed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Note:
+    """A sentence below the tables."""
+
+    text: str
+    missed: tuple[str, ...] = ()
 
 
 def name_of(sizes: Sequence[int]) -> str:
@@ -205,18 +214,15 @@ def check_goals(rows: Sequence[Row]) -> list[GoalRow]:
     return checked
 
 
-def missing_peers() -> list[str]:
-    """A sentence for each peer that is not installed."""
-    if subjects.emlearn_version() is None:
-        return ["emlearn is missing, so its rows are left out: pip install emlearn"]
-    return []
-
-
-def versions() -> list[str]:
-    """Of compilers and peers."""
-    said = sorted({cores.compiler_version(core.family.command) for core in CORES.values()})
+def notes() -> list[Note]:
+    """Compilers and peers, and peers that are not installed."""
     version = subjects.emlearn_version()
-    return [*said, *([f"emlearn {version}"] if version else [])]
+    used = sorted({cores.compiler_version(core.family.command) for core in CORES.values()})
+    used += [f"emlearn {version}"] if version else []
+    said = [Note(f"Measured with {', '.join(used)}.")]
+    if version is None:
+        said.append(Note(str(Missing("emlearn", "pip install emlearn"))))
+    return said
 
 
 def verdict(shortfall: float) -> str:
@@ -285,8 +291,15 @@ def _pivot(rows: Sequence[Row], columns: Mapping[str, str], cell: Callable[[Row]
 
 def summary_tables(rows: Sequence[Row]) -> list[tuple[str, Table]]:
     """The tables of docs/speed.md."""
-    memory = {m: COLUMNS[m] for m in COLUMNS if "emlearn" not in m}
-    memory["training, residual, small"] = "residual, smallest"
+    memory = {
+        "training, residual": "residual",
+        "training, residual, small": "residual, smallest",
+        "training, stochastic": "stochastic",
+        "inference, flash": "inference only",
+        "inference, s8": "s8",
+        "training, float C": "float training",
+        "inference, emlearn float": "emlearn inference",
+    }
     near: Table = (
         ("board", "net", "what", "count", "hand-written", "ratio", "per MAC", "kernel alone"),
         [
@@ -305,14 +318,17 @@ def summary_tables(rows: Sequence[Row]) -> list[tuple[str, Table]]:
         ],
     )
     rates = {m: c for m, c in COLUMNS.items() if m.startswith("training")}
+    clocked = [row for row in rows if row.mode in rates and row.steps_per_second is not None]
     return [
         ("A sample, in cycles (AVR) or instructions", _pivot(rows, COLUMNS, _mean)),
-        ("Training steps a second", _pivot([r for r in rows if r.mode in rates], rates, _rate)),
+        ("Training steps a second", _pivot(clocked, rates, _rate)),
         ("Beside the limits", near),
-        ("Bytes of flash", _pivot(rows, memory, lambda row: f"{row.flash:,}")),
-        ("Bytes of state", _pivot(rows, memory, lambda row: f"{row.state:,}")),
-        ("Bytes of stack", _pivot(rows, memory, lambda row: f"{row.stack:,}")),
+        ("Bytes of flash / state / stack", _pivot(rows, memory, _memory)),
     ]
+
+
+def _memory(row: Row) -> str:
+    return f"{row.flash:,} / {row.state:,} / {row.stack:,}"
 
 
 def _mean(row: Row) -> str:

@@ -105,14 +105,14 @@ class Program:
     """
     C files of a network and of the harness around it.
 
-    `network` is compiled for speed, as a project does, or with `flags`; `harness` files on their
+    `network` is compiled as a project does it, for speed or `small`; `harness` files on their
     own. `link` and `libraries` are the linker's.
     """
 
     network: Mapping[str, str]
     harness: Mapping[str, str]
     libraries: tuple[str, ...] = ()
-    flags: tuple[str, ...] | None = None
+    small: bool = False
     includes: tuple[Path, ...] = ()
     link: tuple[str, ...] = ()
 
@@ -182,7 +182,7 @@ def build(core: Core, program: Program, folder: Path) -> Image:
             (folder / name).write_text(text, encoding="utf-8")
     common = [family.command, *family.flags, *LANGUAGE, f"-I{folder}", f"-I{HERE}"]
     common += [f"-I{path}" for path in program.includes]
-    fast = family.fast if program.flags is None else program.flags
+    fast = family.small if program.small else family.fast
     objects = []
     for name in program.network:
         if name.endswith((".c", ".S")):

@@ -81,7 +81,7 @@ def _row(core: Core, sizes: tuple[int, ...], mode: str) -> Row:
     corners = [run.counts for name, run in counted.items() if name != "typical"]
     # Every corner makes the same calls, so what differs between them is the data's doing.
     varies = [
-        name
+        name.partition(".")[0]  # what the compiler made of it, as .constprop.3, says nothing
         for name in corners[0]
         if name != "net_train" and len({(c[name].calls, c[name].mean) for c in corners}) > 1
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -119,7 +118,7 @@ def _integer(
     network: IntModel, mode: str, a0: IntArray, t: IntArray, order: Sequence[int], *, pairs: bool
 ) -> Subject:
     trains = mode.startswith("training")
-    size = mode.endswith("small")
+    small = mode.endswith("small")
     head = _bench_head(a0, len(order), trains, pairs)
     head += [
         f"#define BENCH_OUTPUTS {network.output.outputs}",
@@ -128,9 +127,9 @@ def _integer(
         *(_array("bench_t", "int16_t", t) if trains else []),
     ]
     program = Program(
-        network=_generated(network, size=size),
+        network=generate(network, "net", optimize="size" if small else "speed"),
         harness={"bench.h": _text(head), "subject.h": '#include "subject_bpgen.h"\n'},
-        flags=SMALL_FLAGS if size else None,
+        small=small,
     )
     twin, outputs = Twin(network), []
     for step, i in enumerate(order):
@@ -141,16 +140,6 @@ def _integer(
             twin.train(a0[i : i + 1], t[i : i + 1])
     words = (int(y) & 0xFFFF for row in outputs for y in row)
     return Subject(program, "net_train" if trains else "net_forward", _checksum(words))
-
-
-# bpgen generate --optimize size, and what it compiles with, until generate() takes it.
-SMALL_FLAGS = ("-Os", "-flto")
-
-
-def _generated(network: IntModel, *, size: bool) -> dict[str, str]:
-    if size and "optimize" in inspect.signature(generate).parameters:
-        return generate(network, "net", optimize="size")  # type: ignore[call-arg]
-    return generate(network, "net")
 
 
 def floating(sizes: tuple[int, ...], mode: str, samples: int, steps: int) -> Subject | None:

@@ -68,7 +68,7 @@ def generate(
     model = load_model(model_file)
     if inference_only:
         model = without_training(model)
-    view = view_of(model, prefix, small=optimize == "size")
+    view = view_of(model, prefix, optimize)
     if target is not None:
         targets.require_fit(view, target)
     files = generate_files(model, prefix, main=with_main, view=view)

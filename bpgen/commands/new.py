@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from bpgen.commands.shared import Name, check_distinct, force_option, warn
+from bpgen.commands.shared import Name, check_distinct, force_option, optimize_option, warn
 
 
 @click.command()
@@ -25,6 +25,7 @@ from bpgen.commands.shared import Name, check_distinct, force_option, warn
     "--prefix", default="net", show_default=True, help="Name of the network, and of the image."
 )
 @click.option("--baud", type=int, help="Rate of the serial line.  [default: 115200]")
+@optimize_option
 @click.option(
     "--arduino", is_flag=True, help="Write a library for the Arduino IDE instead; uno or mega2560."
 )
@@ -56,6 +57,7 @@ def new(
     board: str,
     prefix: str,
     baud: int | None,
+    optimize: str,
     arduino: bool,
     data_file: Path | None,
     epochs: int,
@@ -87,7 +89,7 @@ def new(
         data = load_samples(data_file, model)
         warn_of_clipping(model, data)
         samples = samples_of(model, data, epochs=epochs, seed=seed)
-    project = plan(model, prefix, board, baud, samples=samples)
+    project = plan(model, prefix, board, baud, samples=samples, optimize=optimize)
     files = arduino_files(project) if arduino else firmware_files(project)
     inputs = [model_file] if data_file is None else [model_file, data_file]
     check_distinct(inputs, [folder / name for name in files])

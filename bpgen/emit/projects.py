@@ -47,6 +47,7 @@ class ProjectView:
     link: str
     fast: str
     fast_flags: str
+    optimized_for: str
     small: str
     small_flags: str
     main_apart: bool
@@ -123,7 +124,8 @@ def build_project(
         cpu=" ".join(family.flags),
         link=" ".join(("-Wl,--gc-sections", *port.link)),
         fast=" ".join(fast),
-        fast_flags=" ".join(family.fast),
+        fast_flags=" ".join(family.small if view.small else family.fast),
+        optimized_for="size" if view.small else "speed",
         small=" ".join(source for source in sources if source not in fast),
         small_flags=" ".join(family.small),
         main_apart="-flto" in family.fast and not has_samples,

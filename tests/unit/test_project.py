@@ -16,13 +16,22 @@ from click.testing import CliRunner
 
 from bpgen import project
 from bpgen.cli import cli
+from bpgen.data import FIRMWARE
 from bpgen.dataset import load_csv
 from bpgen.emit.projects import Samples
 from bpgen.emit.write import write_folder
 from bpgen.errors import BpgenError
 from bpgen.generation import view_of
 from bpgen.model import IntModel
-from bpgen.project import arduino_files, build, firmware_files, flash, plan, project_files
+from bpgen.project import (
+    arduino_files,
+    build,
+    firmware_files,
+    flash,
+    plan,
+    port_files,
+    project_files,
+)
 from bpgen.targets import TARGETS, fits
 from tests.compile.models import byte_model, trainable
 
@@ -65,6 +74,19 @@ def test_a_project_holds_everything_that_its_image_is_built_from(board: str) -> 
     scripts = [name for name in files if name.endswith(".ld")]
     assert len(scripts) == (TARGETS[board].family.core not in ("AVR", "host"))
     assert IntModel.from_json(files["iris.model.json"]) == SMALL
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_no_file_of_a_port_hides_another(board: str) -> None:
+    """A project is one folder, the ports are several."""
+    port = TARGETS[board].port
+    assert port is not None
+    folders = [FIRMWARE / "ports" / name for name in (*port.shares, port.folder)]
+    names = [path.name for folder in (FIRMWARE / "core", *folders) for path in folder.iterdir()]
+    assert len(names) == len(set(names))
+    texts = {p.name: p.read_text("utf-8") for folder in folders for p in folder.iterdir()}
+    for name, text in port_files(port).items():
+        assert texts[name] == text
 
 
 @pytest.mark.parametrize("board", BOARDS)

@@ -3,6 +3,7 @@
  * Registers as in the nRF51 Series Reference Manual, version 3.0.
  * SPDX-License-Identifier: 0BSD
  */
+#include "bpgen_cortex_m.h"
 #include "bpgen_device.h"
 #include "bpgen_port.h"
 #include "bpgen_wire.h"
@@ -10,86 +11,69 @@
 #define PIN_TX 24u
 #define PIN_RX 25u
 
-#define REGISTER(address) (*(volatile uint32_t *)(address))
-
-#define POWER_RESETREAS REGISTER(0x40000400u)
-#define CLOCK_HFCLKSTART REGISTER(0x40000000u)
-#define CLOCK_HFCLKSTARTED REGISTER(0x40000100u)
-#define UART_STARTRX REGISTER(0x40002000u)
-#define UART_STARTTX REGISTER(0x40002008u)
-#define UART_RXDRDY REGISTER(0x40002108u)
-#define UART_TXDRDY REGISTER(0x4000211Cu)
-#define UART_ERROR REGISTER(0x40002124u)
-#define UART_INTENSET REGISTER(0x40002304u)
-#define UART_ERRORSRC REGISTER(0x40002480u)
-#define UART_ENABLE REGISTER(0x40002500u)
-#define UART_PSELTXD REGISTER(0x4000250Cu)
-#define UART_PSELRXD REGISTER(0x40002514u)
-#define UART_RXD REGISTER(0x40002518u)
-#define UART_TXD REGISTER(0x4000251Cu)
-#define UART_BAUDRATE REGISTER(0x40002524u)
-#define TIMER0_START REGISTER(0x40008000u)
-#define TIMER0_CAPTURE REGISTER(0x40008040u)
-#define TIMER0_BITMODE REGISTER(0x40008508u)
-#define TIMER0_PRESCALER REGISTER(0x40008510u)
-#define TIMER0_CC REGISTER(0x40008540u)
-#define TIMER1_START REGISTER(0x40009000u)
-#define TIMER1_COMPARE REGISTER(0x40009140u)
-#define TIMER1_SHORTS REGISTER(0x40009200u)
-#define TIMER1_INTENSET REGISTER(0x40009304u)
-#define TIMER1_PRESCALER REGISTER(0x40009510u)
-#define TIMER1_CC REGISTER(0x40009540u)
-#define NVMC_READY REGISTER(0x4001E400u)
-#define NVMC_CONFIG REGISTER(0x4001E504u)
-#define NVMC_ERASEPAGE REGISTER(0x4001E508u)
-#define GPIO_OUTSET REGISTER(0x50000508u)
-#define GPIO_PIN_CNF(pin) REGISTER(0x50000700u + 4u * (pin))
-#define NVIC_ISER REGISTER(0xE000E100u)
+#define POWER_RESETREAS BP_REGISTER(0x40000400u)
+#define CLOCK_HFCLKSTART BP_REGISTER(0x40000000u)
+#define CLOCK_HFCLKSTARTED BP_REGISTER(0x40000100u)
+#define UART_STARTRX BP_REGISTER(0x40002000u)
+#define UART_STARTTX BP_REGISTER(0x40002008u)
+#define UART_RXDRDY BP_REGISTER(0x40002108u)
+#define UART_TXDRDY BP_REGISTER(0x4000211Cu)
+#define UART_ERROR BP_REGISTER(0x40002124u)
+#define UART_INTENSET BP_REGISTER(0x40002304u)
+#define UART_ERRORSRC BP_REGISTER(0x40002480u)
+#define UART_ENABLE BP_REGISTER(0x40002500u)
+#define UART_PSELTXD BP_REGISTER(0x4000250Cu)
+#define UART_PSELRXD BP_REGISTER(0x40002514u)
+#define UART_RXD BP_REGISTER(0x40002518u)
+#define UART_TXD BP_REGISTER(0x4000251Cu)
+#define UART_BAUDRATE BP_REGISTER(0x40002524u)
+#define TIMER0_START BP_REGISTER(0x40008000u)
+#define TIMER0_CAPTURE BP_REGISTER(0x40008040u)
+#define TIMER0_BITMODE BP_REGISTER(0x40008508u)
+#define TIMER0_PRESCALER BP_REGISTER(0x40008510u)
+#define TIMER0_CC BP_REGISTER(0x40008540u)
+#define TIMER1_START BP_REGISTER(0x40009000u)
+#define TIMER1_COMPARE BP_REGISTER(0x40009140u)
+#define TIMER1_SHORTS BP_REGISTER(0x40009200u)
+#define TIMER1_INTENSET BP_REGISTER(0x40009304u)
+#define TIMER1_PRESCALER BP_REGISTER(0x40009510u)
+#define TIMER1_CC BP_REGISTER(0x40009540u)
+#define NVMC_READY BP_REGISTER(0x4001E400u)
+#define NVMC_CONFIG BP_REGISTER(0x4001E504u)
+#define NVMC_ERASEPAGE BP_REGISTER(0x4001E508u)
+#define GPIO_OUTSET BP_REGISTER(0x50000508u)
+#define GPIO_PIN_CNF(pin) BP_REGISTER(0x50000700u + 4u * (pin))
+#define NVIC_ISER BP_REGISTER(0xE000E100u)
 
 /* In units of 16 MHz / 2^32; only the high 20 bits count. */
 #define BAUDRATE ((uint32_t)((((uint64_t)BP_PORT_BAUD << 32) / 16000000u + 0x800u) & 0xFFFFF000u))
 
-#define UART0_INTERRUPT (1u << 2)
-#define TIMER1_INTERRUPT (1u << 9)
-
-#define RING 512u /* bytes, a power of two; one stays free */
+#define UART0_INTERRUPT 2
+#define TIMER1_INTERRUPT 9
 
 void UART0_IRQHandler(void);
 void TIMER1_IRQHandler(void);
 
-static volatile uint8_t ring[RING];
-static volatile uint16_t ring_in; /* the interrupt's; ring_out is the reader's */
-static volatile uint16_t ring_out;
-static volatile uint32_t lost;
-static uint8_t reset_cause = BP_RESET_UNKNOWN;
-
-/* Outlives a reset: start.c leaves .noinit alone. */
-static struct {
-    uint32_t mark;
-    uint16_t boots;
-    uint16_t inverse;
-} memory __attribute__((section(".noinit")));
-
-#define MEMORY_MARK 0x42507265u
+BP_VECTORS static const bp_vector_t irqs[TIMER1_INTERRUPT + 1] = {
+    [UART0_INTERRUPT] = UART0_IRQHandler,
+    [TIMER1_INTERRUPT] = TIMER1_IRQHandler,
+};
 
 static void begin_reset_cause(void)
 {
     uint32_t reasons = POWER_RESETREAS;
-    uint8_t kept = memory.mark == MEMORY_MARK && (memory.boots ^ memory.inverse) == 0xFFFFu;
+    uint8_t kept = bp_bare_count_start();
 
     POWER_RESETREAS = reasons; /* ones clear */
     if (!kept || reasons == 0) {
-        reset_cause = BP_RESET_POWER_ON; /* or brown-out: neither gives a reason */
+        bp_bare_set_cause(BP_RESET_POWER_ON); /* or brown-out: neither gives a reason */
     } else if (reasons & 2u) {
-        reset_cause = BP_RESET_WATCHDOG;
+        bp_bare_set_cause(BP_RESET_WATCHDOG);
     } else if (reasons & 0xCu) {
-        reset_cause = BP_RESET_SOFTWARE; /* asked for, or a lock-up */
+        bp_bare_set_cause(BP_RESET_SOFTWARE); /* asked for, or a lock-up */
     } else if (reasons & 1u) {
-        reset_cause = BP_RESET_RESET_PIN;
+        bp_bare_set_cause(BP_RESET_RESET_PIN);
     }
-    memory.boots = (uint16_t)(kept ? memory.boots + 1 : 1);
-    memory.inverse = (uint16_t)~memory.boots;
-    memory.mark = MEMORY_MARK;
 }
 
 void bp_port_begin(void)
@@ -114,7 +98,7 @@ void bp_port_begin(void)
     UART_STARTRX = 1;
     UART_STARTTX = 1;
     UART_INTENSET = 0x204; /* RXDRDY, ERROR */
-    NVIC_ISER = UART0_INTERRUPT;
+    NVIC_ISER = 1u << UART0_INTERRUPT;
 
     /* After the UART: if bytes came before it, QEMU looks at them when a timer starts. */
     TIMER0_BITMODE = 3;   /* 32 bits */
@@ -126,24 +110,15 @@ void bp_port_begin(void)
     TIMER1_CC = 10000;
     TIMER1_SHORTS = 1; /* from 0 again */
     TIMER1_INTENSET = 0x10000u;
-    NVIC_ISER = TIMER1_INTERRUPT;
+    NVIC_ISER = 1u << TIMER1_INTERRUPT;
     TIMER1_START = 1;
 }
 
 void UART0_IRQHandler(void)
 {
     while (UART_RXDRDY != 0) {
-        uint16_t next = (uint16_t)((ring_in + 1u) % RING);
-        uint8_t byte;
-
         UART_RXDRDY = 0; /* before RXD, whose reading may raise it again */
-        byte = (uint8_t)UART_RXD;
-        if (next == ring_out) {
-            lost++;
-        } else {
-            ring[ring_in] = byte;
-            ring_in = next;
-        }
+        bp_ring_put((uint8_t)UART_RXD);
     }
     if (UART_ERROR != 0) {
         uint32_t errors = UART_ERRORSRC;
@@ -151,24 +126,12 @@ void UART0_IRQHandler(void)
         UART_ERROR = 0;
         UART_ERRORSRC = errors; /* ones clear */
         if (errors & 1u) {
-            lost++;
+            bp_ring.lost++;
         }
     }
 }
 
 void TIMER1_IRQHandler(void) { TIMER1_COMPARE = 0; }
-
-int16_t bp_port_read(void)
-{
-    uint8_t byte;
-
-    if (ring_in == ring_out) {
-        return -1;
-    }
-    byte = ring[ring_out];
-    ring_out = (uint16_t)((ring_out + 1u) % RING);
-    return byte;
-}
 
 void bp_port_write(uint8_t byte)
 {
@@ -184,28 +147,8 @@ uint32_t bp_port_clock(void)
     return TIMER0_CC;
 }
 
-/* Until the next interrupt: a pending one ends it though it is masked. */
-void bp_port_idle(void)
-{
-    __asm__ volatile("cpsid i" ::: "memory");
-    if (ring_in == ring_out) {
-        __asm__ volatile("wfi");
-    }
-    __asm__ volatile("cpsie i" ::: "memory");
-}
-
-uint16_t bp_port_reset(uint8_t *cause)
-{
-    *cause = reset_cause;
-    return memory.boots;
-}
-
-uint16_t bp_port_lost(void)
-{
-    uint32_t n = lost;
-
-    return n < 0xFFFFu ? (uint16_t)n : 0xFFFFu;
-}
+/* At most until the next tick of TIMER1. */
+void bp_port_idle(void) { bp_cortex_m_sleep(); }
 
 #if BP_STORE_BYTES
 /* The last pages of the flash, which the linker script leaves out. The core stands still while one

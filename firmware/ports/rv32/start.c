@@ -2,14 +2,8 @@
  *
  * SPDX-License-Identifier: 0BSD
  */
-#include <stdint.h>
+#include "bpgen_bare.h"
 
-/* From the linker script. */
-extern uint32_t bp_data_at[], bp_data[], bp_data_end[], bp_bss[], bp_bss_end[];
-
-int main(void);
-void begin(void);
-void Fault_Handler(void);
 void External_Handler(void);
 
 /* The machine begins at the first address. mtvec in vectored mode: an exception enters the table's
@@ -28,7 +22,7 @@ __asm__(".section .vectors, \"ax\"\n"
         "la sp, bp_stack_top\n"
         "la t0, Trap_Handler + 1\n"
         "csrw mtvec, t0\n"
-        "j begin\n"
+        "j bp_bare_run\n"
         ".size Reset_Handler, . - Reset_Handler\n"
         ".balign 256\n"
         ".type Trap_Handler, @function\n"
@@ -41,25 +35,10 @@ __asm__(".section .vectors, \"ax\"\n"
         ".option pop\n"
         ".text\n");
 
-void begin(void)
-{
-    const uint32_t *from = bp_data_at;
-    volatile uint32_t *to;
-
-    for (to = bp_data; to != bp_data_end; to++) {
-        *to = *from++;
-    }
-    for (to = bp_bss; to != bp_bss_end; to++) {
-        *to = 0;
-    }
-    main();
-    Fault_Handler();
-}
-
-/* What cannot go on starts again, and the host hears of it: the test device resets the machine. */
+/* The test device resets the machine. */
 void Fault_Handler(void)
 {
-    *(volatile uint32_t *)0x00100000u = 0x7777u;
+    BP_REGISTER(0x00100000u) = 0x7777u;
     for (;;) {
     }
 }

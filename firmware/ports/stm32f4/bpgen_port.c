@@ -6,37 +6,25 @@
  */
 #include "bpgen_device.h"
 #include "bpgen_port.h"
-#include "bpgen_wire.h"
+#include "bpgen_stm32.h"
 
 #ifndef BP_PORT_CRYSTAL_HZ
 #define BP_PORT_CRYSTAL_HZ 25000000
 #endif
 
-#define REGISTER(address) (*(volatile uint32_t *)(address))
-
-#define RCC_CR REGISTER(0x40023800u)
-#define RCC_PLLCFGR REGISTER(0x40023804u)
-#define RCC_CFGR REGISTER(0x40023808u)
-#define RCC_AHB1ENR REGISTER(0x40023830u)
-#define RCC_APB2ENR REGISTER(0x40023844u)
-#define RCC_CSR REGISTER(0x40023874u)
-#define FLASH_ACR REGISTER(0x40023C00u)
-#define FLASH_KEYR REGISTER(0x40023C04u)
-#define FLASH_SR REGISTER(0x40023C0Cu)
-#define FLASH_CR REGISTER(0x40023C10u)
-#define GPIOA_MODER REGISTER(0x40020000u)
-#define GPIOA_PUPDR REGISTER(0x4002000Cu)
-#define GPIOA_AFRH REGISTER(0x40020024u)
-#define USART1_SR REGISTER(0x40011000u)
-#define USART1_DR REGISTER(0x40011004u)
-#define USART1_BRR REGISTER(0x40011008u)
-#define USART1_CR1 REGISTER(0x4001100Cu)
-#define SYSTICK_CTRL REGISTER(0xE000E010u)
-#define SYSTICK_LOAD REGISTER(0xE000E014u)
-#define SYSTICK_VAL REGISTER(0xE000E018u)
-#define NVIC_ISER1 REGISTER(0xE000E104u)
-#define SCB_ICSR REGISTER(0xE000ED04u)
-#define DBGMCU_CR REGISTER(0xE0042004u)
+#define RCC_CR BP_REGISTER(0x40023800u)
+#define RCC_PLLCFGR BP_REGISTER(0x40023804u)
+#define RCC_CFGR BP_REGISTER(0x40023808u)
+#define RCC_AHB1ENR BP_REGISTER(0x40023830u)
+#define RCC_APB2ENR BP_REGISTER(0x40023844u)
+#define FLASH_ACR BP_REGISTER(0x40023C00u)
+#define FLASH_KEYR BP_REGISTER(0x40023C04u)
+#define FLASH_SR BP_REGISTER(0x40023C0Cu)
+#define FLASH_CR BP_REGISTER(0x40023C10u)
+#define GPIOA_MODER BP_REGISTER(0x40020000u)
+#define GPIOA_PUPDR BP_REGISTER(0x4002000Cu)
+#define GPIOA_AFRH BP_REGISTER(0x40020024u)
+#define DBGMCU_CR BP_REGISTER(0xE0042004u)
 
 #define HSI_HZ 16000000u
 #define HSE_ON 0x10000u
@@ -47,62 +35,24 @@
 #define FLASH_CACHES 0x700u /* prefetch, instructions, data */
 #define FLASH_DATA_CACHE 0x400u
 #define FLASH_DATA_CACHE_RESET 0x1000u
-#define SR_OVERRUN 0x08u
-#define SR_RECEIVED 0x20u
-#define SR_ROOM 0x80u
-#define ICSR_SYSTICK_PENDING 0x4000000u
 
 #if BP_PORT_CLOCK_HZ != 168000000
 #error "BP_PORT_CLOCK_HZ is 168000000"
 #endif
 
-#define TICKS_HZ 100u
-#define RING 512u /* bytes, a power of two; one stays free */
-
-void USART1_IRQHandler(void);
-void SysTick_Handler(void);
-
-static volatile uint8_t ring[RING];
-static volatile uint16_t ring_in; /* the interrupt's; ring_out is the reader's */
-static volatile uint16_t ring_out;
-static volatile uint32_t lost;
-static volatile uint32_t ticks; /* of SysTick */
-static uint32_t last_clock;
-static uint32_t clock_hz;
-static uint8_t reset_cause = BP_RESET_UNKNOWN;
-
-/* Outlives a reset: start.c leaves .noinit alone. */
-static struct {
-    uint32_t mark;
-    uint16_t boots;
-    uint16_t inverse;
-} memory __attribute__((section(".noinit")));
-
-#define MEMORY_MARK 0x42507265u
-
 /* About 50 ms at 16 MHz, longer than any crystal needs. */
-static uint8_t is_set(volatile uint32_t *flags, uint32_t flag)
-{
-    uint32_t tries = 100000;
+#define TRIES 100000u
 
-    while ((*flags & flag) == 0) {
-        if (--tries == 0) {
-            return 0;
-        }
-    }
-    return 1;
-}
-
-static void begin_clock(void)
+/* Gives the clock that there is, in Hz. */
+static uint32_t begin_clock(void)
 {
     uint32_t source = 0, divider = HSI_HZ / 1000000u;
 
-    clock_hz = BP_PORT_CLOCK_HZ;
     if (RCC_CR == 0) { /* as in QEMU: there is nothing to set, not even an oscillator runs */
-        return;
+        return BP_PORT_CLOCK_HZ;
     }
     RCC_CR |= HSE_ON;
-    if (is_set(&RCC_CR, HSE_READY)) {
+    if (bp_stm32_is_set(&RCC_CR, HSE_READY, TRIES)) {
         source = PLL_FROM_HSE;
         divider = BP_PORT_CRYSTAL_HZ / 1000000;
     }
@@ -110,48 +60,23 @@ static void begin_clock(void)
     RCC_PLLCFGR = 0x27000000u | source | 336u << 6 | divider;
     RCC_CFGR = 0x9400u; /* APB1 a quarter of the clock, APB2 half */
     RCC_CR |= PLL_ON;
-    if (is_set(&RCC_CR, PLL_READY)) {
+    if (bp_stm32_is_set(&RCC_CR, PLL_READY, TRIES)) {
         FLASH_ACR = FLASH_CACHES | 5u; /* wait states of 168 MHz at 2.7 to 3.6 V */
         RCC_CFGR |= 2u;
         while ((RCC_CFGR & 0xCu) != 8u) {
         }
-    } else {
-        clock_hz = HSI_HZ;
+        return BP_PORT_CLOCK_HZ;
     }
-}
-
-static void begin_reset_cause(void)
-{
-    uint32_t flags = RCC_CSR;
-    uint8_t kept = memory.mark == MEMORY_MARK && (memory.boots ^ memory.inverse) == 0xFFFFu;
-
-    RCC_CSR = 0x1000000u; /* RMVF: clear the flags */
-    if (flags & 0x8000000u) {
-        reset_cause = BP_RESET_POWER_ON; /* sets the flag of brown-out as well */
-    } else if (flags & 0x2000000u) {
-        reset_cause = BP_RESET_BROWN_OUT;
-    } else if (flags & 0x60000000u) {
-        reset_cause = BP_RESET_WATCHDOG;
-    } else if (flags & 0x10000000u) {
-        reset_cause = BP_RESET_SOFTWARE;
-    } else if (flags & 0x4000000u) {
-        reset_cause = BP_RESET_RESET_PIN; /* set along with all others */
-    } else if (!kept) {
-        reset_cause = BP_RESET_POWER_ON;
-    }
-    memory.boots = (uint16_t)(kept ? memory.boots + 1 : 1);
-    memory.inverse = (uint16_t)~memory.boots;
-    memory.mark = MEMORY_MARK;
+    return HSI_HZ;
 }
 
 void bp_port_begin(void)
 {
-    begin_reset_cause();
-    begin_clock();
+    uint32_t hz;
 
-    SYSTICK_LOAD = clock_hz / TICKS_HZ - 1u;
-    SYSTICK_VAL = 0;
-    SYSTICK_CTRL = 7;
+    bp_stm32_begin_cause();
+    hz = begin_clock();
+    bp_stm32_begin_ticks(hz);
 
     /* A debugger reaches a sleeping core, to flash it, with DBG_SLEEP and the DMA's clock only. */
     DBGMCU_CR |= 1u;
@@ -160,94 +85,11 @@ void bp_port_begin(void)
     GPIOA_AFRH = (GPIOA_AFRH & 0xFFFFF00Fu) | 0x770u;
     GPIOA_PUPDR = (GPIOA_PUPDR & 0xFFC3FFFFu) | 0x100000u; /* PA10 pulled up */
     GPIOA_MODER = (GPIOA_MODER & 0xFFC3FFFFu) | 0x280000u; /* alternate functions */
-    USART1_BRR = (clock_hz / 2u + BP_PORT_BAUD / 2) / BP_PORT_BAUD;
-    USART1_CR1 = 0x202Cu; /* on, receive and its interrupt, transmit; 8 bits, no parity */
-    NVIC_ISER1 = 1u << 5; /* USART1's interrupt is 37 */
+    bp_stm32_begin_line(hz / 2u);
 }
 
-void USART1_IRQHandler(void)
-{
-    uint32_t status = USART1_SR;
-    uint8_t byte = (uint8_t)USART1_DR; /* after SR, it clears RXNE and ORE */
-    uint16_t next = (uint16_t)((ring_in + 1u) % RING);
-
-    if (status & SR_OVERRUN) {
-        lost++;
-    }
-    if ((status & SR_RECEIVED) == 0) {
-        return;
-    }
-    if (next == ring_out) {
-        lost++;
-        return;
-    }
-    ring[ring_in] = byte;
-    ring_in = next;
-}
-
-void SysTick_Handler(void) { ticks++; }
-
-int16_t bp_port_read(void)
-{
-    uint8_t byte;
-
-    if (ring_in == ring_out) {
-        return -1;
-    }
-    byte = ring[ring_out];
-    ring_out = (uint16_t)((ring_out + 1u) % RING);
-    return byte;
-}
-
-void bp_port_write(uint8_t byte)
-{
-    while ((USART1_SR & SR_ROOM) == 0) {
-    }
-    USART1_DR = byte;
-}
-
-uint32_t bp_port_clock(void)
-{
-    uint32_t count, cycles, now;
-
-    __asm__ volatile("cpsid i" ::: "memory");
-    count = ticks;
-    cycles = SYSTICK_LOAD - SYSTICK_VAL;
-    if (SCB_ICSR & ICSR_SYSTICK_PENDING) { /* began anew, but is not counted yet */
-        count++;
-        cycles = SYSTICK_LOAD - SYSTICK_VAL;
-    }
-    __asm__ volatile("cpsie i" ::: "memory");
-    now = count * (1000000u / TICKS_HZ) + cycles / (clock_hz / 1000000u);
-    /* An emulator on a busy machine can miss a tick: then stand still rather than run backwards. */
-    if (last_clock - now > 1000000u) {
-        last_clock = now;
-    }
-    return last_clock;
-}
-
-/* Until the next interrupt, at most a tick: a pending one ends it though it is masked. */
-void bp_port_idle(void)
-{
-    __asm__ volatile("cpsid i" ::: "memory");
-    if (ring_in == ring_out) {
-        __asm__ volatile("wfi");
-    }
-    __asm__ volatile("cpsie i" ::: "memory");
-}
-
-uint16_t bp_port_reset(uint8_t *cause)
-{
-    *cause = reset_cause;
-    return memory.boots;
-}
-
-uint16_t bp_port_lost(void)
-{
-    uint32_t n = lost;
-
-    return n < 0xFFFFu ? (uint16_t)n : 0xFFFFu;
-}
+/* At most until the next tick. */
+void bp_port_idle(void) { bp_cortex_m_sleep(); }
 
 #if BP_STORE_BYTES
 /* Sectors 2 and 3, which the linker script leaves out. The core stands still while one is erased,

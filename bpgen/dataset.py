@@ -15,11 +15,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from bpgen.archive import ArchiveError, read_arrays
 from bpgen.errors import BpgenError, suggestion
 from bpgen.scaling import EXACT_LIMIT
 
@@ -531,21 +532,18 @@ def _read_arrays(path: str | Path) -> tuple[FloatArray, FloatArray]:
     data = _read_bytes(path)
     if not data:
         raise BpgenError(f"{path} is empty: write arrays x and t with numpy.savez")
-    # A damaged archive fails in zipfile, zlib, struct, tokenize or NumPy, each with its
-    # own exception (a forged shape even with MemoryError); to the user it is one mistake.
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in ("x", "t") if name in archive}
-            others = list(archive)
-    except Exception as error:
+        arrays = read_arrays(data)
+    except ArchiveError as error:
         raise BpgenError(
             f"{path} is not a readable .npz file of plain arrays: write it again with "
             "numpy.savez(path, x=..., t=...)"
         ) from error
+    others = _list(list(arrays)) or "none"
     for name in ("x", "t"):
         if name not in arrays:
             raise BpgenError(
-                f"{path} has no array {name!r} among {_list(others) or 'none'}: write it with "
+                f"{path} has no array {name!r} among {others}: write it with "
                 "numpy.savez(path, x=..., t=...)"
             )
     x, t = (_checked_array(path, name, arrays[name]) for name in ("x", "t"))
@@ -556,9 +554,8 @@ def _read_arrays(path: str | Path) -> tuple[FloatArray, FloatArray]:
     return x, t
 
 
-def _checked_array(path: str | Path, name: str, array: object) -> FloatArray:
-    # A member without the .npy magic comes back as bytes.
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+def _checked_array(path: str | Path, name: str, array: npt.NDArray[Any]) -> FloatArray:
+    if array.dtype.kind not in "biuf":
         raise BpgenError(f"array {name} in {path} does not hold numbers: write it as float64")
     if array.ndim != 2:
         raise BpgenError(

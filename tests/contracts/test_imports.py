@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "archive": set(),
     # float
     "scaling": {"errors"},
-    "dataset": {"errors", "scaling"},
+    "dataset": {"archive", "errors", "scaling"},
     "floatnet": {"errors"},
     "training": {"errors", "floatnet"},
     "checkpoint": {

@@ -105,9 +105,8 @@ def test_a_file_that_is_no_npz_says_so(tmp_path):
         archive.writestr("t", b"hello")
 
     assert_says(message(load_npz, write(tmp_path, b"", "a.npz")), "is empty")
-    for content in (b"x,y\n1,2\n", b"PK\x03\x04", plain.getvalue()):
+    for content in (b"x,y\n1,2\n", b"PK\x03\x04", plain.getvalue(), foreign.getvalue()):
         assert_says(message(load_npz, write(tmp_path, content, "a.npz")), "not a readable .npz")
-    assert_says(message(load_npz, write(tmp_path, foreign.getvalue(), "a.npz")), "numbers")
     assert_says(message(load_npz, tmp_path / "no.npz"), "there is no file")
 
 

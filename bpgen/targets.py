@@ -177,7 +177,8 @@ def _arm(core: str, flags: tuple[str, ...], code: Code) -> Family:
 # What avr-gcc 5.4 at -Os does for speed takes a tenth of the link's and the store's flash.
 _AVR_SMALL = (
     "-Os", "-flto", "-mcall-prologues", "-fno-gcse", "-fno-move-loop-invariants",
-    "-fno-tree-loop-optimize", "-fno-inline-small-functions", "-mstrict-X",
+    "-fno-tree-loop-optimize", "-fno-inline-small-functions", "-fno-ssa-phiopt",
+    "-maccumulate-args", "-mstrict-X",
 )  # fmt: skip
 
 
@@ -379,7 +380,7 @@ TARGETS = {
             "posix", "this machine", HOST, None, None, None, "a process",
             Port(
                 folder="posix",
-                constants=BoardConstants(4095, 254, 115200, 0, 65_536, 1, False, 100_000),
+                constants=BoardConstants(4095, 254, 115200, 0, 32_768, 1, False, 100_000),
                 bauds=BAUDS,
                 link=(),
                 image="",

@@ -93,6 +93,7 @@ class Capability(IntFlag):
     MEANS = 8
     STORE = 16
     COUNTERS = 32
+    STAGES = 64
 
 
 class ResetCause(IntEnum):
@@ -435,21 +436,16 @@ class Hello:
 
 @dataclass(frozen=True)
 class Stats:
-    """Page 0 of STATS: uptime in 65,536 us, longest in us; the u16 counters stop at 65535."""
+    """Page 0 of STATS; `bad` and `lost` stop at 65535."""
 
     gen: int
     weights_crc32: int
     tag: int
     mode: int
-    uptime: int
     bad: int
-    longest: int
-    repeats: int
-    refused: int
-    saves: int
     lost: int
 
-    LAYOUT: ClassVar[str] = "<IIBBIHIHHHH"
+    LAYOUT: ClassVar[str] = "<IIBBHH"
 
     @classmethod
     def from_bytes(cls, rest: bytes) -> Stats:

@@ -110,7 +110,7 @@ class DeviceView:
     offset_type: str
     read_offset: str
     learning: tuple[LayerView, ...]
-    layer_count: int
+    block_count: int
     neighbours: tuple[Neighbours, ...]
     stored_weights: int
     saved_bytes: int
@@ -208,7 +208,7 @@ def build_device(model: IntModel, prefix: str, view: View, board: BoardConstants
         offset_type="uint16_t" if small else "uint32_t",
         read_offset="bp_rom_u16" if small else "bp_rom_u32",
         learning=learning,
-        layer_count=len(learning),
+        block_count=2 * len(learning),
         neighbours=tuple(_neighbours(learning)),
         stored_weights=sum(layer.stored for layer in learning),
         saved_bytes=_saved_bytes(view),

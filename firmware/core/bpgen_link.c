@@ -9,12 +9,26 @@
 #include "bpgen_link.h"
 #include "bpgen_store.h"
 
+/* A function with several calls, or a branch or two, that is larger where it is inlined. */
+#if defined(__GNUC__)
+#define APART __attribute__((noinline))
+#else
+#define APART
+#endif
+
 #define MAX_PAYLOAD (BP_LINK_FRAME - BP_OVERHEAD)
 
 /* Bytes of a whole input; any number above MAX_PAYLOAD for one that no request holds. */
 #define INPUT_BYTES (BP_NETWORK_N_IN > 127 ? 255u : 2u * BP_NETWORK_N_IN)
 #define OUTPUT_BYTES (2u * BP_NETWORK_N_OUT)
 #define INPUT_SPAN ((uint16_t)((uint16_t)BP_NETWORK_A0_TOP - (uint16_t)BP_NETWORK_A0_LOWEST))
+
+/* Whether some sample is longer than a request, and comes in pieces. */
+#if BP_NETWORK_LEARNS
+#define STAGES (5u + OUTPUT_BYTES + INPUT_BYTES > MAX_PAYLOAD)
+#else
+#define STAGES (1u + INPUT_BYTES > MAX_PAYLOAD)
+#endif
 
 /* ---- Requests ------------------------------------------------------------------------------- */
 
@@ -26,24 +40,24 @@
 #define NO_SESSION 128u             /* beside IDLE: before the first HELLO */
 
 /* What a request does, beside the modes in which it is served. */
-#define WITH_GEN 8u       /* its payload begins with gen */
-#define CHANGES 16u       /* it raises gen */
-#define ENDS_GRADIENT 32u /* it overwrites what GRADS reads */
-#define PART 64u          /* its fixed bytes end with {first u16, count u8} */
-#define RUNS 128u         /* it runs the network; its fixed bytes end with flags */
+#define WITH_GEN 8u /* its payload begins with gen */
+#define CHANGES 16u /* it raises gen */
+#define GIVES 32u   /* its reply holds what its fixed bytes count, otherwise it does itself */
+#define PART 64u    /* its fixed bytes end with {first u16, count u8} */
+#define RUNS 128u   /* it runs the network; its fixed bytes end with flags */
 
 #define ALWAYS (IDLE | SETTING | SAVING)
 #define READS (IDLE | SAVING)
-#define LEARNS (IDLE | WITH_GEN | CHANGES | ENDS_GRADIENT)
+#define LEARNS (IDLE | WITH_GEN | CHANGES)
 #define REPLACES (SETTING | LEARNS)
 #if BP_NETWORK_MEANS
 #define BACKWARD (LEARNS | RUNS)
 #else
-#define BACKWARD (READS | WITH_GEN | ENDS_GRADIENT | RUNS)
+#define BACKWARD (READS | WITH_GEN | RUNS)
 #endif
 
-#define CLASS BP_FLAG_CLASS
-#define STAGED BP_FLAG_STAGED
+#define CLASS (BP_NETWORK_N_OUT > 1 ? BP_FLAG_CLASS : 0u)
+#define STAGED (STAGES ? BP_FLAG_STAGED : 0u)
 #define APPLY (BP_NETWORK_APPLIES ? BP_FLAG_APPLY : 0u)
 
 /* The piece of the link's state that a reply begins with. */
@@ -61,6 +75,7 @@
 #else
 #define STORING(fixed) 0u
 #endif
+#define STAGING(fixed) (STAGES ? (fixed) : 0u)
 
 #define MASTER BP_NETWORK_MASTER_BYTES
 #define GRADS_MOST ((MAX_PAYLOAD - 1u) / 4u)
@@ -68,31 +83,31 @@
 
 typedef struct {
     uint8_t fixed; /* bytes of its payload, without what is counted; 0: there is no such request */
-    uint8_t each;  /* bytes of each of what its last fixed byte counts; RUNS: the flags it knows */
-    uint8_t most;  /* PART: how many its reply holds */
+    uint8_t each;  /* bytes of each of what its last fixed byte counts. GIVES: the most that can be
+                    * counted. RUNS: the flags that it knows */
     uint8_t reply; /* GEN, VALUE or TAG, or 0 */
     uint8_t does;
 } request_t;
 
 static const request_t requests[BP_ECHO] BP_ROM = {
-    {2u, 0u, 0u, 0u, ALWAYS},                                         /* HELLO */
-    {3u, 0u, MAX_PAYLOAD - 1u, 0u, ALWAYS | PART},                    /* DESCRIBE */
-    {3u, 2u, 255u, 0u, READS | ENDS_GRADIENT | PART},                 /* SETX */
-    {1u, STAGED, 0u, 0u, READS | ENDS_GRADIENT | RUNS},               /* INFER */
-    {LEARNING(5u), CLASS | STAGED, 0u, TAG, BACKWARD},                /* BACKWARD */
-    {LEARNING(5u), CLASS | STAGED | APPLY, 0u, VALUE, LEARNS | RUNS}, /* TRAIN */
-    {LEARNING(6u), CLASS | APPLY, 0u, VALUE, LEARNS | RUNS},          /* TRAIN_N */
-    {LEARNING(4u), 0u, GRADS_MOST, 0u, READS | PART},                 /* GRADS */
-    {LEARNING(3u), 0u, GETW_MOST, 0u, READS | PART},                  /* GETW */
-    {LEARNING(4u), 0u, 0u, GEN, REPLACES},                            /* SETW_BEGIN */
-    {LEARNING(7u), MASTER, 255u, GEN, SETTING | WITH_GEN | PART},     /* SETW */
-    {LEARNING(8u), 0u, 0u, GEN, SETTING | WITH_GEN | CHANGES},        /* SETW_COMMIT */
-    {STORING(4u), 0u, 0u, VALUE, READS | WITH_GEN},                   /* SAVE */
-    {STORING(4u), 0u, 0u, VALUE, LEARNS},                             /* LOAD */
-    {LEARNING(6u), 0u, 0u, GEN, REPLACES},                            /* RESET_MODEL */
-    {LEARNING(8u), 0u, 0u, GEN, IDLE | WITH_GEN | CHANGES},           /* SET_PARAM */
-    {1u, 0u, 0u, 0u, ALWAYS},                                         /* STATS */
-    {1u, 1u, 0u, 0u, ALWAYS},                                         /* ECHO */
+    {2u, 0u, 0u, ALWAYS},                                         /* HELLO */
+    {3u, MAX_PAYLOAD - 1u, 0u, ALWAYS | PART | GIVES},            /* DESCRIBE */
+    {STAGING(3u), 2u, 0u, READS | PART},                          /* SETX */
+    {1u, STAGED, 0u, READS | RUNS},                               /* INFER */
+    {LEARNING(5u), CLASS | STAGED, TAG, BACKWARD},                /* BACKWARD */
+    {LEARNING(5u), CLASS | STAGED | APPLY, VALUE, LEARNS | RUNS}, /* TRAIN */
+    {LEARNING(6u), CLASS | APPLY, VALUE, LEARNS | RUNS},          /* TRAIN_N */
+    {LEARNING(4u), GRADS_MOST, 0u, READS | PART | GIVES},         /* GRADS */
+    {LEARNING(3u), GETW_MOST, 0u, READS | PART | GIVES},          /* GETW */
+    {LEARNING(4u), 0u, GEN, REPLACES},                            /* SETW_BEGIN */
+    {LEARNING(7u), MASTER, GEN, SETTING | WITH_GEN | PART},       /* SETW */
+    {LEARNING(8u), 0u, GEN, SETTING | WITH_GEN | CHANGES},        /* SETW_COMMIT */
+    {STORING(4u), 0u, VALUE, READS | WITH_GEN},                   /* SAVE */
+    {STORING(4u), 0u, VALUE, LEARNS},                             /* LOAD */
+    {LEARNING(6u), 0u, GEN, REPLACES},                            /* RESET_MODEL */
+    {LEARNING(8u), 0u, GEN, LEARNS},                              /* SET_PARAM */
+    {1u, 0u, 0u, ALWAYS},                                         /* STATS */
+    {1u, 1u, 0u, ALWAYS},                                         /* ECHO */
 };
 
 #define CAPABILITIES                                                \
@@ -101,7 +116,8 @@ static const request_t requests[BP_ECHO] BP_ROM = {
      (BP_NETWORK_APPLIES ? BP_CAPABILITY_BATCHES : 0u) |            \
      (BP_NETWORK_MEANS ? BP_CAPABILITY_MEANS : 0u) |                \
      (BP_STORE_BYTES ? BP_CAPABILITY_STORE : 0u) |                  \
-     (BPGEN_COUNTERS ? BP_CAPABILITY_COUNTERS : 0u))
+     (BPGEN_COUNTERS ? BP_CAPABILITY_COUNTERS : 0u) |               \
+     (STAGES ? BP_CAPABILITY_STAGES : 0u))
 
 /* What HELLO answers first, and BOOT says. */
 static const uint16_t firmware[10] BP_ROM = {
@@ -126,35 +142,53 @@ typedef uint16_t place_t;
 #endif
 
 typedef struct {
-    /* As on the wire: replies begin with a piece of this, that to STATS with all up to `saves`. */
+    /* As on the wire: replies begin with a piece of this, that to STATS with all up to `bad`. */
     uint32_t gen;
     uint32_t value; /* the loss of the last request that had one; a checksum; bytes left to save */
     uint8_t tag;    /* of the gradient that GRADS reads */
     uint8_t mode;
-    uint16_t uptime;
-    uint16_t uptime_high;
     uint16_t bad;
-    uint32_t longest;
-    uint16_t repeats;
-    uint16_t refused;
-    uint16_t saves;
 
     uint16_t session;
-    uint8_t type; /* of the last request that was done, if it raised gen, or 0 */
-    uint8_t seq;
-    place_t received; /* bytes in `frame`; one more than it holds: too long */
-    uint8_t frame[1 + BP_LINK_FRAME]; /* the first COBS code, and what it is in front of */
+    uint16_t done; /* type and seq of the last request that was done, if it raised gen, or 0 */
+    union {
+        int64_t whole;
+        struct {
+            uint32_t low;
+            int16_t high; /* and nothing above: the square of an error is below 2^32 */
+        } part;
+    } loss;
+    place_t received;  /* bytes from `code` on; one more than a frame: too long */
+    request_t request; /* what the one in the frame does */
+#if !BP_AVR
+    uint8_t unused[3u - sizeof(place_t)]; /* for the frame's alignment */
+#endif
+    uint8_t code; /* the first COBS code, right in front of the frame */
+    union {
+        uint8_t byte[BP_LINK_FRAME + 1u]; /* the line's zero at the end */
+        uint16_t type_and_seq;
+        struct {
+            uint8_t type;
+            uint8_t seq;
+            uint16_t session;
+            uint32_t gen;
+            uint32_t crc; /* of SETW_COMMIT */
+        } is;
+    } frame;
 } link_t;
 
-#define STATS_BYTES 26u
+#define STATS_BYTES 12u
 
 BP_STATIC_ASSERT(offsetof(link_t, session) == STATS_BYTES, stats_have_no_padding);
+BP_STATIC_ASSERT(offsetof(link_t, frame) == offsetof(link_t, code) + 1u, code_is_before_the_frame);
 
 static link_t state;
 
-#define FRAME (s->frame + 1)
-#define TYPE FRAME[0]
-#define PAYLOAD (s->frame + 5)
+#define CODED ((uint8_t *)s + offsetof(link_t, code))
+#define MOST_CODED (BP_LINK_FRAME + 2u)
+#define FRAME s->frame.byte
+#define TYPE s->frame.is.type
+#define PAYLOAD (FRAME + 4)
 
 static inline uint16_t get16(const uint8_t *p)
 {
@@ -168,15 +202,9 @@ static uint8_t *put16(uint8_t *to, uint16_t value)
     return to;
 }
 
-static uint8_t *put32(uint8_t *to, uint32_t value)
+static APART uint8_t *put32(uint8_t *to, uint32_t value)
 {
-    uint8_t n;
-
-    for (n = 4; n != 0; n--) {
-        *to++ = (uint8_t)(value & 255u);
-        value >>= 8;
-    }
-    return to;
+    return put16(put16(to, (uint16_t)value), (uint16_t)(value >> 16));
 }
 
 /* Copy n bytes, at least 1. Returns the end of the copy. */
@@ -190,7 +218,7 @@ static uint8_t *copy(uint8_t *to, const void *from, uint8_t n)
     return to;
 }
 
-static uint8_t *copy_rom(uint8_t *to, const void *from, uint8_t n)
+static APART uint8_t *copy_rom(uint8_t *to, const void *from, uint8_t n)
 {
     const uint8_t *p = (const uint8_t *)from;
 
@@ -200,31 +228,21 @@ static uint8_t *copy_rom(uint8_t *to, const void *from, uint8_t n)
     return to;
 }
 
-static uint8_t same(const uint8_t *p, const void *other, uint8_t n)
+static void checksum(link_t *s)
 {
-    const uint8_t *q = (const uint8_t *)other;
-
-    do {
-        if (*p++ != *q++) {
-            return 0;
-        }
-    } while (--n != 0);
-    return 1;
+#if BP_NETWORK_LEARNS
+    s->value = bp_network_crc32();
+#else
+    s->value = 0;
+#endif
 }
 
-static void count(uint16_t *counter)
+/* Take note that the network's state is another one, and n generations on. */
+static APART void changed(link_t *s, uint8_t n)
 {
-    uint16_t value = (uint16_t)(*counter + 1u);
-
-    if (value != 0) {
-        *counter = value;
-    }
-}
-
-/* Whether n bytes at p end with the CRC-32 of what `crc` has seen and of those in front of it. */
-static uint8_t is_sealed(uint32_t crc, const uint8_t *p, uint8_t n)
-{
-    return bp_crc32(crc, p, n) == 0xDEBB20E3u;
+    s->gen += n;
+    s->tag++;
+    s->done = 0;
 }
 
 /* ---- Frames --------------------------------------------------------------------------------- */
@@ -233,17 +251,23 @@ static uint8_t is_sealed(uint32_t crc, const uint8_t *p, uint8_t n)
  * of the frame and the last one telling its end. So a frame is decoded and coded where it stands.
  */
 
+/* The CRC-32, not inverted, of the frame's first n bytes. */
+static APART uint32_t frame_crc(const link_t *s, uint8_t n)
+{
+    return bp_crc32(0xFFFFFFFFu, FRAME, n);
+}
+
 /* Take in one byte of the line. Returns the size of the frame that it completes, or 0. */
 static uint8_t receive(link_t *s, uint8_t byte)
 {
     place_t n = s->received;
-    uint8_t *p = s->frame;
+    uint8_t *p = CODED;
+    const uint8_t *end = p + n;
+    uint16_t bad;
 
     if (byte != 0) {
-        if (n <= BP_LINK_FRAME) {
+        if (n != MOST_CODED) {
             p[n] = byte;
-        }
-        if (n <= BP_LINK_FRAME + 1u) {
             s->received++;
         }
         return 0;
@@ -252,29 +276,35 @@ static uint8_t receive(link_t *s, uint8_t byte)
     if (n == 0) {
         return 0;
     }
-    if (n > BP_OVERHEAD && n <= BP_LINK_FRAME + 1u) {
-        const uint8_t *end = p + n;
-
+    if (n > BP_OVERHEAD && n != MOST_CODED) {
         while (p < end) {
             byte = *p;
             *p = 0;
             p += byte;
         }
-        if (p == end && is_sealed(0xFFFFFFFFu, FRAME, (uint8_t)(n - 1u))) {
-            return (uint8_t)(n - 1u);
+        n--;
+        /* The frame ends with the CRC of what is in front of it. */
+        if (p == end && frame_crc(s, (uint8_t)n) == 0xDEBB20E3u) {
+            return (uint8_t)n;
         }
     }
-    count(&s->bad);
+    bad = (uint16_t)(s->bad + 1u);
+    if (bad != 0) {
+        s->bad = bad;
+    }
     return 0;
 }
 
 /* Send the frame whose payload ends at `end`. */
 static void send(link_t *s, uint8_t *end)
 {
+    uint8_t n = (uint8_t)(end - FRAME);
     uint8_t code = 1;
     uint8_t *p;
 
-    end = put32(end, ~bp_crc32(0xFFFFFFFFu, FRAME, (size_t)(end - FRAME)));
+    end = put32(end, ~frame_crc(s, n));
+    n = (uint8_t)(n + 5u);
+    *end = 0;
     p = end;
     do {
         p--;
@@ -283,12 +313,11 @@ static void send(link_t *s, uint8_t *end)
             code = 0;
         }
         code++;
-    } while (p != s->frame);
+    } while (--n != 0);
     bp_port_write(0);
     do {
-        bp_port_write(*p++);
-    } while (p != end);
-    bp_port_write(0);
+        bp_port_write(*p);
+    } while (p++ != end);
 }
 
 /* ---- Running the network -------------------------------------------------------------------- */
@@ -317,77 +346,57 @@ static void set_inputs(uint16_t first, const uint8_t *p, uint8_t n)
     }
 }
 
-/* The CRC, not inverted, of the input as it would stand in a request. */
-static inline uint32_t input_crc(void)
+/* Whether the CRC at p is that of the input as it would stand in a request. */
+static inline uint8_t is_staged(const uint8_t *p)
 {
     uint32_t crc = 0xFFFFFFFFu;
     uint16_t i;
 
-    if (sizeof(bp_network.a0[0]) == 2) {
-        return bp_crc32(crc, (const uint8_t *)bp_network.a0, 2u * BP_NETWORK_N_IN);
-    }
     for (i = 0; i < BP_NETWORK_N_IN; i++) {
         uint16_t value = (uint16_t)bp_network_input(i);
 
         crc = bp_crc32_byte(crc, (uint8_t)(value & 255u));
         crc = bp_crc32_byte(crc, (uint8_t)(value >> 8));
     }
-    return crc;
+    return bp_crc32(crc, p, 4) == 0xDEBB20E3u;
 }
 
-static inline uint8_t target_bytes(const link_t *s, uint8_t flags)
+/* Whether each of the n samples at p can be one; `target` is the size of their targets. */
+static uint8_t are_samples(const uint8_t *p, uint8_t n, uint8_t flags, uint8_t target)
 {
-    return TYPE == BP_INFER ? 0u : (flags & CLASS) != 0 ? 2u : OUTPUT_BYTES;
-}
-
-/* Check that there are n samples in the `size` bytes at p. Returns a status. */
-static uint8_t check_samples(const link_t *s, const uint8_t *p, uint8_t size, uint8_t n,
-                             uint8_t flags)
-{
-    uint8_t target = target_bytes(s, flags);
-    uint8_t input = (flags & STAGED) != 0 ? 4u : INPUT_BYTES;
-    uint16_t each = (uint16_t)(target + input);
-
-    if (each > MAX_PAYLOAD || (uint16_t)(n * each) != size) {
-        return BP_E_LEN;
-    }
-    for (; n != 0; n--) {
+    do {
         if ((flags & CLASS) != 0 && get16(p) >= BP_NETWORK_N_OUT) {
-            return BP_E_RANGE;
+            return 0;
         }
         p += target;
         if ((flags & STAGED) == 0 && !are_inputs(p, INPUT_BYTES / 2u)) {
-            return BP_E_RANGE;
+            return 0;
         }
-        p += input;
-    }
-    return BP_OK;
+        p += INPUT_BYTES; /* a staged sample is the only one */
+    } while (--n != 0);
+    return 1;
 }
 
 #if BP_NETWORK_LEARNS
 /* Learn from the sample that forward has just seen, or for BACKWARD only fill its deltas. */
-static void learn(link_t *s, uint8_t flags, const uint8_t *target)
+static void learn(link_t *s, const uint8_t *target, uint8_t flags)
 {
-    int16_t t[BP_NETWORK_N_OUT];
-    union {
-        int64_t whole;
-        uint32_t half[2];
-    } loss;
+    static int16_t t[BP_NETWORK_N_OUT];
     uint8_t j;
 
-    for (j = 0; j < BP_NETWORK_N_OUT; j++) {
-        t[j] = j == target[0] ? BP_NETWORK_ONE : 0;
-    }
     if ((flags & CLASS) == 0) {
         (void)copy((uint8_t *)t, target, OUTPUT_BYTES);
+    } else {
+        for (j = 0; j < BP_NETWORK_N_OUT; j++) {
+            t[j] = j == target[0] ? BP_NETWORK_ONE : 0;
+        }
     }
-    loss.whole = bp_network_loss(t);
-    if (loss.half[1] != 0) {
-        loss.half[0] = (loss.half[1] >> 31) - 1u;
-    }
-    s->value += loss.half[0];
-    if (s->value < loss.half[0]) {
-        s->value = 0xFFFFFFFFu;
+    s->loss.whole = bp_network_loss(t);
+    if (s->loss.part.high >= 0) {
+        s->value += s->loss.part.low;
+        if (s->value < s->loss.part.low || s->loss.part.high != 0) {
+            s->value = 0xFFFFFFFFu;
+        }
     }
     bp_network_backward(t);
     if (TYPE != BP_BACKWARD) {
@@ -396,27 +405,25 @@ static void learn(link_t *s, uint8_t flags, const uint8_t *target)
 }
 #endif
 
-/* Do the request with its n samples at p. Returns whether it named the sample that is staged. */
-static uint8_t run(link_t *s, const uint8_t *p, uint8_t n, uint8_t flags)
+/* Do the request with its n samples at p. Returns whether it names the sample that is staged. */
+static uint8_t run(link_t *s, const uint8_t *p, uint8_t n, uint8_t flags, uint8_t target)
 {
-    uint8_t target = target_bytes(s, flags);
-
-    if ((flags & STAGED) != 0 && !is_sealed(input_crc(), p + target, 4)) {
+    if ((flags & STAGED) != 0 && !is_staged(p + target)) {
         return 0;
     }
     s->value = 0;
-    for (; n != 0; n--) {
+    do {
         if ((flags & STAGED) == 0) {
             set_inputs(0, p + target, INPUT_BYTES / 2u);
         }
         bp_network_forward();
 #if BP_NETWORK_LEARNS
-        if (TYPE != BP_INFER) {
-            learn(s, flags, p);
+        if ((s->request.does & WITH_GEN) != 0) {
+            learn(s, p, flags);
         }
 #endif
-        p += target + INPUT_BYTES; /* a staged sample is the only one */
-    }
+        p += target + INPUT_BYTES;
+    } while (--n != 0);
 #if BP_NETWORK_APPLIES
     if ((flags & APPLY) != 0) {
         bp_network_apply();
@@ -429,42 +436,23 @@ static uint8_t run(link_t *s, const uint8_t *p, uint8_t n, uint8_t flags)
 /* Element `index` of the gradient that backward left behind. */
 static int32_t gradient(uint16_t index)
 {
-    const bp_network_layer_t *layer;
+    const bp_network_block_t *block = bp_network_blocks;
+    const int16_t *dz;
+    uint16_t one;
+    uint16_t n;
 
-    for (layer = bp_network_layers;; layer++) {
-        const int16_t *dz = bp_network_dz(layer);
-        uint16_t inputs = bp_rom_u16(&layer->inputs);
-        uint16_t weights = bp_rom_u16(&layer->weights);
-        uint16_t outputs = bp_rom_u16(&layer->outputs);
-
-        if (index < weights) {
-            for (; index >= inputs; index = (uint16_t)(index - inputs)) {
-                dz++;
-            }
-            return *dz * (int32_t)bp_network_a_in(layer)[index];
-        }
-        index = (uint16_t)(index - weights);
-        if (index < outputs) {
-            return dz[index] * (int32_t)bp_rom_u16(&layer->one);
-        }
-        index = (uint16_t)(index - outputs);
+    while (index >= (n = bp_rom_u16(&block->count))) {
+        index = (uint16_t)(index - n);
+        block++;
     }
-}
-
-/* n masters from memory to a page, or back: their high halves, then their low bytes. */
-static void copy_masters(uint8_t *page, uint16_t first, uint8_t n, uint8_t back)
-{
-    uint8_t i;
-
-    for (i = 0; i < n; i++) {
-        size_t place = bp_network_parameter((uint16_t)(first + i));
-        (void)(back ? copy(BP_NETWORK_HIGH + 2u * place, page + 2u * i, 2)
-                    : copy(page + 2u * i, BP_NETWORK_HIGH + 2u * place, 2));
-#if BP_NETWORK_MASTER_BYTES == 3
-        (void)(back ? copy(BP_NETWORK_LOW + place, page + 2u * n + i, 1)
-                    : copy(page + 2u * n + i, BP_NETWORK_LOW + place, 1));
-#endif
+    n = bp_rom_u16(&block->inputs);
+    dz = bp_network_dz(block);
+    while (index >= n) {
+        index = (uint16_t)(index - n);
+        dz++;
     }
+    one = bp_rom_u16(&block->one);
+    return one != 0 ? *dz * (int32_t)one : *dz * (int32_t)bp_network_a_in(block)[index];
 }
 
 static uint8_t set_parameter(const uint8_t *p)
@@ -504,15 +492,6 @@ static uint8_t set_parameter(const uint8_t *p)
 
 /* ---- Serving -------------------------------------------------------------------------------- */
 
-static void checksum(link_t *s)
-{
-#if BP_NETWORK_LEARNS
-    s->value = bp_network_crc32();
-#else
-    s->value = 0;
-#endif
-}
-
 /* Write what HELLO answers and BOOT says, after OK. Returns its end. */
 static uint8_t *introduce(link_t *s)
 {
@@ -529,66 +508,91 @@ static uint8_t *refuse(link_t *s, uint8_t status)
     return NULL;
 }
 
-/* Whether there is what {first u16, count u8} at p name. */
-static uint8_t is_part(const link_t *s, const uint8_t *p, uint8_t most)
+/* Whether there is what {first u16, count u8} at p name, and a reply holds it. */
+static uint8_t is_part(const link_t *s, const uint8_t *p)
 {
     uint16_t total = BP_NETWORK_N_PARAMETERS;
     uint16_t first = get16(p);
+    uint8_t n = p[2];
 
     if (TYPE == BP_DESCRIBE) {
         total = BP_DEVICE_DESCRIPTION_BYTES;
-    } else if (TYPE == BP_SETX) {
+    } else if (STAGES && TYPE == BP_SETX) {
         total = BP_NETWORK_N_IN;
     }
-    return (uint8_t)(p[2] - 1u) < most && first < total && p[2] <= (uint16_t)(total - first);
+    return n != 0 && ((s->request.does & GIVES) == 0 || n <= s->request.each) && first < total &&
+           n <= (uint16_t)(total - first);
 }
 
-/* Do what a checked request asks that does not run the network. Returns the end of its reply but
- * for what of the state comes in its place, or what refuse() gives.
+#if BP_NETWORK_LEARNS
+/* Copy n parameters, at least 1, from `first` on to the page at p, or with `set` from there: the
+ * high halves of all, then the low bytes of all. Returns the page's end.
  */
-static uint8_t *execute(link_t *s)
+static APART uint8_t *copy_page(uint8_t *p, uint16_t first, uint8_t n, uint8_t set)
 {
-    uint8_t *p = PAYLOAD;
-    uint8_t *to = p + 1;
-    uint16_t first = get16(p);
-    uint8_t n = p[2];
+    uint8_t *low = p + n + n;
+
+    do {
+        uint16_t place = bp_network_parameter(first++);
+        uint8_t *stored = BP_NETWORK_HIGH + place + place;
+
+        (void)(set ? copy(stored, p, 2) : copy(p, stored, 2));
+        p += 2;
+#if BP_NETWORK_MASTER_BYTES == 3
+        stored = BP_NETWORK_LOW + place;
+        (void)(set ? copy(stored, low, 1) : copy(low, stored, 1));
+        low++;
+#endif
+    } while (--n != 0);
+    return low;
+}
+#endif
+
+/* Do what a checked request asks that does not run the network; `tail` are the last 4 of its fixed
+ * bytes, and what they count follows. Returns the end of its reply but for what of the state comes
+ * in its place, or what refuse() gives.
+ */
+static uint8_t *execute(link_t *s, uint8_t *tail)
+{
+    uint8_t *to = PAYLOAD + 1;
+    uint16_t first = get16(tail + 1);
+    uint8_t n = tail[3];
 
     switch (TYPE) {
     case BP_HELLO:
-        s->session = get16(FRAME + 2);
+        if (tail[2] > BP_PROTOCOL || n < BP_PROTOCOL) {
+            return refuse(s, BP_E_RANGE);
+        }
+        s->session = s->frame.is.session;
         s->mode &= (uint8_t)~NO_SESSION;
         return introduce(s);
     case BP_DESCRIBE:
         return copy_rom(to, bp_device_description + first, n);
+#if STAGES
     case BP_SETX:
-        set_inputs(first, p + 3, n);
+        set_inputs(first, tail + 4, n);
+        s->tag++;
         break;
+#endif
 #if BP_NETWORK_LEARNS
     case BP_GRADS:
-        if (p[0] != s->tag) {
+        if (tail[0] != s->tag) {
             return refuse(s, BP_E_STATE);
         }
-        first = get16(p + 1);
-        n = p[3];
         do {
             to = put32(to, (uint32_t)gradient(first++));
         } while (--n != 0);
         break;
     case BP_GETW:
-        to = copy(to, s, GEN);
-        copy_masters(to, first, n, 0);
-        to += (uint8_t)(BP_NETWORK_MASTER_BYTES * n);
-        break;
+        return copy_page(copy(to, s, GEN), first, n, 0);
     case BP_SETW_BEGIN:
         s->mode = SETTING;
         break;
     case BP_SETW:
-        first = get16(p + 4);
-        n = p[6];
-        copy_masters(p + 7, first, n, 1);
+        (void)copy_page(tail + 4, first, n, 1);
         break;
     case BP_SETW_COMMIT:
-        if (!is_sealed(~bp_network_crc32(), p + 4, 4)) {
+        if (bp_network_crc32() != s->frame.is.crc) {
             return refuse(s, BP_E_STATE);
         }
         s->mode = IDLE;
@@ -596,12 +600,12 @@ static uint8_t *execute(link_t *s)
     case BP_RESET_MODEL:
         bp_network_reset();
 #ifdef BP_NETWORK_SEED
-        BP_NETWORK_SEED = get16(p + 4);
+        BP_NETWORK_SEED = get16(tail + 2);
 #endif
         s->mode = IDLE;
         break;
     case BP_SET_PARAM:
-        if (set_parameter(p + 4) != BP_OK) {
+        if (set_parameter(tail) != BP_OK) {
             return refuse(s, BP_E_RANGE);
         }
         break;
@@ -612,10 +616,11 @@ static uint8_t *execute(link_t *s)
             s->mode = IDLE;
             return refuse(s, BP_E_HW);
         }
-        s->value = bp_store_save(s->gen);
-        if (s->value != 0) {
+        first = bp_store_save(s->gen);
+        if (first != 0) {
             s->mode = SAVING;
         }
+        s->value = first;
         break;
     case BP_LOAD:
         if (bp_store_load(&s->value) != 0) {
@@ -626,17 +631,17 @@ static uint8_t *execute(link_t *s)
 #endif
     case BP_STATS:
 #if BPGEN_COUNTERS
-        if (p[0] == 1) {
+        if (n == 1) {
             return copy(to, &bp_network.counters, sizeof(bp_network.counters));
         }
 #endif
-        if (p[0] != 0) {
+        if (n != 0) {
             return refuse(s, BP_E_RANGE);
         }
         checksum(s);
         return put16(copy(to, s, STATS_BYTES), bp_port_lost());
     default: /* ECHO: its bytes are in place */
-        return to + p[0];
+        return to + n;
     }
     return to;
 }
@@ -646,100 +651,99 @@ static uint8_t *execute(link_t *s)
  */
 static uint8_t *serve(link_t *s, uint8_t size)
 {
-    uint8_t *p = PAYLOAD;
     uint8_t n = (uint8_t)(TYPE - 1u);
-    const request_t *request;
+    uint8_t flags = 0;
+    uint8_t target = 0;
     uint8_t each;
-    uint8_t does;
-    uint8_t status;
+    uint8_t *tail;
+    uint8_t *to = PAYLOAD + 1;
 
-    if (n != 0 && ((s->mode & NO_SESSION) != 0 || !same(FRAME + 2, &s->session, 2))) {
+    if (n != 0 && ((s->mode & NO_SESSION) != 0 || s->frame.is.session != s->session)) {
         return refuse(s, BP_E_SESSION);
     }
-    if (n >= BP_ECHO || bp_rom_u8(&requests[n].fixed) == 0) {
+    if (n >= BP_ECHO) {
         return refuse(s, BP_E_TYPE);
     }
-    request = requests + n;
-    n = bp_rom_u8(&request->fixed);
-    if (size < n) {
+    (void)copy_rom((uint8_t *)&s->request, requests + n, sizeof(s->request));
+    n = s->request.fixed;
+    if (n == 0) {
+        return refuse(s, BP_E_TYPE);
+    }
+
+    tail = FRAME + n; /* 4 bytes are in front of the payload */
+    n = tail[3];
+    each = (s->request.does & GIVES) != 0 ? 0u : s->request.each;
+    if ((s->request.does & RUNS) != 0) {
+        flags = n;
+        if ((s->request.does & WITH_GEN) != 0) {
+            target = (n & CLASS) != 0 ? 2u : OUTPUT_BYTES;
+        }
+        n = TYPE == BP_TRAIN_N ? tail[2] : 1u;
+        each = (uint8_t)(target + INPUT_BYTES);
+        if ((flags & STAGED) != 0) {
+            each = (uint8_t)(target + 4u);
+        } else if (STAGES && target + INPUT_BYTES > MAX_PAYLOAD) {
+            return refuse(s, BP_E_LEN);
+        }
+    }
+    if ((uint16_t)((uint16_t)n * each + s->request.fixed) != size) {
         return refuse(s, BP_E_LEN);
     }
-    size = (uint8_t)(size - n);
-    p += n;
-    n = p[-1];
-    each = bp_rom_u8(&request->each);
-    does = bp_rom_u8(&request->does);
-    if ((does & RUNS) != 0) {
-        each = (uint8_t)(n & ~each);
-        n = TYPE == BP_TRAIN_N ? p[-2] : 1u;
-        status = check_samples(s, p, size, n, p[-1]);
-        if (status == BP_OK && (n == 0 || each != 0)) {
-            status = BP_E_RANGE;
+    if ((s->request.does & RUNS) != 0) {
+        if ((flags & (uint8_t)~s->request.each) != 0 || n == 0 ||
+            !are_samples(tail + 4, n, flags, target)) {
+            return refuse(s, BP_E_RANGE);
         }
-    } else if ((uint16_t)((uint16_t)n * each) != size) {
-        status = BP_E_LEN;
-    } else if (((does & PART) != 0 && !is_part(s, p - 3, bp_rom_u8(&request->most))) ||
-               (TYPE == BP_SETX && !are_inputs(p, n)) ||
-               (TYPE == BP_HELLO && (p[-2] > BP_PROTOCOL || n < BP_PROTOCOL))) {
-        status = BP_E_RANGE;
-    } else {
-        status = BP_OK;
+    } else if ((s->request.does & PART) != 0) {
+        if (!is_part(s, tail + 1) || (STAGES && TYPE == BP_SETX && !are_inputs(tail + 4, n))) {
+            return refuse(s, BP_E_RANGE);
+        }
     }
-    if (status != BP_OK) {
-        return refuse(s, status);
-    }
-    if ((does & WITH_GEN) != 0 && !same(PAYLOAD, s, GEN)) {
-        if (!same(FRAME, &s->type, 2)) {
-            count(&s->refused);
+
+    if ((s->request.does & WITH_GEN) != 0 && s->frame.is.gen != s->gen) {
+        if (s->frame.type_and_seq != s->done) {
             return refuse(s, BP_E_GEN);
         }
-        count(&s->repeats);
     } else {
-        if ((does & s->mode) == 0 || ((does & RUNS) != 0 && !run(s, p, n, p[-1]))) {
+        if ((s->request.does & s->mode) == 0) {
             return refuse(s, BP_E_STATE);
         }
-        p = PAYLOAD + 1;
-        if ((does & RUNS) == 0) {
-            p = execute(s);
-            if (p == NULL) {
+        if ((s->request.does & RUNS) == 0) {
+            to = execute(s, tail);
+            if (to == NULL) {
                 return NULL;
             }
             n = 1;
+        } else if (!run(s, tail + 4, n, flags, target)) {
+            return refuse(s, BP_E_STATE);
         }
-        s->type = 0;
-        if ((does & ENDS_GRADIENT) != 0) {
-            s->tag++;
+        s->done = 0;
+        if ((s->request.does & (CHANGES | RUNS)) != 0) {
+            changed(s, (s->request.does & CHANGES) != 0 ? n : 0u);
         }
-        if ((does & CHANGES) != 0) {
-            s->type = TYPE;
-            s->seq = FRAME[1];
-            s->gen += n;
+        if ((s->request.does & CHANGES) != 0) {
+            s->done = s->frame.type_and_seq;
         }
     }
-    n = bp_rom_u8(&request->reply);
-    if (n != 0) {
-        p = copy(PAYLOAD + 1, s, n);
+
+    if (s->request.reply != 0) {
+        to = copy(PAYLOAD + 1, s, s->request.reply);
     }
-    if ((does & RUNS) != 0 && TYPE != BP_TRAIN_N) {
-        p = copy(p, bp_network_outputs(), OUTPUT_BYTES);
+    if ((s->request.does & RUNS) != 0 && TYPE != BP_TRAIN_N) {
+        to = copy(to, bp_network_outputs(), OUTPUT_BYTES);
     }
     PAYLOAD[0] = BP_OK;
-    return p;
+    return to;
 }
 
 static void answer(link_t *s, uint8_t size)
 {
-    uint32_t start = bp_port_clock();
     uint8_t *end = serve(s, (uint8_t)(size - BP_OVERHEAD));
 
     if (end == NULL) {
         end = copy(PAYLOAD + 1, s, GEN);
     }
     TYPE = (uint8_t)(TYPE + BP_REPLY);
-    start = bp_port_clock() - start;
-    if (start > s->longest) {
-        s->longest = start;
-    }
     send(s, end);
 }
 
@@ -756,31 +760,20 @@ static void poll_store(link_t *s)
     result = bp_store_poll();
     if (result == 0) {
         s->mode = IDLE;
-        count(&s->saves);
     } else if (result < 0) {
         s->mode = SAVE_FAILED;
     }
 }
 #endif
 
-/* Count 65,536 us for 1. */
-static void keep_time(link_t *s)
-{
-    uint16_t now = (uint16_t)(bp_port_clock() >> 16);
-
-    if (now < s->uptime) {
-        s->uptime_high++;
-    }
-    s->uptime = now;
-}
-
 static void begin(link_t *s)
 {
     uint8_t *p = (uint8_t *)s;
+    uint8_t n = offsetof(link_t, frame) + 4u; /* seq and session as well */
 
     do {
         *p++ = 0;
-    } while (p != (uint8_t *)(s + 1));
+    } while (--n != 0);
     s->mode = IDLE | NO_SESSION;
     bp_network_reset();
 #if BP_STORE_BYTES
@@ -794,7 +787,6 @@ static uint8_t poll(link_t *s)
 {
     int16_t byte;
 
-    keep_time(s);
 #if BP_STORE_BYTES
     poll_store(s);
 #endif
@@ -810,13 +802,17 @@ static uint8_t poll(link_t *s)
     return s->mode == SAVING;
 }
 
-void bp_link_begin(void) { begin(&state); }
+void bp_link_begin(void)
+{
+    begin(bp_hidden(&state));
+}
 
-uint8_t bp_link_poll(void) { return poll(&state); }
+uint8_t bp_link_poll(void)
+{
+    return poll(bp_hidden(&state));
+}
 
 void bp_link_changed(void)
 {
-    state.gen++;
-    state.type = 0;
-    state.tag++;
+    changed(bp_hidden(&state), 1);
 }

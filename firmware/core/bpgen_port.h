@@ -40,7 +40,7 @@ uint16_t bp_port_reset(uint8_t *cause);
 uint16_t bp_port_lost(void);
 
 #if BP_STORE_BYTES
-/* Non-volatile memory: BP_STORE_BYTES bytes in two areas of half of them, written in units of
+/* Non-volatile memory: BP_STORE_BYTES bytes, 32,768 at most, in two areas of half, in units of
  * BP_STORE_UNIT bytes. Writing and erasing return 0 when done, -1 when the memory did not take it,
  * and 1 when to be called again: the memory is busy, or a part of the area is erased.
  *
@@ -54,6 +54,17 @@ uint8_t bp_port_store_read(uint16_t address);
 int8_t bp_port_store_write(uint16_t address, const uint8_t *unit);
 int8_t bp_port_store_erase(uint8_t area);
 #endif
+
+/* Give p such that the compiler does not see where it points. Link and store reach their state
+ * through it: AVR code is smaller with displacements from one pointer than with an address each.
+ */
+static inline void *bp_hidden(void *p)
+{
+#if defined(__AVR__)
+    __asm__("" : "+r"(p));
+#endif
+    return p;
+}
 
 #ifdef __cplusplus
 }

@@ -266,7 +266,7 @@ def replay_host_bytes(recording: Recording, model: IntModel) -> Replay:
 
     The firmware gets the window, the frames, the store and the counters that the board announced.
     Answers depend on the order of the host's bytes and of the board's starts alone, so they are
-    the same byte for byte, with these exceptions: uptime and longest of STATS, remaining of SAVE,
+    the same byte for byte, with these exceptions: lost of STATS, remaining of SAVE,
     boots and reset cause, and the description, which names the project and the memory. What a
     restart of the board cut off is not compared. What the line damaged on the way to the board
     shows as an answer that is `missing` in the recording, or as one that differs.
@@ -446,7 +446,7 @@ def _masked(frame: wire.Frame) -> bytes:
             hello = wire.Hello.from_bytes(rest)
             rest = replace(hello, boots=0, reset_cause=0, description_bytes=0).to_bytes()
         elif frame.type == Message.STATS | wire.REPLY:
-            rest = replace(wire.Stats.from_bytes(rest), uptime=0, longest=0).to_bytes()
+            rest = replace(wire.Stats.from_bytes(rest), lost=0).to_bytes()
         elif frame.type == Message.SAVE | wire.REPLY:
             gen, _ = wire.saved(rest)
             rest = wire.gen_request(gen)

@@ -277,7 +277,11 @@ class Device:
             yield self._outputs(reply)
 
     def set_input(self, a0: IntArray) -> int:
-        """Stage a whole input in the board by SETX; give the CRC-32 that names it."""
+        """
+        Stage a whole input in the board by SETX; give the CRC-32 that names it.
+
+        Only a board whose samples are longer than a frame takes it: capability STAGES.
+        """
         x = self._x(a0)
         piece = min(255, (self.info.max_request - 3) // 2)
         self._all(
@@ -583,6 +587,10 @@ class Device:
 
     def _t(self, target: Target) -> list[int] | int:
         if isinstance(target, int):
+            if self.info.n_out == 1:
+                raise BpgenError(
+                    "the board's model has one output and so no classes: give the target's raw"
+                )
             return target
         if target.shape != (self.info.n_out,):
             raise BpgenError(
@@ -615,9 +623,9 @@ def _pages(count: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def target_of(model: IntModel, t: IntArray) -> Target:
-    """The shortest way to name targets t [n_out]: a class index where they are one-hot."""
+    """The shortest way to name targets t [n_out]: of several a class where they are one-hot."""
     (hot,) = np.nonzero(t)
-    if len(hot) == 1 and t[hot[0]] == 1 << model.output.a_format.frac:
+    if len(t) > 1 and len(hot) == 1 and t[hot[0]] == 1 << model.output.a_format.frac:
         return int(hot[0])
     return t
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bpgen import wire
+from bpgen.archive import ArchiveError, read_arrays, write_arrays
 from bpgen.errors import BpgenError
 from bpgen.model import IntModel
 from bpgen.qformat import IntArray
@@ -28,6 +28,11 @@ from bpgen_host.device import Description
 
 FORMAT = "bpgen-weights"
 SUFFIXES = (".npz", ".json", ".csv")
+
+# What the readers below raise for bytes that are no weights file: text that is no UTF-8, JSON or
+# number is a ValueError, an entry that is missing one of the next three, JSON nested too deep the
+# last.
+_DAMAGE = (ArchiveError, csv.Error, ValueError, KeyError, IndexError, TypeError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -136,12 +141,8 @@ def spelled(layout: Layout, masters: IntArray, suffix: str) -> bytes:
     """The content of a weights file; `suffix` decides its kind."""
     tensors = layout.split(masters)
     if suffix == ".npz":
-        data = io.BytesIO()
-        arrays: dict[str, npt.NDArray[Any]] = {
-            name: part.astype(np.int32) for name, part in tensors.items()
-        }
-        np.savez(data, hash=np.array(layout.hash), **arrays)  # type: ignore[arg-type]
-        return data.getvalue()
+        arrays = {name: part.astype(np.int32) for name, part in tensors.items()}
+        return write_arrays({"hash": np.array(layout.hash), **arrays})
     if suffix == ".json":
         rows = {name: part.tolist() for name, part in tensors.items()}
         return (json.dumps({"format": FORMAT, "hash": layout.hash, **rows}) + "\n").encode()
@@ -175,8 +176,7 @@ def read(path: Path, layout: Layout) -> IntArray:
         raise BpgenError(f"{path} cannot be read ({error.strerror or error}): check it") from None
     try:
         found, tensors = _READERS[suffix](content, layout)
-    # A damaged archive fails in zipfile, zlib, struct or NumPy, each with its own exception.
-    except Exception:
+    except _DAMAGE:
         raise BpgenError(
             f"{path} is not a weights file, or it is damaged: write one with 'bpgen-host "
             "weights get'"
@@ -190,13 +190,13 @@ def read(path: Path, layout: Layout) -> IntArray:
 
 
 def _read_npz(content: bytes, layout: Layout) -> tuple[str, dict[str, Any]]:
-    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-        return str(archive["hash"]), {name: archive[name] for name in archive if name != "hash"}
+    arrays = read_arrays(content)
+    return str(arrays.pop("hash")), dict(arrays)
 
 
 def _read_json(content: bytes, layout: Layout) -> tuple[str, dict[str, Any]]:
     data = json.loads(content)
-    if data.pop("format") != FORMAT:
+    if not isinstance(data, dict) or data.pop("format", None) != FORMAT:
         raise ValueError
     return str(data.pop("hash")), data
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
 from bpgen_host.device import Device
+from bpgen_host.local import LOCAL, LocalTransport
 from tests.host.boards import IN_PROCESS, SIMULATED, Dut, in_process, real, simulated, task
+from tests.host.link_board import MODELS, UNO, Board
 
 # Every dimension another, so that no index can stand for its neighbour.
 SIZES = (3, 5, 2, 4)
@@ -63,3 +67,36 @@ def device(dut: Dut) -> Iterator[Device]:
         found.hello()
         found.reset_model()
         yield found
+
+
+@pytest.fixture
+def full_disk() -> Callable[[], AbstractContextManager[None]]:
+    """What makes every file of this process too large to be written to, for a while."""
+
+    @contextmanager
+    def full() -> Iterator[None]:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return full
+
+
+@pytest.fixture(scope="session")
+def boards() -> Iterator[Callable[..., Board]]:
+    """Boards by the name of their model, each compiled once and restarted when asked for."""
+    made: dict[tuple[str, bool], Board] = {}
+
+    def board(name: str, *, uno: bool = False) -> Board:
+        if (name, uno) not in made:
+            constants = UNO if uno else LOCAL
+            transport = LocalTransport(MODELS[name], constants, counters=not uno)
+            made[name, uno] = Board(MODELS[name], transport)
+        return made[name, uno].restart()
+
+    yield board
+    for one in made.values():
+        one.transport.close()

@@ -52,17 +52,17 @@ def test_two_million_steps_over_a_bad_line_are_each_done_once(tool: Tool, tmp_pa
     assert found["saves"] > 1_000
 
 
-CRC = "is_sealed(0xFFFFFFFFu, FRAME, (uint8_t)(n - 1u))"
+CRC = "frame_crc(s, (uint8_t)n) == 0xDEBB20E3u"
 
 
 @pytest.mark.parametrize(
     ("source", "old", "new", "fault"),
     [
-        ("bpgen_link.c", "!same(PAYLOAD, s, GEN)", "0", "extra"),
+        ("bpgen_link.c", "s->frame.is.gen != s->gen", "0", "extra"),
         ("bpgen_link.c", CRC, "1", "wrong"),
         ("bpgen_link.c", "s->gen += n;", "s->gen++;", "missing"),
         ("bpgen_link.c", "(void)bp_store_load(&s->gen);", "", "missing"),
-        ("bpgen_store.c", "read_record(newest, USED);", "read_record(newest, HEAD);", "wrong"),
+        ("bpgen_store.c", "find_newest(USED)", "find_newest(HEAD)", "wrong"),
         ("bpgen_store.c", "*gen = job.gen;", "*gen = job.gen - 1;", "missing"),
     ],
     ids=[

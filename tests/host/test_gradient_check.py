@@ -32,7 +32,7 @@ def image(chosen: Task, folder: Path, edit: Callable[[str], str] = str) -> Path:
 def flipped(source: str) -> str:
     """One bit of the shift behind a hidden delta is another."""
     changed, count = re.subn(
-        r"(bp_hidden_delta\(sum, .*?,\s+)(\d+)", lambda m: f"{m[1]}{int(m[2]) ^ 1}", source, count=1
+        r"(bp_delta_sigmoid\(s->dz1, sum, s->a1, )(\d+)", lambda m: f"{m[1]}{int(m[2]) ^ 1}", source
     )
     assert count == 1
     return changed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -429,16 +430,15 @@ def test_a_log_is_not_overwritten(local: tuple[Task, LocalTransport], tmp_path: 
     assert log.read_text() == "mine\n"
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_is_one_sentence(local: tuple[Task, LocalTransport], tmp_path: Path) -> None:
+def test_a_full_disk_is_one_sentence(
+    local: tuple[Task, LocalTransport],
+    full_disk: Callable[[], AbstractContextManager[None]],
+    tmp_path: Path,
+) -> None:
     chosen, transport = local
-    log = tmp_path / "run.log"
     device = opened(Lossy(transport, 0, rate=0.0))
-    session = Session(device, chosen.model, chosen.a0, chosen.t, Plan(5), log=log)
-    assert session._log is not None
-    session._log._file.close()
-    session._log._file = Path("/dev/full").open("a")  # noqa: SIM115
-    with session, pytest.raises(BpgenError, match=r"cannot write the log .*make room"):
+    session = Session(device, chosen.model, chosen.a0, chosen.t, Plan(5), log=tmp_path / "run.log")
+    with full_disk(), session, pytest.raises(BpgenError, match=r"cannot write the log .*make room"):
         session.run()
 
 

@@ -59,20 +59,20 @@ def test_a_million_power_cuts_lose_nothing_and_load_no_garbage(tool: Tool, tmp_p
 @pytest.mark.parametrize(
     ("memory", "old", "new", "fault"),
     [
-        ("eeprom", "job.crc == record_crc(address)", "1", "garbage"),
-        ("flash-2", "job.crc == record_crc(address)", "1", "garbage"),
+        ("eeprom", "j->crc == record_crc(address)", "1", "garbage"),
+        ("flash-2", "j->crc == record_crc(address)", "1", "garbage"),
         ("eeprom", "newest == 0 ? AREA : 0u", "newest & 0u", "lost"),
         ("flash-4", "end == AREA ? AREA : 0u", "end == AREA ? 0u : AREA", "lost"),
-        ("eeprom", "(int16_t)(job.sequence - sequence) > 0", "job.sequence > sequence", "failed"),
+        ("eeprom", "(int16_t)(j->sequence - sequence) > 0", "j->sequence > sequence", "failed"),
         ("flash-2", "!is_blank(address)", "0", "failed"),
         (
             "eeprom",
-            "job.left == 0 || find_newest() == job.address",
+            "job.left == 0 || find_newest(HEAD) == job.address",
             "(job.left = 0) == 0",
             "unnoticed",
         ),
-        ("flash-4", "job.crc = record_crc(NONE);", "", "failed"),
-        ("flash-4", "job.erase = 1;", "", "failed"),
+        ("flash-4", "j->crc = record_crc(NONE);", "", "failed"),
+        ("flash-4", "j->erase = 1;", "", "failed"),
     ],
     ids=[
         "no-crc",

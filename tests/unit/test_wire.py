@@ -212,7 +212,7 @@ def test_a_learning_rate_is_mantissa_and_signed_exponent() -> None:
     "reply",
     [
         wire.Hello(1, wire.Capability(7), 4, 63, 52, 52, 3, 2, 50, 200, 5, 6, 2, 3),
-        wire.Stats(*range(11)),
+        wire.Stats(*range(6)),
         wire.Counters(*range(5)),
     ],
     ids=lambda reply: type(reply).__name__,

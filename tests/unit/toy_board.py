@@ -304,7 +304,7 @@ class ToyBoard:
     def _stats(self, payload: bytes) -> tuple[Status, bytes]:
         if payload[0]:
             return Status.OK, wire.Counters(1, 2, 3, 4, 5).to_bytes()
-        stats = wire.Stats(self.gen, self.crc32, 7, 1, 10, 2, 20, 3, 4, 5, 6)
+        stats = wire.Stats(self.gen, self.crc32, 7, 1, 2, 6)
         return Status.OK, stats.to_bytes()
 
     def _echo(self, payload: bytes) -> tuple[Status, bytes]:

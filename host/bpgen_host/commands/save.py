@@ -34,10 +34,9 @@ def save(board: Board, as_json: bool) -> None:
             )
         with countdown("saving") as show:
             gen = device.save(show)
-        saves = device.stats().saves
     life = SLOTS * store.writes
     if as_json:
-        print_json({"generation": gen, "saves_since_start": saves, "saves_in_a_life": life})
+        print_json({"generation": gen, "saves_in_a_life": life})
         return
     click.echo(
         f"generation {gen} is stored; the memory bears at least {life:,} saves: one an hour for "

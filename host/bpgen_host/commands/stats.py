@@ -14,12 +14,7 @@ MEANING = {
     "weights_crc32": "checksum of the weights",
     "tag": "name of the gradient that can be read",
     "mode": "1 idle, 2 while weights are set, 4 while the state is stored",
-    "uptime": "ms since the start",
     "bad": "frames that arrived damaged",
-    "longest": "us that the longest request took",
-    "repeats": "requests that came again and were not done again",
-    "refused": "requests of another generation",
-    "saves": "times the state was stored",
     "lost": "bytes that came faster than the board could take them",
     "inputs": "inputs that were clipped",
     "activations": "activations that were clipped",
@@ -45,7 +40,6 @@ def stats(board: Board, as_json: bool) -> None:
         if Capability.COUNTERS in device.info.capabilities:
             figures |= asdict(device.counters())
         faults = device.faults
-    figures["uptime"] = figures["uptime"] * 65_536 // 1000
     figures["weights_crc32"] = f"{figures['weights_crc32']:08x}"
     if as_json:
         print_json({**figures, "host": asdict(faults)})

@@ -17,8 +17,12 @@ CORE_FILES = (
     "bpgen_kernels.h",
     "bpgen_unit.h",
     "bpgen_kernels_avr.h",
+    "bpgen_avr_forward.h",
+    "bpgen_avr_learn.h",
+    "bpgen_avr_s8.h",
     "bpgen_kernels_dsp.h",
     "bpgen_kernels_lanes.h",
+    "bpgen_kernels_thumb.h",
     "bpgen_kernels.c",
 )
 SELF_TEST_SAMPLES = 2

@@ -123,8 +123,11 @@ def activation_errors(kind: str, table: Table, frac: int) -> tuple[float, float]
 
 @cache
 def activation_table(kind: str, frac: int) -> Table:
-    """The smallest table for a squashing activation with an error of at most 2^-frac."""
-    for bits in range(4, 12):
+    """
+    The smallest table for a squashing activation with an error of at most 2^-frac, from 128
+    intervals up: there an index is a byte on 8-bit cores, and fewer save little flash.
+    """
+    for bits in range(7, 12):
         if kind == "tanh_opt":
             table = _build(
                 "tanh_opt", bits, 15, lambda x: TANH_OPT_SCALE * np.tanh(2 * x / 3), RANGE

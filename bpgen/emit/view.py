@@ -106,7 +106,7 @@ class LayerView:
     is_byte: bool
     narrows: bool
     is_table: bool
-    is_sigmoid: bool
+    is_fused: bool
     is_softmax: bool
     w: str
     b: str
@@ -128,6 +128,12 @@ class LayerView:
     sum_shift: int
     table: str
     table_or_null: str
+    pairs: int
+    avr_kind: int
+    avr_part: int
+    avr_end: str
+    avr_first: int
+    avr_second: str
     table_bits: int
     forward: SumView
     dz: str
@@ -136,6 +142,7 @@ class LayerView:
     derivative: str
     delta_rounded: str
     delta_call: str
+    output_delta_call: str
     sum_frac: int
     backward: SumView | None
     p: str
@@ -329,6 +336,15 @@ def _layer(
     before_table = squashes or layer.activation == "softmax"
     z_top = INT16_MAX if before_table else layer.a_top
     stored = _even(layer.inputs) * layer.outputs
+    kind, part = 3, 1
+    if not is_byte:
+        kind, part = avr_parts(proof.forward, layer.outputs, previous.a_format.frac)
+    end = "0" if is_byte else "bp_avr_clip"
+    relu = layer.activation == "relu"
+    is_sigmoid = layer.activation == "sigmoid" and not is_byte
+    fused = is_sigmoid and 6 <= _table(layer).bits <= 8 and layer.a_format.frac >= 11
+    if fused:
+        end = f"bp_avr_sigmoid_{_table(layer).bits}"
     backward = proof.backward
     return LayerView(
         k=k,
@@ -347,7 +363,7 @@ def _layer(
         is_byte=is_byte,
         narrows=layer.a_format.bits == 8,
         is_table=squashes,
-        is_sigmoid=layer.activation == "sigmoid",
+        is_fused=fused,
         is_softmax=layer.activation == "softmax",
         w=w,
         b=b,
@@ -369,6 +385,12 @@ def _layer(
         sum_shift=backward.shift if backward else 0,
         table=_table_name(prefix, layer),
         table_or_null=_table_name(prefix, layer) if squashes else "NULL",
+        pairs=_even(layer.inputs) // 2,
+        avr_kind=kind,
+        avr_part=part,
+        avr_end=end,
+        avr_first=1 << layer.a_format.frac - 8 if fused else 0 if relu else -z_top & 65535,
+        avr_second=_table_name(prefix, layer) if fused else str(z_top),
         table_bits=_table(layer).bits if _table_name(prefix, layer) else 0,
         forward=_sum(proof.forward),
         dz=f"dz{k}" if has_dz else "",
@@ -377,6 +399,7 @@ def _layer(
         derivative=_derivative(model, layer, k) if has_dz else "",
         delta_rounded=_rounded("error", _delta_shift(model, layer)) if has_dz and is_output else "",
         delta_call=_delta_call(layer, k) if has_dz and not is_output else "",
+        output_delta_call=_output_delta_call(model, layer, k) if has_dz and is_output else "",
         sum_frac=(layer.dz_frac or 0) + 4,
         backward=_sum(backward) if backward else None,
         p=f"p{k}" if layer.sparsity and has_dz else "",
@@ -389,6 +412,21 @@ def _layer(
         offset=(layer.dz_frac or 0) - updated_frac,
         lowest_frac=8 - magnitude_bits(previous),
     )
+
+
+def avr_parts(total: Sum, outputs: int, a_in_frac: int) -> tuple[int, int]:
+    """
+    How bpgen_avr_forward.h makes a sum: kind and pairs of inputs in a part of it.
+
+    Kind 0 is at once, in 32 bits. 1 is in parts, to 40 bits, each below 2^31 - 2^24. 3 takes more
+    bits and any fractions, at half the speed.
+    """
+    pairs = (total.terms + 1) // 2
+    part = min((2**31 - 2**24) // (2 * WEIGHT_LIMIT * total.top), 255)
+    fits_40_bits = total.plain or (part > 0 and total.terms * total.top < 2**24)
+    if outputs > 64 or a_in_frac < 8 or not 9 <= total.shift <= 16 or not fits_40_bits:
+        return 3, 1 if outputs > 64 else max(part, 1)
+    return (0, pairs) if total.plain and pairs <= 255 else (1, part)
 
 
 def _even(n: int) -> int:
@@ -452,6 +490,16 @@ def _delta_call(layer: Dense, k: int) -> str:
         "relu": f"bp_delta_relu(s->dz{k}, sum, s->a{k}, {last}",
         "linear": f"bp_delta_linear(s->dz{k}, sum, {last}",
     }[layer.activation]
+
+
+def _output_delta_call(model: IntModel, layer: Dense, k: int) -> str:
+    """Deltas of a sigmoid output layer, for half the squared error; "" for any other."""
+    if layer.activation != "sigmoid" or model.loss != "squared_error":
+        return ""
+    return (
+        f"bp_output_delta_sigmoid(s->dz{k}, s->a{k}, t, {layer.a_format.frac}, "
+        f"{_delta_shift(model, layer)}, {layer.dz_top}, BP_COUNTERS(s), {layer.outputs});"
+    )
 
 
 def _sparsity(model: IntModel, layer: Dense) -> SparsityView:

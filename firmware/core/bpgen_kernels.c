@@ -326,6 +326,20 @@ int32_t bp_tanh_opt_derivative(int16_t a, int16_t top, uint8_t frac)
     return bp_round32(v * 25462, 16); /* 2/3 / 1.7159 as u16q16 */
 }
 
+#if !defined(BP_FAST_OUTPUT_DELTA)
+void bp_output_delta_sigmoid(int16_t *dz, const int16_t *a, const int16_t *t, uint8_t frac,
+                             uint8_t shift, int16_t top, bp_counters_t *counters, size_t n)
+{
+    size_t j;
+
+    for (j = 0; j < n; j++) {
+        int32_t error = (int32_t)a[j] - t[j];
+        int32_t product = error * bp_sigmoid_derivative(a[j], frac);
+        dz[j] = bp_clamp(bp_round32(product, shift), top, BP_COUNTER(counters, deltas));
+    }
+}
+#endif
+
 /* sum w[j][i] * dz[j] of the input whose weight to output 0 is at w. */
 static inline int64_t dot_column(const bp_layer_t *layer, const int16_t *w, const int16_t *dz,
                                  read_t *read)

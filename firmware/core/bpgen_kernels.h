@@ -39,6 +39,39 @@ int16_t bp_quantize_input(int32_t count, int32_t offset, uint16_t multiplier, ui
  * follow another's, so that a kernel loads an input once for many outputs. A layer with an odd
  * number of inputs has one more, always 0. Its weights change nothing and nothing changes them.
  */
+#if defined(__AVR__)
+/* What the kernels of AVR cores want of a layer, see bpgen_avr_forward.h. */
+typedef struct {
+    uint8_t kind;      /* bit 0: the sum is made in parts, bit 1: of any fractions and shift */
+    uint8_t outputs;
+    uint8_t part;      /* pairs of inputs in a part of the sum, or all */
+    uint8_t scale;     /* 2^(a_in_frac - 8) */
+    uint8_t half;      /* 2^(z_shift - 9) */
+    uint8_t end_scale; /* 2^(16 - z_shift) */
+    void (*end)(void); /* what ends a neuron, and what that needs */
+    uint16_t first;
+    const void *second;
+    uint16_t pairs;
+} bp_layer_fast_t;
+
+void bp_avr_clip(void);
+void bp_avr_sigmoid_6(void);
+void bp_avr_sigmoid_7(void);
+void bp_avr_sigmoid_8(void);
+
+#if BP_AVR && !BPGEN_COUNTERS
+#define BP_END(end) (end)
+#else
+#define BP_END(end) 0
+#endif
+#define BP_POWER(kind, bit) (uint8_t)((kind) == 3 ? 0 : 1u << ((bit) & 7))
+#define BP_LAYER_FAST(kind, outputs, part, pairs, a_in_frac, z_shift, end, first, second)          \
+    {                                                                                              \
+        kind, (uint8_t)(outputs), part, BP_POWER(kind, a_in_frac), BP_POWER(kind, (z_shift) + 7),  \
+            BP_POWER(kind, 16 - (z_shift)), BP_END(end), first, (const void *)(second), pairs      \
+    }
+#endif
+
 typedef struct {
     uint16_t inputs;
     uint16_t outputs;
@@ -53,6 +86,9 @@ typedef struct {
     uint8_t a_frac;        /* fraction bits of the outputs */
     uint8_t table_bits;    /* the table has 2^table_bits intervals */
     const uint16_t *table; /* of the activation, NULL without one */
+#if defined(__AVR__)
+    bp_layer_fast_t fast;
+#endif
 } bp_layer_t;
 
 /* Where w[j][i] is. */
@@ -67,7 +103,9 @@ static inline size_t bp_weight_index(const bp_layer_t *layer, size_t j, size_t i
 void bp_dense(int16_t *z, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
               const int16_t *a_in, bp_counters_t *counters);
 
-/* The same, and a[j] = bp_sigmoid(z[j]). */
+/* The same, and a[j] = bp_sigmoid(z[j]), for a_frac from 11 up and tables of 2^6 to 2^8 intervals;
+ * with others it is bp_dense() and bp_sigmoid().
+ */
 void bp_dense_sigmoid(int16_t *a, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
                       const int16_t *a_in, bp_counters_t *counters);
 
@@ -119,6 +157,12 @@ int64_t bp_cross_entropy_sigmoid(const int16_t *a, const int16_t *t, const uint1
 int32_t bp_sigmoid_derivative(int16_t a, uint8_t frac);                /* u16q16 */
 int32_t bp_tanh_derivative(int16_t a, uint8_t frac);                   /* u16q14 */
 int32_t bp_tanh_opt_derivative(int16_t a, int16_t top, uint8_t frac);  /* u16q14 */
+
+/* Deltas of n outputs that are sigmoids, for targets t and half the squared error:
+ * round((a - t) * derivative, shift), clipped.
+ */
+void bp_output_delta_sigmoid(int16_t *dz, const int16_t *a, const int16_t *t, uint8_t frac,
+                             uint8_t shift, int16_t top, bp_counters_t *counters, size_t n);
 
 /* sum[i] = sum w[j][i] * dz[j], rounded, beyond 32 bits clipped; for an odd layer one more. */
 void bp_backward(int32_t *sum, const bp_layer_t *layer, const int16_t *w, const int16_t *dz);

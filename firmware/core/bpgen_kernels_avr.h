@@ -9,4 +9,8 @@
 
 #include "bpgen_unit.h"
 
+#include "bpgen_avr_forward.h"
+#include "bpgen_avr_learn.h"
+#include "bpgen_avr_s8.h"
+
 #endif

@@ -1,11 +1,534 @@
-/* bpgen_kernels_lanes.h -- kernels several outputs at a time, for compilers without help from the core.
+/* bpgen_kernels_lanes.h -- kernels several outputs at a time.
  *
- * bpgen_kernels.c alone includes this, and its C says what each of these computes.
+ * Hosts' compilers make vectors of them; on small cores outputs share the loads of their inputs.
+ * bpgen_kernels.c alone includes this, and its C says what each of these computes. Needs GNU C and
+ * an optimising compiler; with counters the portable kernels stay.
  * SPDX-License-Identifier: 0BSD
  */
 #ifndef BPGEN_KERNELS_LANES_H
 #define BPGEN_KERNELS_LANES_H
 
 #include "bpgen_unit.h"
+
+#if defined(__GNUC__) && defined(__OPTIMIZE__) && !BPGEN_COUNTERS
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#if defined(__clang__)
+/* The portable kernels' steps, which these here leave without a use. */
+#pragma clang diagnostic ignored "-Wunused-function"
+#endif
+
+#define BP_FAST_DENSE
+#define BP_FAST_SIGMOID
+#define BP_FAST_BACKWARD
+#define BP_FAST_RESIDUAL
+#define BP_FAST_STOCHASTIC
+
+#define INLINE static inline __attribute__((always_inline))
+#define NOINLINE static __attribute__((noinline))
+
+/* Cores without a multiplier for pairs of numbers: their loops are in assembly. */
+#if defined(__ARM_ARCH_6M__) || defined(__ARM_ARCH_7M__)
+#define BP_THUMB 1
+#else
+#define BP_THUMB 0
+#endif
+
+/* Outputs at a time, as many as vectors or registers hold; and a loop over them, which a host's
+ * compiler turns into vectors and another one unrolls.
+ */
+#if UINTPTR_MAX > 0xFFFFFFFFu
+#define LANES 16
+#define LOOP "GCC unroll 1"
+#else
+#define LANES 4
+#define LOOP "GCC unroll 8"
+#endif
+#if defined(__clang__)
+#define EACH(k, n) for (k = 0; k < (n); k++)
+#else
+#define EACH(k, n) _Pragma(LOOP) for (k = 0; k < (n); k++)
+#endif
+
+/* `call` with as many outputs from j on, and so many lanes, as there are. */
+#define IN_LANES(j, outputs, call)                                    \
+    do {                                                              \
+        for ((j) = 0; (outputs) - (j) >= LANES; (j) += LANES) {       \
+            call(j, LANES);                                           \
+        }                                                             \
+        for (; (outputs) - (j) >= LANES / 2; (j) += LANES / 2) {      \
+            call(j, LANES / 2);                                       \
+        }                                                             \
+        for (; (j) < (outputs); (j)++) {                              \
+            call(j, 1);                                               \
+        }                                                             \
+    } while (0)
+
+/* ---- Sums ----------------------------------------------------------------------------------- */
+
+/* What is added so that a shift rounds. */
+INLINE int32_t half_of(uint8_t shift) { return (int32_t)(((uint32_t)1 << shift) >> 1); }
+
+INLINE int32_t clip(int32_t x, int32_t lowest, int32_t top)
+{
+    return x > top ? top : x < lowest ? lowest : x;
+}
+
+#if defined(__ARM_ARCH_7M__)
+/* SMLAL adds a product to 64 bits. */
+typedef int64_t sum_t;
+
+INLINE sum_t sum_of(int64_t x) { return x; }
+
+INLINE sum_t sum_of32(int32_t x) { return x; }
+
+/* Two products, which fit 32 bits. */
+INLINE void add_two(sum_t *sum, int32_t w0, int32_t x0, int32_t w1, int32_t x1)
+{
+    *sum += (int64_t)w0 * x0;
+    *sum += (int64_t)w1 * x1;
+}
+
+/* The sum's bits from 16 up, and its last 32. */
+INLINE int32_t upper(sum_t sum) { return (int32_t)bp_shr64(sum, 16); }
+INLINE int32_t lower(sum_t sum) { return (int32_t)sum; }
+#else
+/* A sum of blocks that each fit 32 bits: modulo 2^32, and of the blocks' upper halves. */
+typedef struct {
+    uint32_t low;
+    int32_t high;
+} sum_t;
+
+INLINE sum_t sum_of(int64_t x)
+{
+    sum_t sum = {(uint32_t)x, (int32_t)bp_shr64(x, 16)};
+
+    return sum;
+}
+
+INLINE sum_t sum_of32(int32_t x)
+{
+    sum_t sum = {(uint32_t)x, bp_shr32(x, 16)};
+
+    return sum;
+}
+
+/* Two products, which fit 32 bits. */
+INLINE void add_two(sum_t *sum, int32_t w0, int32_t x0, int32_t w1, int32_t x1)
+{
+    int32_t block = w0 * x0 + w1 * x1;
+
+    sum->low += (uint32_t)block;
+    sum->high += bp_shr32(block, 16);
+}
+
+/* The sum's bits from 16 up, which are the upper halves and what the lower ones carry; and its last
+ * 32.
+ */
+INLINE int32_t upper(sum_t sum)
+{
+    return sum.high + (int32_t)((sum.low - ((uint32_t)sum.high << 16)) >> 16);
+}
+INLINE int32_t lower(sum_t sum) { return (int32_t)sum.low; }
+#endif
+
+/* floor(sum * 2^-shift), beyond 32 bits clipped. */
+INLINE int32_t shift_sum(sum_t sum, uint8_t shift)
+{
+    int32_t high = upper(sum);
+    uint8_t up = (uint8_t)(16 - shift);
+    int32_t shifted;
+
+    if (shift >= 16) {
+        return bp_shr32(high, (uint8_t)(shift - 16));
+    }
+    shifted = (int32_t)((uint32_t)high << up);
+    if (bp_shr32(shifted, up) != high) {
+        return bp_shr32(high, 31) ^ INT32_MAX;
+    }
+    return shifted | (int32_t)((uint16_t)lower(sum) >> shift);
+}
+
+/* ---- Forward -------------------------------------------------------------------------------- */
+
+void bp_sigmoid(int16_t *a, const uint16_t *table, uint8_t bits, uint8_t frac, size_t n)
+{
+    const uint8_t shift = (uint8_t)(15 - bits);
+    const uint8_t surplus = (uint8_t)(16 + shift - frac);
+    const int32_t half = half_of(surplus);
+    const int32_t mask = ((int32_t)1 << shift) - 1;
+    const int32_t one = (int32_t)1 << frac;
+
+    for (; n != 0; n--) {
+        int32_t z = *a;
+        int32_t u = magnitude(z);
+        const uint16_t *entry = table + bp_shr32(u, shift);
+        int32_t low = entry[0];
+        int32_t p = (int32_t)((uint32_t)low << shift) + (entry[1] - low) * (u & mask);
+        int32_t y = bp_shr32(p + half, surplus);
+
+        *a++ = (int16_t)(z < 0 ? one - y : y < one ? y : one - 1);
+    }
+}
+
+/* z of the sum, which has half a unit of z in it. What is beyond 32 bits is beyond s16 after any
+ * shift below 16.
+ */
+INLINE int16_t z_of(sum_t sum, const bp_layer_t *layer)
+{
+    const uint8_t shift = (uint8_t)layer->z_shift;
+    int32_t z = upper(sum);
+
+    if (shift >= 16) {
+        z = bp_shr32(z, (uint8_t)(shift - 16));
+    } else {
+        z = bp_shr32(z == (int16_t)z ? lower(sum) : bp_shr32(z, 31) ^ INT32_MAX, shift);
+    }
+    return (int16_t)clip(z, layer->z_lowest, layer->z_top);
+}
+
+/* How an input becomes u, without a branch. */
+typedef struct {
+    uint8_t left;
+    uint8_t right;
+    int32_t half;
+} scale_t;
+
+INLINE scale_t scale_of(const bp_layer_t *layer, bp_alignment_t alignment)
+{
+    int finer = alignment.frac >= layer->a_in_frac;
+    scale_t scale;
+
+    scale.left = (uint8_t)(finer ? alignment.frac - layer->a_in_frac : 0);
+    scale.right = (uint8_t)(finer ? 0 : layer->a_in_frac - alignment.frac);
+    scale.half = half_of(scale.right);
+    return scale;
+}
+
+INLINE int32_t scaled(int16_t a, scale_t scale)
+{
+    return bp_shr32(a * ((int32_t)1 << scale.left) + scale.half, scale.right);
+}
+
+#if BP_THUMB
+#include "bpgen_kernels_thumb.h"
+#else
+/* block[k] = the sum over n pairs of inputs. */
+INLINE void add_pairs(int32_t *block, const int16_t *w, size_t stride, const int16_t *a_in,
+                      size_t n, size_t lanes)
+{
+    int32_t sum[LANES] = {0};
+    size_t k;
+
+    do {
+        int32_t a0 = a_in[0];
+        int32_t a1 = a_in[1];
+
+        EACH (k, lanes) {
+            sum[k] += w[2 * k] * a0;
+            sum[k] += w[2 * k + 1] * a1;
+        }
+        a_in += 2;
+        w += stride;
+    } while (--n != 0);
+    EACH (k, lanes) {
+        block[k] = sum[k];
+    }
+}
+
+#if defined(__AVX2__)
+/* The same for 8 or 16 lanes, a pair of products in one instruction. */
+INLINE void add_pairs_avx2(int32_t *block, const int16_t *w, size_t stride, const int16_t *a_in,
+                           size_t n, size_t lanes)
+{
+    __m256i sum[LANES / 8];
+    size_t k;
+
+    for (k = 0; k < lanes / 8; k++) {
+        sum[k] = _mm256_setzero_si256();
+    }
+    do {
+        uint32_t word = (uint16_t)a_in[0] | (uint32_t)(uint16_t)a_in[1] << 16;
+        __m256i pair = _mm256_set1_epi32((int32_t)word);
+
+        for (k = 0; k < lanes / 8; k++) {
+            __m256i words = _mm256_loadu_si256((const __m256i_u *)(const void *)(w + 16 * k));
+
+            sum[k] = _mm256_add_epi32(sum[k], _mm256_madd_epi16(words, pair));
+        }
+        a_in += 2;
+        w += stride;
+    } while (--n != 0);
+    for (k = 0; k < lanes / 8; k++) {
+        _mm256_storeu_si256((__m256i_u *)(void *)(block + 8 * k), sum[k]);
+    }
+}
+#endif
+
+INLINE void dense_lanes(int16_t *z, const bp_layer_t *layer, const int16_t *restrict w,
+                        const int16_t *restrict b, const int16_t *restrict a_in, size_t lanes)
+{
+    const size_t stride = 2 * (size_t)layer->outputs;
+    const int32_t half = half_of((uint8_t)layer->z_shift);
+    size_t left = even_inputs(layer) / 2;
+    uint32_t low[LANES];
+    int32_t high[LANES];
+    size_t k;
+
+    EACH (k, lanes) {
+        int32_t bias = (int32_t)b[k] * ((int32_t)1 << layer->a_in_frac) + half;
+
+        low[k] = (uint32_t)bias;
+        high[k] = bp_shr32(bias, 16);
+    }
+    do {
+        size_t n = left < layer->block / 2 ? left : layer->block / 2;
+        int32_t block[LANES];
+
+#if defined(__AVX2__)
+        if (lanes % 8 == 0) {
+            add_pairs_avx2(block, w, stride, a_in, n, lanes);
+        } else
+#endif
+        {
+            add_pairs(block, w, stride, a_in, n, lanes);
+        }
+        EACH (k, lanes) {
+            low[k] += (uint32_t)block[k];
+            high[k] += bp_shr32(block[k], 16);
+        }
+        a_in += 2 * n;
+        w += stride * n;
+        left -= n;
+    } while (left != 0);
+    for (k = 0; k < lanes; k++) {
+        sum_t sum = {low[k], high[k]};
+
+        z[k] = z_of(sum, layer);
+    }
+}
+
+void bp_dense(int16_t *z, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
+              const int16_t *a_in, bp_counters_t *counters)
+{
+    const bp_layer_t l = *layer;
+    size_t j;
+
+    (void)counters;
+#define DENSE(j, lanes) dense_lanes(z + (j), &l, w + 2 * (j), b + (j), a_in, lanes)
+    IN_LANES(j, l.outputs, DENSE);
+}
+#endif
+
+void bp_dense_sigmoid(int16_t *a, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
+                      const int16_t *a_in, bp_counters_t *counters)
+{
+    bp_dense(a, layer, w, b, a_in, counters);
+    bp_sigmoid(a, layer->table, layer->table_bits, layer->a_frac, layer->outputs);
+}
+
+/* ---- Backward ------------------------------------------------------------------------------- */
+
+INLINE sum_t sum_of_half(const bp_layer_t *layer)
+{
+    return sum_of(bp_shr64((int64_t)1 << layer->sum_shift, 1));
+}
+
+/* The back-propagated sums of two inputs, whose weights start at w. */
+INLINE void pair_of_sums(int32_t out[2], const bp_layer_t *layer, sum_t half, const int16_t *w,
+                         const int16_t *dz)
+{
+    sum_t sum0 = half;
+    sum_t sum1 = half;
+    size_t n;
+
+    for (n = layer->outputs; n >= 2; n -= 2) {
+        add_two(&sum0, w[0], dz[0], w[2], dz[1]);
+        add_two(&sum1, w[1], dz[0], w[3], dz[1]);
+        w += 4;
+        dz += 2;
+    }
+    if (n != 0) {
+        add_two(&sum0, w[0], dz[0], 0, 0);
+        add_two(&sum1, w[1], dz[0], 0, 0);
+    }
+    out[0] = shift_sum(sum0, layer->sum_shift);
+    out[1] = shift_sum(sum1, layer->sum_shift);
+}
+
+void bp_backward(int32_t *sum, const bp_layer_t *layer, const int16_t *w, const int16_t *dz)
+{
+    const bp_layer_t l = *layer;
+    const sum_t half = sum_of_half(layer);
+    size_t i;
+
+    for (i = 0; i < l.inputs; i += 2) {
+        pair_of_sums(sum + i, &l, half, w + i * l.outputs, dz);
+    }
+}
+
+/* bp_backward() and bp_delta_sigmoid(). */
+NOINLINE void deltas_of_inputs(int16_t *dz_in, const bp_layer_t *layer, const int16_t *w,
+                               const int16_t *a_in, const int16_t *dz)
+{
+    const bp_layer_t l = *layer;
+    const sum_t half = sum_of_half(layer);
+    size_t i, k;
+
+    for (i = 0; i < l.inputs; i += 2) {
+        int32_t sum[2];
+
+        pair_of_sums(sum, &l, half, w + i * l.outputs, dz);
+        for (k = i; k < i + 2 && k < l.inputs; k++) {
+            int32_t d = bp_sigmoid_derivative(a_in[k], l.a_in_frac);
+
+            dz_in[k] = hidden_delta(sum[k - i], d, SIGMOID_SHIFT, l.dz_in_top, NULL);
+        }
+    }
+}
+
+/* ---- Updates -------------------------------------------------------------------------------- */
+
+#if !BP_THUMB
+INLINE void residual_lanes(int16_t *restrict w, uint8_t *restrict w_low, const bp_layer_t *layer,
+                           const int16_t *restrict a_in, const int16_t *restrict g,
+                           bp_alignment_t alignment, size_t lanes)
+{
+    const size_t stride = 2 * (size_t)layer->outputs;
+    const scale_t scale = scale_of(layer, alignment);
+    const uint8_t shift = (uint8_t)alignment.shift;
+    const int32_t half = half_of(shift);
+    int32_t step[2 * LANES];
+    size_t i, k;
+
+    EACH (k, 2 * lanes) {
+        step[k] = g[k / 2];
+    }
+    for (i = 0; i < layer->inputs; i += 2) {
+        int32_t u0 = scaled(a_in[i], scale);
+        int32_t u1 = scaled(a_in[i + 1], scale);
+
+        EACH (k, 2 * lanes) {
+            int32_t product = step[k] * (k % 2 == 0 ? u0 : u1);
+            int32_t master = w[k] * 256 + w_low[k] + bp_shr32(product + half, shift);
+
+            master = clip(master, -8388608, 8388607);
+            w[k] = (int16_t)bp_shr32(master, 8);
+            w_low[k] = (uint8_t)(master & 255);
+        }
+        w += stride;
+        w_low += stride;
+    }
+}
+
+INLINE void residual_weights(int16_t *w, uint8_t *w_low, const bp_layer_t *layer,
+                             const int16_t *a_in, const int16_t *g, bp_alignment_t alignment)
+{
+    const bp_layer_t l = *layer;
+    size_t j;
+
+#define RESIDUAL(j, lanes)                                                                \
+    residual_lanes(w + 2 * (j), w_low + 2 * (j), &l, a_in, g + (j), alignment, lanes)
+    IN_LANES(j, l.outputs, RESIDUAL);
+}
+
+INLINE void stochastic_lanes(int16_t *restrict w, const bp_layer_t *layer,
+                             const int16_t *restrict a_in, const int16_t *restrict g,
+                             bp_alignment_t alignment, uint16_t dither, size_t lanes)
+{
+    const size_t stride = 2 * (size_t)layer->outputs;
+    const scale_t scale = scale_of(layer, alignment);
+    const uint8_t shift = (uint8_t)alignment.shift;
+    /* Dithers are in the upper half; none for shift 0. */
+    const uint32_t weyl = shift == 0 ? 0 : WEYL << 16;
+    const uint32_t row = weyl * layer->inputs;
+    uint32_t first = shift == 0 ? 0 : (uint32_t)dither << 16;
+    int32_t step[2 * LANES];
+    size_t i, k;
+
+    EACH (k, 2 * lanes) {
+        step[k] = g[k / 2];
+    }
+    for (i = 0; i < layer->inputs; i += 2) {
+        int32_t u0 = scaled(a_in[i], scale);
+        int32_t u1 = scaled(a_in[i + 1], scale);
+
+        EACH (k, 2 * lanes) {
+            uint32_t r = first + (uint32_t)(k / 2) * row + (uint32_t)(k % 2) * weyl;
+            int32_t aligned = (int32_t)(r >> ((32 - shift) & 31));
+            int32_t product = step[k] * (k % 2 == 0 ? u0 : u1);
+
+            w[k] = (int16_t)clip(w[k] + bp_shr32(product + aligned, shift), INT16_MIN, INT16_MAX);
+        }
+        first += 2 * weyl;
+        w += stride;
+    }
+}
+
+INLINE void stochastic_weights(int16_t *w, const bp_layer_t *layer, const int16_t *a_in,
+                               const int16_t *g, bp_alignment_t alignment, uint16_t dither)
+{
+    const bp_layer_t l = *layer;
+    size_t j;
+
+#define STOCHASTIC(j, lanes)                                        \
+    stochastic_lanes(w + 2 * (j), &l, a_in, g + (j), alignment,      \
+                     dither_at(dither, (j) * l.inputs), lanes)
+    IN_LANES(j, l.outputs, STOCHASTIC);
+}
+#endif
+
+void bp_update_residual(int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
+                        const bp_layer_t *layer, const int16_t *a_in, const int16_t *g,
+                        bp_alignment_t alignment, bp_counters_t *counters)
+{
+    const uint8_t shift = (uint8_t)alignment.shift;
+    const int32_t half = half_of(shift);
+    size_t j;
+
+    residual_weights(w, w_low, layer, a_in, g, alignment);
+    for (j = 0; j < layer->outputs; j++) {
+        int32_t product = g[j] * ((int32_t)1 << alignment.frac);
+
+        add_to_master24(b + j, b_low + j, bp_shr32(product + half, shift), counters);
+    }
+}
+
+void bp_update_stochastic(int16_t *w, int16_t *b, const bp_layer_t *layer, const int16_t *a_in,
+                          const int16_t *g, bp_alignment_t alignment, uint16_t dither,
+                          bp_counters_t *counters)
+{
+    size_t j;
+
+    stochastic_weights(w, layer, a_in, g, alignment, dither);
+    dither = dither_at(dither, (size_t)layer->inputs * layer->outputs);
+    for (j = 0; j < layer->outputs; j++) {
+        int32_t product = g[j] * ((int32_t)1 << alignment.frac);
+
+        step_stochastic(b + j, product, alignment.shift, dither, counters);
+        dither = dither_at(dither, 1);
+    }
+}
+
+void bp_learn_residual(int16_t *dz_in, int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
+                       const bp_layer_t *layer, const int16_t *a_in, const int16_t *dz,
+                       const int16_t *g, bp_alignment_t alignment, bp_counters_t *counters)
+{
+    deltas_of_inputs(dz_in, layer, w, a_in, dz);
+    bp_update_residual(w, w_low, b, b_low, layer, a_in, g, alignment, counters);
+}
+
+void bp_learn_stochastic(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_t *layer,
+                         const int16_t *a_in, const int16_t *dz, const int16_t *g,
+                         bp_alignment_t alignment, uint16_t dither, bp_counters_t *counters)
+{
+    deltas_of_inputs(dz_in, layer, w, a_in, dz);
+    bp_update_stochastic(w, b, layer, a_in, g, alignment, dither, counters);
+}
+
+#endif
 
 #endif

@@ -76,6 +76,11 @@ static const bp_layer_t inference_s8_layer1 BP_ROM = {
     0, 255, 0, /* range of z, top of dz0 */
     8, 9, 0, 5, /* fractions and shifts */
     0, NULL,
+#if defined(__AVR__)
+    BP_LAYER_FAST(
+        3, 5, 1, 2, /* how it adds up, see bpgen_kernels.h */
+        8, 9, 0, 0, 255),
+#endif
 };
 
 /* Layer 2: 5 -> 2, linear. The sum has 3 fraction bits, z is s16q12.
@@ -87,6 +92,11 @@ static const bp_layer_t inference_s8_layer2 BP_ROM = {
     -255, 255, 0, /* range of z, top of dz1 */
     5, -9, 0, 12, /* fractions and shifts */
     0, NULL,
+#if defined(__AVR__)
+    BP_LAYER_FAST(
+        3, 2, 1, 3, /* how it adds up, see bpgen_kernels.h */
+        5, -9, 0, 65281, 255),
+#endif
 };
 
 void inference_s8_reset(inference_s8_state_t *s)

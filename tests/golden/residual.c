@@ -39,16 +39,24 @@ static const int16_t residual_b2_rom[2] BP_ROM = {
      -2042,   1149,
 };
 
-/* 1 / (1 + exp(-x)) for x in [0, 8), u16q16, 64 intervals. */
-static const uint16_t residual_sigmoid64[65] BP_ROM = {
-     32768,  34813,  36843,  38841,  40793,  42687,  44511,  46254,
-     47911,  49474,  50941,  52310,  53581,  54754,  55834,  56822,
-     57724,  58544,  59287,  59959,  60565,  61109,  61598,  62036,
-     62428,  62778,  63090,  63368,  63615,  63835,  64030,  64203,
-     64357,  64494,  64614,  64721,  64816,  64900,  64974,  65039,
-     65097,  65149,  65194,  65234,  65269,  65300,  65328,  65352,
-     65374,  65393,  65410,  65425,  65438,  65449,  65459,  65468,
-     65476,  65483,  65489,  65495,  65500,  65504,  65508,  65511,
+/* 1 / (1 + exp(-x)) for x in [0, 8), u16q16, 128 intervals. */
+static const uint16_t residual_sigmoid128[129] BP_ROM = {
+     32768,  33792,  34813,  35831,  36843,  37847,  38841,  39824,
+     40793,  41748,  42687,  43608,  44511,  45393,  46254,  47094,
+     47911,  48704,  49474,  50220,  50941,  51638,  52310,  52957,
+     53581,  54179,  54754,  55306,  55834,  56339,  56822,  57284,
+     57724,  58144,  58544,  58925,  59287,  59632,  59959,  60270,
+     60565,  60844,  61109,  61360,  61598,  61823,  62036,  62238,
+     62428,  62608,  62778,  62938,  63090,  63233,  63368,  63495,
+     63615,  63728,  63835,  63935,  64030,  64119,  64203,  64283,
+     64357,  64427,  64494,  64556,  64614,  64669,  64721,  64770,
+     64816,  64859,  64900,  64938,  64974,  65008,  65039,  65069,
+     65097,  65124,  65149,  65172,  65194,  65215,  65234,  65252,
+     65269,  65285,  65300,  65315,  65328,  65341,  65352,  65364,
+     65374,  65384,  65393,  65402,  65410,  65417,  65425,  65431,
+     65438,  65444,  65449,  65454,  65459,  65464,  65468,  65472,
+     65476,  65480,  65483,  65486,  65489,  65492,  65495,  65497,
+     65500,  65502,  65504,  65506,  65508,  65509,  65511,  65513,
      65514,
 };
 
@@ -91,7 +99,12 @@ static const bp_layer_t residual_layer1 BP_ROM = {
     2, 0, /* products that fit 32 bits, forward and backward */
     -32767, 32767, 0, /* range of z, top of dz0 */
     12, 12, 0, 11, /* fractions and shifts */
-    6, residual_sigmoid64,
+    7, residual_sigmoid128,
+#if defined(__AVR__)
+    BP_LAYER_FAST(
+        3, 3, 1, 1, /* how it adds up, see bpgen_kernels.h */
+        12, 12, bp_avr_sigmoid_7, 8, residual_sigmoid128),
+#endif
 };
 
 /* Layer 2: 3 -> 2, sigmoid. The sum has 23 fraction bits, z is s16q12.
@@ -103,22 +116,19 @@ static const bp_layer_t residual_layer2 BP_ROM = {
     4, 2, /* products that fit 32 bits, forward and backward */
     -32767, 32767, 8000, /* range of z, top of dz1 */
     11, 11, 9, 11, /* fractions and shifts */
-    6, residual_sigmoid64,
+    7, residual_sigmoid128,
+#if defined(__AVR__)
+    BP_LAYER_FAST(
+        0, 2, 2, 2, /* how it adds up, see bpgen_kernels.h */
+        11, 11, bp_avr_sigmoid_7, 8, residual_sigmoid128),
+#endif
 };
 
 /* dz2 (s16q11) of the loss: half the squared error. */
 static void residual_delta2(residual_state_t *s,
     const int16_t t[RESIDUAL_N_OUT])
 {
-    bp_counters_t *counters = BP_COUNTERS(s);
-    size_t j;
-
-    for (j = 0; j < 2; j++) {
-        int32_t error = (int32_t)s->a2[j] - t[j];
-
-        error *= bp_sigmoid_derivative(s->a2[j], 11);
-        s->dz2[j] = bp_clamp(bp_round32(error, 16), 8000, BP_COUNTER(counters, deltas));
-    }
+    bp_output_delta_sigmoid(s->dz2, s->a2, t, 11, 16, 8000, BP_COUNTERS(s), 2);
 }
 
 /* dz1 (s16q10) from dz2 and layer 2's weights, as they are before its update. */
@@ -294,7 +304,7 @@ int residual_self_test(residual_state_t *s)
                 bp_rom_s16(residual_test_a + sample * 2 + i);
         }
     }
-    failed |= residual_crc32(s) != 3666316668u;
+    failed |= residual_crc32(s) != 276060607u;
     residual_reset(s);
     return failed;
 }

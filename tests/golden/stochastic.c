@@ -167,6 +167,11 @@ static const bp_layer_t stochastic_layer1 BP_ROM = {
     -32767, 32767, 0, /* range of z, top of dz0 */
     12, 12, 0, 11, /* fractions and shifts */
     8, stochastic_tanh_opt256,
+#if defined(__AVR__)
+    BP_LAYER_FAST(
+        3, 3, 1, 2, /* how it adds up, see bpgen_kernels.h */
+        12, 12, bp_avr_clip, 32769, 32767),
+#endif
 };
 
 /* Layer 2: 3 -> 2, softmax. The sum has 23 fraction bits, z is s16q10.
@@ -179,6 +184,11 @@ static const bp_layer_t stochastic_layer2 BP_ROM = {
     -32767, 32767, 8000, /* range of z, top of dz1 */
     11, 13, 9, 11, /* fractions and shifts */
     8, NULL,
+#if defined(__AVR__)
+    BP_LAYER_FAST(
+        0, 2, 2, 2, /* how it adds up, see bpgen_kernels.h */
+        11, 13, bp_avr_clip, 32769, 32767),
+#endif
 };
 
 /* dz2 (s16q11) of the loss: cross-entropy. */

@@ -87,14 +87,14 @@ def test_an_activation_is_symmetric(kind: str, frac: int) -> None:
 
 
 @pytest.mark.parametrize(("kind", "frac"), KINDS_AND_FRACTIONS)
-def test_an_activation_table_is_the_smallest_with_its_entries_rounded_once(
+def test_an_activation_table_is_the_smallest_from_128_up_with_its_entries_rounded_once(
     kind: str, frac: int
 ) -> None:
     table = activation_table(kind, frac)
     assert table.entries == entries(kind, table.bits)
-    assert 4 <= table.bits <= 11
+    assert 7 <= table.bits <= 11
     assert max(table.entries) < 2**16
-    if table.bits > 4:
+    if table.bits > 7:
         bits = table.bits - 1
         half = Table(table.name, bits, table.frac, entries(kind, bits), math.nan)
         assert activation_errors(kind, half, frac)[0] > 1

@@ -1,0 +1,1347 @@
+/* bpgen_avr_learn.h -- deltas and updates for AVR cores with a multiplier, in assembly.
+ *
+ * bpgen_kernels_avr.h includes this; the C of bpgen_kernels.c says what each of these computes. No
+ * time depends on the data, but for 4 cycles where a master of 24 bits saturates, 3 for one of 16,
+ * and some 30 where a delta comes near its top. Cycles are those of an ATmega328P.
+ *
+ * A product of 16-bit numbers is four of bytes, in r1:r0 each. MULSU leaves its sign in the carry,
+ * for SBC to extend, and takes r16..r23 only, the constraint "a". r1 is the compiler's zero: `zero`
+ * stands in for it, and each block that multiplies clears it at the end.
+ *
+ * A master takes a step in one addition of bytes. Where it overflows, the carry is the sign of both
+ * summands, and SBC makes the limit of it. The four kernels of updates are one pass in assembly,
+ * which differs by the width of the masters and leaves out the deltas where there are none.
+ * SPDX-License-Identifier: 0BSD
+ */
+#ifndef BPGEN_AVR_LEARN_H
+#define BPGEN_AVR_LEARN_H
+
+#include "bpgen_unit.h"
+
+/* Counting clips would cost every kernel here. */
+#if !BPGEN_COUNTERS
+
+/* ---- Products ------------------------------------------------------------------------------- */
+
+/* p = x * y for y of 0..65535: 17 cycles. */
+#define BP_AVR_MIXED(p, x, y)                                                                      \
+    "mulsu %B[" x "], %B[" y "]\n\t"                                                               \
+    "movw %C[" p "], r0\n\t"                                                                       \
+    "mul %A[" x "], %A[" y "]\n\t"                                                                 \
+    "movw %A[" p "], r0\n\t"                                                                       \
+    "mulsu %B[" x "], %A[" y "]\n\t"                                                               \
+    "sbc %D[" p "], %[zero]\n\t"                                                                   \
+    "add %B[" p "], r0\n\t"                                                                        \
+    "adc %C[" p "], r1\n\t"                                                                        \
+    "adc %D[" p "], %[zero]\n\t"                                                                   \
+    "mul %A[" x "], %B[" y "]\n\t"                                                                 \
+    "add %B[" p "], r0\n\t"                                                                        \
+    "adc %C[" p "], r1\n\t"                                                                        \
+    "adc %D[" p "], %[zero]\n\t"
+
+/* 2^bit for a bit up to 7: 7 cycles. */
+__attribute__((always_inline)) static inline uint8_t bp_avr_power(uint8_t bit)
+{
+    uint8_t power;
+
+    if (__builtin_constant_p(bit)) {
+        return (uint8_t)(1u << bit);
+    }
+    __asm__("ldi %[power], 1\n\t"
+            "sbrc %[bit], 1\n\t"
+            "ldi %[power], 4\n\t"
+            "sbrc %[bit], 0\n\t"
+            "lsl %[power]\n\t"
+            "sbrc %[bit], 2\n\t"
+            "swap %[power]"
+            : [power] "=&d"(power)
+            : [bit] "r"(bit));
+    return power;
+}
+
+/* ---- Learning rate -------------------------------------------------------------------------- */
+
+/* With f = 2^16 - 2 * mantissa, which is below 2^15 for every mantissa: round(-2 * mantissa * dz,
+ * 16) = round(dz * f, 16) - dz. 34 cycles an output.
+ */
+#define BP_FAST_DESCENT
+void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
+{
+    uint16_t f = (uint16_t)(0u - 2u * mantissa);
+    uint16_t d;
+    int32_t p;
+
+    __asm__ __volatile__("1:\n\t"
+                         "ld %A[d], X+\n\t"
+                         "ld %B[d], X+\n\t" BP_AVR_MIXED("p", "d", "f")
+                         "lsl %B[p]\n\t"
+                         "adc %C[p], %[zero]\n\t"
+                         "adc %D[p], %[zero]\n\t"
+                         "sub %C[p], %A[d]\n\t"
+                         "sbc %D[p], %B[d]\n\t"
+                         "st Z+, %C[p]\n\t"
+                         "st Z+, %D[p]\n\t"
+                         "sbiw %[n], 1\n\t"
+                         "brne 1b\n\t"
+                         "clr __zero_reg__"
+                         : [d] "=&a"(d), [p] "=&r"(p), [dz] "+&x"(dz), [g] "+&z"(g), [n] "+&w"(n)
+                         : [f] "a"(f), [zero] "r"((uint8_t)0)
+                         : "r0", "memory");
+}
+
+/* ---- Updates -------------------------------------------------------------------------------- */
+
+/* A count for DEC and BRNE on its low byte, then on its high byte. */
+static inline uint16_t bp_avr_count(uint16_t n)
+{
+    return (uint16_t)((n & 255u) | ((n + 255u) & 0xFF00u));
+}
+
+/* r25:r24:r23:r22 = g * u with g in r17:r16: 18 cycles. */
+#define BP_AVR_SIGNED(u_low, u_high)                                                               \
+    "muls r17, " u_high "\n\t"                                                                     \
+    "movw r24, r0\n\t"                                                                             \
+    "mul r16, " u_low "\n\t"                                                                       \
+    "movw r22, r0\n\t"                                                                             \
+    "mulsu r17, " u_low "\n\t"                                                                     \
+    "sbc r25, r2\n\t"                                                                              \
+    "add r23, r0\n\t"                                                                              \
+    "adc r24, r1\n\t"                                                                              \
+    "adc r25, r2\n\t"                                                                              \
+    "mulsu " u_high ", r16\n\t"                                                                    \
+    "sbc r25, r2\n\t"                                                                              \
+    "add r23, r0\n\t"                                                                              \
+    "adc r24, r1\n\t"                                                                              \
+    "adc r25, r2\n\t"
+
+/* The master at Y and Z is in high:mid:low, and the overflow flag tells whether it left 24 bits:
+ * then the carry is the sign of both summands. 10 cycles, and 4 more at a limit.
+ */
+#define BP_AVR_STORE24(low, mid, high)                                                             \
+    "brvc .+10\n\t"                                                                                \
+    "sbc " low ", " low "\n\t"                                                                     \
+    "com " low "\n\t"                                                                              \
+    "mov " mid ", " low "\n\t"                                                                     \
+    "mov " high ", " low "\n\t"                                                                    \
+    "subi " high ", 0x80\n\t"                                                                      \
+    "st Y+, " low "\n\t"                                                                           \
+    "st Z+, " mid "\n\t"                                                                           \
+    "st Z+, " high "\n\t"
+
+/* The same of 16 bits at Z: 6 cycles, and 3 more at a limit. */
+#define BP_AVR_STORE16(low, high)                                                                  \
+    "brvc .+8\n\t"                                                                                 \
+    "sbc " low ", " low "\n\t"                                                                     \
+    "com " low "\n\t"                                                                              \
+    "mov " high ", " low "\n\t"                                                                    \
+    "subi " high ", 0x80\n\t"                                                                      \
+    "st Z+, " low "\n\t"                                                                           \
+    "st Z+, " high "\n\t"
+
+/* M += round(product, 8): 18 cycles. The highest bit that is dropped rounds. */
+#define BP_AVR_ADD24_8                                                                             \
+    "lsl r22\n\t"                                                                                  \
+    "ld r22, Y\n\t"                                                                                \
+    "adc r22, r23\n\t"                                                                             \
+    "ld r23, Z\n\t"                                                                                \
+    "adc r23, r24\n\t"                                                                             \
+    "ldd r24, Z+1\n\t"                                                                             \
+    "adc r24, r25\n\t" BP_AVR_STORE24("r22", "r23", "r24")
+
+/* M += round(product, 16): 21 cycles. */
+#define BP_AVR_ADD24_16                                                                            \
+    "mov r22, r25\n\t"                                                                             \
+    "lsl r22\n\t"                                                                                  \
+    "sbc r22, r22\n\t"                                                                             \
+    "lsl r23\n\t"                                                                                  \
+    "ld r23, Y\n\t"                                                                                \
+    "adc r23, r24\n\t"                                                                             \
+    "ld r24, Z\n\t"                                                                                \
+    "adc r24, r25\n\t"                                                                             \
+    "ldd r25, Z+1\n\t"                                                                             \
+    "adc r25, r22\n\t" BP_AVR_STORE24("r23", "r24", "r25")
+
+/* M += (product + r) >> 16, with the dither r in Y: 14 cycles. */
+#define BP_AVR_ADD16_16                                                                            \
+    "add r22, r28\n\t"                                                                             \
+    "adc r23, r29\n\t"                                                                             \
+    "ld r22, Z\n\t"                                                                                \
+    "adc r22, r24\n\t"                                                                             \
+    "ldd r23, Z+1\n\t"                                                                             \
+    "adc r23, r25\n\t" BP_AVR_STORE16("r22", "r23")
+
+/* u = round(a * 2^(to - from)) of a = r17:r16: 17 cycles. r23:r22 is 2^(8 + to - from), one byte of
+ * it 0; for to - from > 7, where |a| < 128, T is set and r23:r22 = 2^(to - from).
+ */
+#define BP_AVR_RESCALE(u_low, u_high)                                                              \
+    "brtc .+4\n\t"                                                                                 \
+    "mov r17, r16\n\t"                                                                             \
+    "clr r16\n\t"                                                                                  \
+    "mulsu r17, r22\n\t"                                                                           \
+    "movw " u_low ", r0\n\t"                                                                       \
+    "mul r16, r23\n\t"                                                                             \
+    "add " u_low ", r0\n\t"                                                                        \
+    "adc " u_high ", r1\n\t"                                                                       \
+    "mul r17, r23\n\t"                                                                             \
+    "add " u_high ", r0\n\t"                                                                       \
+    "mul r16, r22\n\t"                                                                             \
+    "lsl r0\n\t"                                                                                   \
+    "adc " u_low ", r1\n\t"                                                                        \
+    "adc " u_high ", r2\n\t"
+
+/* ---- A pass over a layer --------------------------------------------------------------------- */
+
+/* The low bytes of masters, or the dither of the first. */
+typedef union {
+    uint8_t *bytes;
+    uint16_t dither;
+} bp_avr_low_t;
+
+/* What a pass keeps in memory. a_in and low are where it is at. */
+typedef struct {
+    int16_t *w;
+    int16_t *b;
+    const int16_t *g;
+    const int16_t *a_in;
+    bp_avr_low_t low;
+    bp_avr_low_t b_low;
+    uint16_t outputs;
+    uint16_t n;         /* outputs, for DEC and BRNE */
+    uint16_t pairs;     /* of inputs, likewise */
+    uint16_t row;       /* from the second dither of an output to the first of the next */
+    uint8_t bytes;      /* that the shift drops */
+    uint8_t mode;       /* bits 0 and 1: the loops for two shifts; 0 for any */
+    uint8_t u_scale;    /* 2^(fraction of u), by its lowest three bits */
+    uint8_t bias_low;   /* that fraction is below 8 */
+    uint8_t learns;     /* 1 with deltas, and then what follows below: */
+    uint8_t flag;       /* scale_a is 2^(8 - frac), or rise 2^(to - from) */
+    uint16_t rise;      /* scale of the inputs, without deltas */
+    const int16_t *dz;
+    uint16_t to_dz_in;  /* from behind a_in to dz_in, in bytes */
+    int16_t top;
+    uint8_t fence;      /* its highest nibble */
+    uint8_t scale_a;    /* 2^(16 - frac) */
+    uint8_t sum_shift;
+    uint8_t start;      /* of the sums: what rounds them for a shift of 8 */
+    uint8_t wide;       /* sums of five bytes */
+    uint8_t narrows;    /* that, or another shift */
+    uint8_t odd;        /* the last input has no neighbour, with r3 at 1 */
+    uint8_t last_odd;
+} bp_avr_pass_t;
+
+/* s += w * dz, both signed: 4 cycles to load w and 21. The sum is in d:c:b:a, dz in r17:r16, and
+ * `carry` and `borrow` lead to what is above 32 bits.
+ */
+#define BP_AVR_ADD_PRODUCT(a, b, c, d, borrow, carry)                                              \
+    "ld r22, Z+\n\t"                                                                               \
+    "ld r23, Z+\n\t"                                                                               \
+    "mulsu r23, r16\n\t"                                                                           \
+    "sbc " d ", r2\n\t" borrow "add " b ", r0\n\t"                                                 \
+    "adc " c ", r1\n\t"                                                                            \
+    "adc " d ", r2\n\t" carry "mulsu r17, r22\n\t"                                                 \
+    "sbc " d ", r2\n\t" borrow "add " b ", r0\n\t"                                                 \
+    "adc " c ", r1\n\t"                                                                            \
+    "adc " d ", r2\n\t" carry "muls r23, r17\n\t" borrow "movw r24, r0\n\t"                        \
+    "mul r22, r16\n\t"                                                                             \
+    "add " a ", r0\n\t"                                                                            \
+    "adc " b ", r1\n\t"                                                                            \
+    "adc " c ", r24\n\t"                                                                           \
+    "adc " d ", r25\n\t" carry
+
+/* For an output a = r17:r16 of a sigmoid, r23:r22 = A = a * 2^(16 - frac): 8 cycles. r14 is 2^(16 -
+ * frac), or 2^(8 - frac) with T set for fracs up to 8.
+ */
+#define BP_AVR_NORMAL                                                                              \
+    "mul r16, r14\n\t"                                                                             \
+    "movw r22, r0\n\t"                                                                             \
+    "mul r17, r14\n\t"                                                                             \
+    "add r23, r0\n\t"                                                                              \
+    "brtc .+4\n\t"                                                                                 \
+    "mov r23, r22\n\t"                                                                             \
+    "clr r22\n\t"
+
+/* u = round(A * r15, 8): 8 cycles. */
+#define BP_AVR_INPUT(u_low, u_high)                                                                \
+    "mul r23, r15\n\t"                                                                             \
+    "movw " u_low ", r0\n\t"                                                                       \
+    "mul r22, r15\n\t"                                                                             \
+    "lsl r0\n\t"                                                                                   \
+    "adc " u_low ", r1\n\t"                                                                        \
+    "adc " u_high ", r2\n\t"
+
+/* The derivative of A is (2^30 + 2^15 - x * x) >> 16 with x = A - 2^15, to r17:r16: 18 cycles. The
+ * lower half of x * x is never 2^15, for 15 is odd, so its highest bit tells on which side it is.
+ */
+#define BP_AVR_DERIVATIVE                                                                          \
+    "subi r23, 0x80\n\t"                                                                           \
+    "muls r23, r23\n\t"                                                                            \
+    "movw r24, r0\n\t"                                                                             \
+    "mul r22, r22\n\t"                                                                             \
+    "mov r16, r1\n\t"                                                                              \
+    "fmulsu r23, r22\n\t"                                                                          \
+    "sbc r25, r2\n\t"                                                                              \
+    "add r16, r0\n\t"                                                                              \
+    "adc r24, r1\n\t"                                                                              \
+    "adc r25, r2\n\t"                                                                              \
+    "lsl r16\n\t"                                                                                  \
+    "ldi r16, 0x00\n\t"                                                                            \
+    "ldi r17, 0x40\n\t"                                                                            \
+    "sbc r16, r24\n\t"                                                                             \
+    "sbc r17, r25\n\t"
+
+/* r24:r23, and above them the highest four bits of r22, = round(s * d, 20) for s = s2:s1:s0 and the
+ * derivative d = r17:r16, up to 2^14: 41 cycles. `spare` and s0 may be spoilt. An s of -2^23 gives
+ * what -2^23 + 1 would. The product's third byte starts with the half; nibbles move at the end.
+ */
+#define BP_AVR_DELTA(spare, s0, s1, s2)                                                            \
+    "mul " s0 ", r16\n\t"                                                                          \
+    "mov " spare ", r1\n\t"                                                                        \
+    "mov r22, " s2 "\n\t"                                                                          \
+    "mulsu r22, r17\n\t"                                                                           \
+    "movw r24, r0\n\t"                                                                             \
+    "mul " s0 ", r17\n\t"                                                                          \
+    "ldi r23, 8\n\t"                                                                               \
+    "add " spare ", r0\n\t"                                                                        \
+    "adc r23, r1\n\t"                                                                              \
+    "mul " s1 ", r16\n\t"                                                                          \
+    "add " spare ", r0\n\t"                                                                        \
+    "adc r23, r1\n\t"                                                                              \
+    "adc r24, r2\n\t"                                                                              \
+    "adc r25, r2\n\t"                                                                              \
+    "mul " s1 ", r17\n\t"                                                                          \
+    "add r23, r0\n\t"                                                                              \
+    "adc r24, r1\n\t"                                                                              \
+    "adc r25, r2\n\t"                                                                              \
+    "mulsu r22, r16\n\t"                                                                           \
+    "sbc r25, r2\n\t"                                                                              \
+    "add r23, r0\n\t"                                                                              \
+    "adc r24, r1\n\t"                                                                              \
+    "adc r25, r2\n\t"                                                                              \
+    "mov r22, r25\n\t"                                                                             \
+    "swap r23\n\t"                                                                                 \
+    "swap r24\n\t"                                                                                 \
+    "eor r23, r24\n\t"                                                                             \
+    "andi r23, 0x0F\n\t"                                                                           \
+    "eor r23, r24\n\t"                                                                             \
+    "swap r25\n\t"                                                                                 \
+    "eor r24, r25\n\t"                                                                             \
+    "andi r24, 0x0F\n\t"                                                                           \
+    "eor r24, r25\n\t"
+
+/* Clipped to [-top, top]: 8 cycles where |dz| < fence * 2^12, some 30 more elsewhere. */
+#define BP_AVR_CLIPPED(spare)                                                                      \
+    "mov r0, r22\n\t"                                                                              \
+    "sbrc r0, 7\n\t"                                                                               \
+    "com r0\n\t"                                                                                   \
+    "ldd " spare ", Y+%[fence]\n\t"                                                                \
+    "cp r0, " spare "\n\t"                                                                         \
+    "brlo .+2\n\t"                                                                                 \
+    "rcall 80f\n\t"
+
+/* Subroutine 80: r24:r23, and above them the highest four bits of r22, clipped to [-top, top]. */
+#define BP_AVR_CLIP                                                                                \
+    "80:\n"                                                                                        \
+    "ldd r16, Y+%[top]\n\t"                                                                        \
+    "ldd r17, Y+%[top]+1\n\t"                                                                      \
+    "asr r22\n\t"                                                                                  \
+    "asr r22\n\t"                                                                                  \
+    "asr r22\n\t"                                                                                  \
+    "asr r22\n\t"                                                                                  \
+    "cp r16, r23\n\t"                                                                              \
+    "cpc r17, r24\n\t"                                                                             \
+    "cpc r2, r22\n\t"                                                                              \
+    "brge 81f\n\t"                                                                                 \
+    "mov r23, r16\n\t"                                                                             \
+    "mov r24, r17\n\t"                                                                             \
+    "ret\n\t"                                                                                      \
+    "81:\n"                                                                                        \
+    "add r23, r16\n\t"                                                                             \
+    "adc r24, r17\n\t"                                                                             \
+    "adc r22, r2\n\t"                                                                              \
+    "brpl 82f\n\t"                                                                                 \
+    "clr r23\n\t"                                                                                  \
+    "clr r24\n\t"                                                                                  \
+    "82:\n"                                                                                        \
+    "sub r23, r16\n\t"                                                                             \
+    "sbc r24, r17\n\t"                                                                             \
+    "ret\n\t"
+
+/* Subroutine 70: the sum r17:r25:r24:r23:r22 to s24 in r25:r24:r23, rounded and clipped. Bits move
+ * one by one where the shift is not 8; for less than 8 what does not fit 32 bits is clipped first,
+ * for it will be anyway, and the rest fits when moved up. Subroutine 75 clips to 32 bits.
+ */
+#define BP_AVR_NARROW                                                                              \
+    "70:\n"                                                                                        \
+    "ldd r18, Y+%[sum_shift]\n\t"                                                                  \
+    "cpi r18, 8\n\t"                                                                               \
+    "breq 75f\n\t"                                                                                 \
+    "brsh 72f\n\t"                                                                                 \
+    "rcall 75f\n\t"                                                                                \
+    "71:\n"                                                                                        \
+    "lsl r22\n\t"                                                                                  \
+    "rol r23\n\t"                                                                                  \
+    "rol r24\n\t"                                                                                  \
+    "rol r25\n\t"                                                                                  \
+    "rol r17\n\t"                                                                                  \
+    "inc r18\n\t"                                                                                  \
+    "cpi r18, 8\n\t"                                                                               \
+    "brne 71b\n\t"                                                                                 \
+    "rjmp 73f\n\t"                                                                                 \
+    "72:\n"                                                                                        \
+    "asr r17\n\t"                                                                                  \
+    "ror r25\n\t"                                                                                  \
+    "ror r24\n\t"                                                                                  \
+    "ror r23\n\t"                                                                                  \
+    "ror r22\n\t"                                                                                  \
+    "dec r18\n\t"                                                                                  \
+    "cpi r18, 8\n\t"                                                                               \
+    "brne 72b\n\t"                                                                                 \
+    "73:\n"                                                                                        \
+    "subi r22, 0x80\n\t"                                                                           \
+    "sbci r23, 0xFF\n\t"                                                                           \
+    "sbci r24, 0xFF\n\t"                                                                           \
+    "sbci r25, 0xFF\n\t"                                                                           \
+    "sbci r17, 0xFF\n\t"                                                                           \
+    "75:\n"                                                                                        \
+    "mov r0, r25\n\t"                                                                              \
+    "lsl r0\n\t"                                                                                   \
+    "sbc r0, r0\n\t"                                                                               \
+    "cp r0, r17\n\t"                                                                               \
+    "breq 76f\n\t"                                                                                 \
+    "lsl r17\n\t"                                                                                  \
+    "sbc r22, r22\n\t"                                                                             \
+    "com r22\n\t"                                                                                  \
+    "mov r23, r22\n\t"                                                                             \
+    "mov r24, r22\n\t"                                                                             \
+    "mov r25, r22\n\t"                                                                             \
+    "subi r25, 0x80\n\t"                                                                           \
+    "mov r17, r22\n\t"                                                                             \
+    "com r17\n\t"                                                                                  \
+    "76:\n"                                                                                        \
+    "ret\n\t"
+
+/* Subroutine 77: M += round(product, 8 * r11), byte by byte, for the shifts that few learning rates
+ * have. The highest bit of the last byte dropped rounds; the fourth byte of the sum must repeat the
+ * sign of the third.
+ */
+#define BP_AVR_ANY24                                                                               \
+    "77:\n"                                                                                        \
+    "mov r8, r11\n\t"                                                                              \
+    "clr r9\n\t"                                                                                   \
+    "78:\n"                                                                                        \
+    "tst r8\n\t"                                                                                   \
+    "breq 79f\n\t"                                                                                 \
+    "mov r9, r22\n\t"                                                                              \
+    "mov r22, r23\n\t"                                                                             \
+    "mov r23, r24\n\t"                                                                             \
+    "mov r24, r25\n\t"                                                                             \
+    "lsl r25\n\t"                                                                                  \
+    "sbc r25, r25\n\t"                                                                             \
+    "dec r8\n\t"                                                                                   \
+    "rjmp 78b\n\t"                                                                                 \
+    "79:\n"                                                                                        \
+    "lsl r9\n\t"                                                                                   \
+    "ld r9, Y\n\t"                                                                                 \
+    "adc r22, r9\n\t"                                                                              \
+    "ld r9, Z\n\t"                                                                                 \
+    "adc r23, r9\n\t"                                                                              \
+    "ldd r9, Z+1\n\t"                                                                              \
+    "adc r24, r9\n\t"                                                                              \
+    "adc r25, r2\n\t"                                                                              \
+    "sbrc r9, 7\n\t"                                                                               \
+    "dec r25\n\t"                                                                                  \
+    "mov r9, r24\n\t"                                                                              \
+    "lsl r9\n\t"                                                                                   \
+    "sbc r9, r9\n\t"                                                                               \
+    "cp r9, r25\n\t"                                                                               \
+    "breq 78f\n\t"                                                                                 \
+    "lsl r25\n\t"                                                                                  \
+    "sbc r22, r22\n\t"                                                                             \
+    "com r22\n\t"                                                                                  \
+    "mov r23, r22\n\t"                                                                             \
+    "mov r24, r22\n\t"                                                                             \
+    "subi r24, 0x80\n\t"                                                                           \
+    "78:\n"                                                                                        \
+    "st Y+, r22\n\t"                                                                               \
+    "st Z+, r23\n\t"                                                                               \
+    "st Z+, r24\n\t"                                                                               \
+    "ret\n\t"
+
+/* The same with the dither in Y: before the last two bytes go where two or three do, its upper byte
+ * alone where one does, and not at all where none. Subroutine 76 drops a byte.
+ */
+#define BP_AVR_ANY16                                                                               \
+    "77:\n"                                                                                        \
+    "mov r8, r11\n\t"                                                                              \
+    "tst r8\n\t"                                                                                   \
+    "breq 79f\n\t"                                                                                 \
+    "sbrs r8, 1\n\t"                                                                               \
+    "rjmp 78f\n\t"                                                                                 \
+    "sbrc r8, 0\n\t"                                                                               \
+    "rcall 76f\n\t"                                                                                \
+    "add r22, r28\n\t"                                                                             \
+    "adc r23, r29\n\t"                                                                             \
+    "adc r24, r2\n\t"                                                                              \
+    "adc r25, r2\n\t"                                                                              \
+    "rcall 76f\n\t"                                                                                \
+    "rcall 76f\n\t"                                                                                \
+    "rjmp 79f\n\t"                                                                                 \
+    "78:\n"                                                                                        \
+    "add r22, r29\n\t"                                                                             \
+    "adc r23, r2\n\t"                                                                              \
+    "adc r24, r2\n\t"                                                                              \
+    "adc r25, r2\n\t"                                                                              \
+    "rcall 76f\n\t"                                                                                \
+    "79:\n"                                                                                        \
+    "ld r8, Z\n\t"                                                                                 \
+    "add r22, r8\n\t"                                                                              \
+    "ldd r8, Z+1\n\t"                                                                              \
+    "adc r23, r8\n\t"                                                                              \
+    "adc r24, r2\n\t"                                                                              \
+    "adc r25, r2\n\t"                                                                              \
+    "sbrs r8, 7\n\t"                                                                               \
+    "rjmp 78f\n\t"                                                                                 \
+    "subi r24, 1\n\t"                                                                              \
+    "sbci r25, 0\n\t"                                                                              \
+    "78:\n"                                                                                        \
+    "mov r8, r23\n\t"                                                                              \
+    "lsl r8\n\t"                                                                                   \
+    "sbc r8, r8\n\t"                                                                               \
+    "cp r8, r24\n\t"                                                                               \
+    "cpc r8, r25\n\t"                                                                              \
+    "breq 78f\n\t"                                                                                 \
+    "lsl r25\n\t"                                                                                  \
+    "sbc r22, r22\n\t"                                                                             \
+    "com r22\n\t"                                                                                  \
+    "mov r23, r22\n\t"                                                                             \
+    "subi r23, 0x80\n\t"                                                                           \
+    "78:\n"                                                                                        \
+    "st Z+, r22\n\t"                                                                               \
+    "st Z+, r23\n\t"                                                                               \
+    "ret\n\t"                                                                                      \
+    "76:\n"                                                                                        \
+    "mov r22, r23\n\t"                                                                             \
+    "mov r23, r24\n\t"                                                                             \
+    "mov r24, r25\n\t"                                                                             \
+    "lsl r25\n\t"                                                                                  \
+    "sbc r25, r25\n\t"                                                                             \
+    "ret\n\t"
+
+/* The biases: g * 2^fu is g * u_scale, moved up a byte unless bias_low. 39 and 45 cycles each for
+ * shifts of 8 and 16.
+ *
+ *     r4, r5   pass                 r16, r17  outputs left          X  g
+ *     r10      mode                 r18, r19  g[j]                  Y  b_low or dither
+ *     r11      bytes dropped        r20       u_scale               Z  b
+ *     T        bias_low             r22-r25   product
+ */
+#define BP_AVR_BIASES24                                                                            \
+    "movw r4, r28\n\t"                                                                             \
+    "ldd r10, Y+%[mode]\n\t"                                                                       \
+    "ldd r11, Y+%[bytes]\n\t"                                                                      \
+    "ldd r16, Y+%[n]\n\t"                                                                          \
+    "ldd r17, Y+%[n]+1\n\t"                                                                        \
+    "ldd r20, Y+%[u_scale]\n\t"                                                                    \
+    "ldd r21, Y+%[bias_low]\n\t"                                                                   \
+    "bst r21, 0\n\t"                                                                               \
+    "ldd r26, Y+%[g]\n\t"                                                                          \
+    "ldd r27, Y+%[g]+1\n\t"                                                                        \
+    "ldd r30, Y+%[b]\n\t"                                                                          \
+    "ldd r31, Y+%[b]+1\n\t"                                                                        \
+    "ldd r6, Y+%[b_low]\n\t"                                                                       \
+    "ldd r7, Y+%[b_low]+1\n\t"                                                                     \
+    "movw r28, r6\n\t"                                                                             \
+    "41:\n"                                                                                        \
+    "ld r18, X+\n\t"                                                                               \
+    "ld r19, X+\n\t"                                                                               \
+    "mulsu r19, r20\n\t"                                                                           \
+    "movw r24, r0\n\t"                                                                             \
+    "mul r18, r20\n\t"                                                                             \
+    "mov r23, r0\n\t"                                                                              \
+    "add r24, r1\n\t"                                                                              \
+    "adc r25, r2\n\t"                                                                              \
+    "clr r22\n\t"                                                                                  \
+    "brtc 42f\n\t"                                                                                 \
+    "mov r22, r23\n\t"                                                                             \
+    "mov r23, r24\n\t"                                                                             \
+    "mov r24, r25\n\t"                                                                             \
+    "lsl r25\n\t"                                                                                  \
+    "sbc r25, r25\n\t"                                                                             \
+    "42:\n"                                                                                        \
+    "sbrs r10, 0\n\t"                                                                              \
+    "rjmp 43f\n\t"                                                                                 \
+    BP_AVR_ADD24_8                                                                                 \
+    "rjmp 45f\n\t"                                                                                 \
+    "43:\n"                                                                                        \
+    "sbrs r10, 1\n\t"                                                                              \
+    "rjmp 44f\n\t"                                                                                 \
+    BP_AVR_ADD24_16                                                                                \
+    "rjmp 45f\n\t"                                                                                 \
+    "44:\n"                                                                                        \
+    "rcall 77f\n\t"                                                                                \
+    "45:\n"                                                                                        \
+    "dec r16\n\t"                                                                                  \
+    "breq .+2\n\t"                                                                                 \
+    "rjmp 41b\n\t"                                                                                 \
+    "dec r17\n\t"                                                                                  \
+    "breq .+2\n\t"                                                                                 \
+    "rjmp 41b\n\t"                                                                                 \
+    "movw r28, r4\n\t"
+
+/* The same with dither: 38 cycles each for a shift of 16. */
+#define BP_AVR_BIASES16                                                                            \
+    "movw r4, r28\n\t"                                                                             \
+    "ldd r10, Y+%[mode]\n\t"                                                                       \
+    "ldd r11, Y+%[bytes]\n\t"                                                                      \
+    "ldd r16, Y+%[n]\n\t"                                                                          \
+    "ldd r17, Y+%[n]+1\n\t"                                                                        \
+    "ldd r20, Y+%[u_scale]\n\t"                                                                    \
+    "ldd r21, Y+%[bias_low]\n\t"                                                                   \
+    "bst r21, 0\n\t"                                                                               \
+    "ldd r26, Y+%[g]\n\t"                                                                          \
+    "ldd r27, Y+%[g]+1\n\t"                                                                        \
+    "ldd r30, Y+%[b]\n\t"                                                                          \
+    "ldd r31, Y+%[b]+1\n\t"                                                                        \
+    "ldd r6, Y+%[b_low]\n\t"                                                                       \
+    "ldd r7, Y+%[b_low]+1\n\t"                                                                     \
+    "movw r28, r6\n\t"                                                                             \
+    "41:\n"                                                                                        \
+    "ld r18, X+\n\t"                                                                               \
+    "ld r19, X+\n\t"                                                                               \
+    "mulsu r19, r20\n\t"                                                                           \
+    "movw r24, r0\n\t"                                                                             \
+    "mul r18, r20\n\t"                                                                             \
+    "mov r23, r0\n\t"                                                                              \
+    "add r24, r1\n\t"                                                                              \
+    "adc r25, r2\n\t"                                                                              \
+    "clr r22\n\t"                                                                                  \
+    "brtc 42f\n\t"                                                                                 \
+    "mov r22, r23\n\t"                                                                             \
+    "mov r23, r24\n\t"                                                                             \
+    "mov r24, r25\n\t"                                                                             \
+    "lsl r25\n\t"                                                                                  \
+    "sbc r25, r25\n\t"                                                                             \
+    "42:\n"                                                                                        \
+    "sbrs r10, 0\n\t"                                                                              \
+    "rjmp 43f\n\t"                                                                                 \
+    BP_AVR_ADD16_16                                                                                \
+    "rjmp 44f\n\t"                                                                                 \
+    "43:\n"                                                                                        \
+    "rcall 77f\n\t"                                                                                \
+    "44:\n"                                                                                        \
+    "subi r28, lo8(-40503)\n\t"                                                                    \
+    "sbci r29, hi8(-40503)\n\t"                                                                    \
+    "45:\n"                                                                                        \
+    "dec r16\n\t"                                                                                  \
+    "brne 41b\n\t"                                                                                 \
+    "dec r17\n\t"                                                                                  \
+    "brne 41b\n\t"                                                                                 \
+    "movw r28, r4\n\t"
+
+/* The deltas of a pair of inputs, and its u. 57 cycles an output, or 69 with fifth bytes, which
+ * hold 512 products of any numbers; then some 93 cycles an input.
+ *
+ *     r4-r7    sum of the first input   r14, r15  fifth bytes; scale_a, u_scale
+ *     r8-r11   sum of the second        r16, r17  dz[j]; a; its derivative; d of the product
+ *     r12, r13 outputs                  r18, r19  outputs left; u of the first
+ *     r3       pairs left               r20, r21  the pair's w; a and u of the second
+ *     X        dz, a_in, dz_in          r22-r25   w[j], products
+ *     Y        pass                     Z         w
+ */
+#define BP_AVR_PAIR_DELTAS                                                                         \
+    "ldd r26, Y+%[dz]\n\t"                                                                         \
+    "ldd r27, Y+%[dz]+1\n\t"                                                                       \
+    "movw r20, r30\n\t"                                                                            \
+    "movw r18, r12\n\t"                                                                            \
+    "ldd r4, Y+%[start]\n\t"                                                                       \
+    "clr r5\n\t"                                                                                   \
+    "clr r6\n\t"                                                                                   \
+    "clr r7\n\t"                                                                                   \
+    "movw r8, r4\n\t"                                                                              \
+    "movw r10, r6\n\t"                                                                             \
+    "ldd r22, Y+%[wide]\n\t"                                                                       \
+    "sbrc r22, 0\n\t"                                                                              \
+    "rjmp 21f\n\t"                                                                                 \
+    "11:\n"                                                                                        \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
+    BP_AVR_ADD_PRODUCT("r4", "r5", "r6", "r7", "", "")                                             \
+    BP_AVR_ADD_PRODUCT("r8", "r9", "r10", "r11", "", "")                                           \
+    "dec r18\n\t"                                                                                  \
+    "brne 11b\n\t"                                                                                 \
+    "dec r19\n\t"                                                                                  \
+    "brne 11b\n\t"                                                                                 \
+    "ldd r18, Y+%[narrows]\n\t"                                                                    \
+    "sbrs r18, 0\n\t"                                                                              \
+    "rjmp 23f\n\t"                                                                                 \
+    "mov r14, r7\n\t"                                                                              \
+    "lsl r14\n\t"                                                                                  \
+    "sbc r14, r14\n\t"                                                                             \
+    "mov r15, r11\n\t"                                                                             \
+    "lsl r15\n\t"                                                                                  \
+    "sbc r15, r15\n\t"                                                                             \
+    "rjmp 22f\n\t"                                                                                 \
+    "21:\n"                                                                                        \
+    "clr r14\n\t"                                                                                  \
+    "clr r15\n\t"                                                                                  \
+    "12:\n"                                                                                        \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
+    BP_AVR_ADD_PRODUCT("r4", "r5", "r6", "r7", "sbc r14, r2\n\t", "adc r14, r2\n\t")               \
+    BP_AVR_ADD_PRODUCT("r8", "r9", "r10", "r11", "sbc r15, r2\n\t", "adc r15, r2\n\t")             \
+    "dec r18\n\t"                                                                                  \
+    "brne 12b\n\t"                                                                                 \
+    "dec r19\n\t"                                                                                  \
+    "brne 12b\n\t"                                                                                 \
+    "22:\n"                                                                                        \
+    "movw r22, r4\n\t"                                                                             \
+    "movw r24, r6\n\t"                                                                             \
+    "mov r17, r14\n\t"                                                                             \
+    "rcall 70f\n\t"                                                                                \
+    "movw r4, r22\n\t"                                                                             \
+    "movw r6, r24\n\t"                                                                             \
+    "movw r22, r8\n\t"                                                                             \
+    "movw r24, r10\n\t"                                                                            \
+    "mov r17, r15\n\t"                                                                             \
+    "rcall 70f\n\t"                                                                                \
+    "movw r8, r22\n\t"                                                                             \
+    "movw r10, r24\n\t"                                                                            \
+    "23:\n"                                                                                        \
+    "movw r30, r20\n\t"                                                                            \
+    "ldd r26, Y+%[a_in]\n\t"                                                                       \
+    "ldd r27, Y+%[a_in]+1\n\t"                                                                     \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
+    "ld r20, X+\n\t"                                                                               \
+    "ld r21, X+\n\t"                                                                               \
+    "std Y+%[a_in], r26\n\t"                                                                       \
+    "std Y+%[a_in]+1, r27\n\t"                                                                     \
+    "ldd r14, Y+%[to_dz_in]\n\t"                                                                   \
+    "ldd r15, Y+%[to_dz_in]+1\n\t"                                                                 \
+    "add r26, r14\n\t"                                                                             \
+    "adc r27, r15\n\t"                                                                             \
+    "ldd r14, Y+%[scale_a]\n\t"                                                                    \
+    "ldd r15, Y+%[u_scale]\n\t"                                                                    \
+    BP_AVR_NORMAL                                                                                  \
+    BP_AVR_INPUT("r18", "r19")                                                                     \
+    BP_AVR_DERIVATIVE                                                                              \
+    BP_AVR_DELTA("r4", "r5", "r6", "r7")                                                           \
+    BP_AVR_CLIPPED("r4")                                                                           \
+    "st X+, r23\n\t"                                                                               \
+    "st X+, r24\n\t"                                                                               \
+    "movw r16, r20\n\t"                                                                            \
+    BP_AVR_NORMAL                                                                                  \
+    BP_AVR_INPUT("r20", "r21")                                                                     \
+    BP_AVR_DERIVATIVE                                                                              \
+    BP_AVR_DELTA("r8", "r9", "r10", "r11")                                                         \
+    BP_AVR_CLIPPED("r8")                                                                           \
+    "ldd r22, Y+%[odd]\n\t"                                                                        \
+    "cp r22, r3\n\t"                                                                               \
+    "breq 24f\n\t"                                                                                 \
+    "st X+, r23\n\t"                                                                               \
+    "st X+, r24\n\t"                                                                               \
+    "24:\n"
+
+/* The u of a pair of inputs without deltas. */
+#define BP_AVR_PAIR_RESCALED                                                                       \
+    "ldd r26, Y+%[a_in]\n\t"                                                                       \
+    "ldd r27, Y+%[a_in]+1\n\t"                                                                     \
+    "ldd r22, Y+%[rise]\n\t"                                                                       \
+    "ldd r23, Y+%[rise]+1\n\t"                                                                     \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
+    BP_AVR_RESCALE("r18", "r19")                                                                   \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
+    BP_AVR_RESCALE("r20", "r21")                                                                   \
+    "std Y+%[a_in], r26\n\t"                                                                       \
+    "std Y+%[a_in]+1, r27\n\t"
+
+/* The weights of a pair of inputs: 80 and 86 cycles for two, with shifts of 8 and 16.
+ *
+ *     r4, r5   pass                 r14, r15  outputs left          X  g
+ *     r10      mode                 r16, r17  g[j]                  Y  low, or dither
+ *     r11      bytes dropped        r18-r21   u of both             Z  w
+ *     r6, r7   low, or row          r22-r25   products
+ */
+#define BP_AVR_LOOPS24                                                                             \
+    "movw r4, r28\n\t"                                                                             \
+    "ldd r10, Y+%[mode]\n\t"                                                                       \
+    "ldd r11, Y+%[bytes]\n\t"                                                                      \
+    "ldd r6, Y+%[low]\n\t"                                                                         \
+    "ldd r7, Y+%[low]+1\n\t"                                                                       \
+    "movw r28, r6\n\t"                                                                             \
+    "sbrc r10, 1\n\t"                                                                              \
+    "rjmp 32f\n\t"                                                                                 \
+    "sbrs r10, 0\n\t"                                                                              \
+    "rjmp 33f\n\t"                                                                                 \
+    "31:\n"                                                                                        \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
+    BP_AVR_SIGNED("r18", "r19")                                                                    \
+    BP_AVR_ADD24_8                                                                                 \
+    BP_AVR_SIGNED("r20", "r21")                                                                    \
+    BP_AVR_ADD24_8                                                                                 \
+    "dec r14\n\t"                                                                                  \
+    "breq .+2\n\t"                                                                                 \
+    "rjmp 31b\n\t"                                                                                 \
+    "dec r15\n\t"                                                                                  \
+    "breq .+2\n\t"                                                                                 \
+    "rjmp 31b\n\t"                                                                                 \
+    "rjmp 34f\n\t"                                                                                 \
+    "32:\n"                                                                                        \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
+    BP_AVR_SIGNED("r18", "r19")                                                                    \
+    BP_AVR_ADD24_16                                                                                \
+    BP_AVR_SIGNED("r20", "r21")                                                                    \
+    BP_AVR_ADD24_16                                                                                \
+    "dec r14\n\t"                                                                                  \
+    "breq .+2\n\t"                                                                                 \
+    "rjmp 32b\n\t"                                                                                 \
+    "dec r15\n\t"                                                                                  \
+    "breq .+2\n\t"                                                                                 \
+    "rjmp 32b\n\t"                                                                                 \
+    "rjmp 34f\n\t"                                                                                 \
+    "33:\n"                                                                                        \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
+    BP_AVR_SIGNED("r18", "r19")                                                                    \
+    "rcall 77b\n\t"                                                                                \
+    BP_AVR_SIGNED("r20", "r21")                                                                    \
+    "rcall 77b\n\t"                                                                                \
+    "dec r14\n\t"                                                                                  \
+    "brne 33b\n\t"                                                                                 \
+    "dec r15\n\t"                                                                                  \
+    "brne 33b\n\t"                                                                                 \
+    "34:\n"                                                                                        \
+    "movw r6, r28\n\t"                                                                             \
+    "movw r28, r4\n\t"                                                                             \
+    "std Y+%[low], r6\n\t"                                                                         \
+    "std Y+%[low]+1, r7\n\t"
+
+/* The same with dither: 75 cycles for two with a shift of 16. */
+#define BP_AVR_LOOPS16                                                                             \
+    "movw r4, r28\n\t"                                                                             \
+    "ldd r10, Y+%[mode]\n\t"                                                                       \
+    "ldd r11, Y+%[bytes]\n\t"                                                                      \
+    "ldd r6, Y+%[row]\n\t"                                                                         \
+    "ldd r7, Y+%[row]+1\n\t"                                                                       \
+    "ldd r16, Y+%[low]\n\t"                                                                     \
+    "ldd r17, Y+%[low]+1\n\t"                                                                   \
+    "movw r8, r16\n\t"                                                                             \
+    "subi r16, lo8(-2*40503)\n\t"                                                                  \
+    "sbci r17, hi8(-2*40503)\n\t"                                                                  \
+    "std Y+%[low], r16\n\t"                                                                     \
+    "std Y+%[low]+1, r17\n\t"                                                                   \
+    "movw r28, r8\n\t"                                                                             \
+    "sbrs r10, 0\n\t"                                                                              \
+    "rjmp 33f\n\t"                                                                                 \
+    "31:\n"                                                                                        \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
+    BP_AVR_SIGNED("r18", "r19")                                                                    \
+    BP_AVR_ADD16_16                                                                                \
+    "subi r28, lo8(-40503)\n\t"                                                                    \
+    "sbci r29, hi8(-40503)\n\t"                                                                    \
+    BP_AVR_SIGNED("r20", "r21")                                                                    \
+    BP_AVR_ADD16_16                                                                                \
+    "add r28, r6\n\t"                                                                              \
+    "adc r29, r7\n\t"                                                                              \
+    "dec r14\n\t"                                                                                  \
+    "brne 31b\n\t"                                                                                 \
+    "dec r15\n\t"                                                                                  \
+    "brne 31b\n\t"                                                                                 \
+    "rjmp 34f\n\t"                                                                                 \
+    "33:\n"                                                                                        \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
+    BP_AVR_SIGNED("r18", "r19")                                                                    \
+    "rcall 77b\n\t"                                                                                \
+    "subi r28, lo8(-40503)\n\t"                                                                    \
+    "sbci r29, hi8(-40503)\n\t"                                                                    \
+    BP_AVR_SIGNED("r20", "r21")                                                                    \
+    "rcall 77b\n\t"                                                                                \
+    "add r28, r6\n\t"                                                                              \
+    "adc r29, r7\n\t"                                                                              \
+    "dec r14\n\t"                                                                                  \
+    "brne 33b\n\t"                                                                                 \
+    "dec r15\n\t"                                                                                  \
+    "brne 33b\n\t"                                                                                 \
+    "34:\n"                                                                                        \
+    "movw r28, r4\n\t"
+
+/* A pass: biases, then all pairs. r2 is zero and r3 counts pairs, up to 256 at a time; only the
+ * very last may lack a neighbour. T is the flag.
+ */
+#define BP_AVR_PASS_TEXT(biases, loops, rare)                                                      \
+    "push r28\n\t"                                                                                 \
+    "push r29\n\t"                                                                                 \
+    "movw r28, %[p]\n\t"                                                                           \
+    "clr r2\n\t"                                                                                   \
+    biases                                                                                         \
+    "ldd r16, Y+%[flag]\n\t"                                                                       \
+    "bst r16, 0\n\t"                                                                               \
+    "ldd r3, Y+%[pairs]\n\t"                                                                       \
+    "ldd r12, Y+%[n]\n\t"                                                                          \
+    "ldd r13, Y+%[n]+1\n\t"                                                                        \
+    "ldd r30, Y+%[w]\n\t"                                                                          \
+    "ldd r31, Y+%[w]+1\n\t"                                                                        \
+    "1:\n"                                                                                         \
+    "ldd r16, Y+%[learns]\n\t"                                                                     \
+    "sbrs r16, 0\n\t"                                                                              \
+    "rjmp 2f\n\t"                                                                                  \
+    BP_AVR_PAIR_DELTAS                                                                             \
+    "rjmp 3f\n\t"                                                                                  \
+    BP_AVR_CLIP                                                                                    \
+    BP_AVR_NARROW                                                                                  \
+    rare                                                                                           \
+    "2:\n"                                                                                         \
+    BP_AVR_PAIR_RESCALED                                                                           \
+    "3:\n"                                                                                         \
+    "ldd r26, Y+%[g]\n\t"                                                                          \
+    "ldd r27, Y+%[g]+1\n\t"                                                                        \
+    "movw r14, r12\n\t"                                                                            \
+    loops                                                                                          \
+    "dec r3\n\t"                                                                                   \
+    "breq .+2\n\t"                                                                                 \
+    "rjmp 1b\n\t"                                                                                  \
+    "ldd r16, Y+%[pairs]+1\n\t"                                                                    \
+    "ldd r17, Y+%[last_odd]\n\t"                                                                   \
+    "dec r16\n\t"                                                                                  \
+    "breq 4f\n\t"                                                                                  \
+    "std Y+%[pairs]+1, r16\n\t"                                                                    \
+    "cpi r16, 1\n\t"                                                                               \
+    "brne .+2\n\t"                                                                                 \
+    "std Y+%[odd], r17\n\t"                                                                        \
+    "rjmp 1b\n\t"                                                                                  \
+    "4:\n"                                                                                         \
+    "pop r29\n\t"                                                                                  \
+    "pop r28\n\t"                                                                                  \
+    "clr __zero_reg__\n\t"
+
+#define BP_AVR_AT(member) [member] "i"(offsetof(bp_avr_pass_t, member))
+
+#define BP_AVR_PASS(text)                                                                          \
+    __asm__ __volatile__(                                                                          \
+        text                                                                                       \
+        : [p] "+r"(pass)                                                                           \
+        : BP_AVR_AT(w), BP_AVR_AT(dz), BP_AVR_AT(g), BP_AVR_AT(a_in), BP_AVR_AT(b),                \
+          BP_AVR_AT(b_low), BP_AVR_AT(n), BP_AVR_AT(pairs), BP_AVR_AT(to_dz_in), BP_AVR_AT(low),   \
+          BP_AVR_AT(top), BP_AVR_AT(rise), BP_AVR_AT(row), BP_AVR_AT(scale_a),  \
+          BP_AVR_AT(start), BP_AVR_AT(narrows), BP_AVR_AT(wide),               \
+          BP_AVR_AT(sum_shift), BP_AVR_AT(fence), BP_AVR_AT(odd), BP_AVR_AT(last_odd),             \
+          BP_AVR_AT(mode), BP_AVR_AT(bytes), BP_AVR_AT(u_scale), BP_AVR_AT(bias_low),           \
+          BP_AVR_AT(flag), BP_AVR_AT(learns)                                                       \
+        : "r0", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "r13", "r14", \
+          "r15", "r16", "r17", "r18", "r19", "r20", "r21", "r22", "r23", "r26", "r27", "r30",      \
+          "r31", "memory")
+
+static __attribute__((noinline)) void bp_avr_pass24(bp_avr_pass_t *p)
+{
+    register bp_avr_pass_t *pass __asm__("r24") = p;
+
+    BP_AVR_PASS(BP_AVR_PASS_TEXT(BP_AVR_BIASES24, BP_AVR_LOOPS24, BP_AVR_ANY24));
+}
+
+static __attribute__((noinline)) void bp_avr_pass16(bp_avr_pass_t *p)
+{
+    register bp_avr_pass_t *pass __asm__("r24") = p;
+
+    BP_AVR_PASS(BP_AVR_PASS_TEXT(BP_AVR_BIASES16, BP_AVR_LOOPS16, BP_AVR_ANY16));
+}
+
+/* What all four kernels have in common. Returns the inputs. */
+static inline uint16_t bp_avr_prepare(bp_avr_pass_t *p, int16_t *w, int16_t *b,
+                                      const bp_layer_t *layer, const int16_t *a_in,
+                                      const int16_t *g, bp_alignment_t alignment)
+{
+    uint16_t inputs = bp_rom_u16(&layer->inputs);
+
+    p->outputs = bp_rom_u16(&layer->outputs);
+    p->w = w;
+    p->b = b;
+    p->g = g;
+    p->a_in = a_in;
+    p->n = bp_avr_count(p->outputs);
+    p->pairs = bp_avr_count((uint16_t)(inputs + 1) / 2);
+    p->bytes = (uint8_t)alignment.shift >> 3;
+    p->u_scale = bp_avr_power(alignment.frac & 7u);
+    p->bias_low = alignment.frac < 8;
+    return inputs;
+}
+
+/* The scale of the inputs for BP_AVR_RESCALE. */
+static inline void bp_avr_prepare_update(bp_avr_pass_t *p, const bp_layer_t *layer, uint8_t to)
+{
+    uint8_t rise = (uint8_t)(8 + to - bp_rom_u8(&layer->a_in_frac));
+    uint8_t power = bp_avr_power(rise & 7u);
+
+    p->learns = 0;
+    p->flag = rise > 15;
+    p->rise = rise > 7 ? (uint16_t)(power << 8) : power;
+}
+
+/* The scales and limits of the deltas. */
+static inline void bp_avr_prepare_learn(bp_avr_pass_t *p, int16_t *dz_in, const bp_layer_t *layer,
+                                        const int16_t *dz, uint16_t inputs)
+{
+    uint8_t frac = bp_rom_u8(&layer->a_in_frac);
+
+    p->learns = 1;
+    p->dz = dz;
+    p->to_dz_in = (uint16_t)dz_in - (uint16_t)p->a_in - 4u;
+    p->scale_a = bp_avr_power((uint8_t)-frac & 7u);
+    p->flag = frac <= 8;
+    p->top = bp_rom_s16(&layer->dz_in_top);
+    p->fence = (uint8_t)((uint16_t)p->top / 4096u);
+    p->sum_shift = bp_rom_u8(&layer->sum_shift);
+    p->wide = bp_rom_u16(&layer->delta_block) < p->outputs;
+    p->narrows = p->wide;
+    p->start = 0x80;
+    if (p->sum_shift != 8) {
+        p->narrows = 1;
+        p->start = 0;
+    }
+    p->last_odd = inputs & 1u;
+    p->odd = p->pairs >> 8 == 1 ? p->last_odd : 0;
+}
+
+#define BP_FAST_RESIDUAL
+void bp_update_residual(int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
+                        const bp_layer_t *layer, const int16_t *a_in, const int16_t *g,
+                        bp_alignment_t alignment, bp_counters_t *counters)
+{
+    bp_avr_pass_t p;
+
+    (void)counters;
+    (void)bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
+    bp_avr_prepare_update(&p, layer, alignment.frac);
+    p.low.bytes = w_low;
+    p.b_low.bytes = b_low;
+    p.mode = p.bytes == 3 ? 0 : p.bytes;
+    bp_avr_pass24(&p);
+}
+
+void bp_learn_residual(int16_t *dz_in, int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
+                       const bp_layer_t *layer, const int16_t *a_in, const int16_t *dz,
+                       const int16_t *g, bp_alignment_t alignment, bp_counters_t *counters)
+{
+    bp_avr_pass_t p;
+    uint16_t inputs;
+
+    (void)counters;
+    inputs = bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
+    bp_avr_prepare_learn(&p, dz_in, layer, dz, inputs);
+    p.low.bytes = w_low;
+    p.b_low.bytes = b_low;
+    p.mode = p.bytes == 3 ? 0 : p.bytes;
+    bp_avr_pass24(&p);
+}
+
+static inline void bp_avr_prepare_dither(bp_avr_pass_t *p, uint16_t inputs, uint16_t dither)
+{
+    uint16_t row = dither_at(0, inputs);
+
+    p->low.dither = dither;
+    p->row = (uint16_t)(row - WEYL);
+    p->b_low.dither = (uint16_t)(dither + row * p->outputs);
+    p->mode = p->bytes == 2;
+}
+
+#define BP_FAST_STOCHASTIC
+void bp_update_stochastic(int16_t *w, int16_t *b, const bp_layer_t *layer, const int16_t *a_in,
+                          const int16_t *g, bp_alignment_t alignment, uint16_t dither,
+                          bp_counters_t *counters)
+{
+    bp_avr_pass_t p;
+    uint16_t inputs;
+
+    (void)counters;
+    inputs = bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
+    bp_avr_prepare_update(&p, layer, alignment.frac);
+    bp_avr_prepare_dither(&p, inputs, dither);
+    bp_avr_pass16(&p);
+}
+
+void bp_learn_stochastic(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_t *layer,
+                         const int16_t *a_in, const int16_t *dz, const int16_t *g,
+                         bp_alignment_t alignment, uint16_t dither, bp_counters_t *counters)
+{
+    bp_avr_pass_t p;
+    uint16_t inputs;
+
+    (void)counters;
+    inputs = bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
+    bp_avr_prepare_learn(&p, dz_in, layer, dz, inputs);
+    bp_avr_prepare_dither(&p, inputs, dither);
+    bp_avr_pass16(&p);
+}
+
+/* ---- Deltas of outputs ----------------------------------------------------------------------- */
+
+/* above:high:low clipped to [-top, top], with top in r11:r10, in 10 to 12 cycles: what is above top
+ * becomes top, and the rest moves by top, loses what is below 0 and moves back.
+ */
+#define BP_AVR_CLIP_BY_TOP(above, low, high)                                                       \
+    "cp r10, " low "\n\t"                                                                          \
+    "cpc r11, " high "\n\t"                                                                        \
+    "cpc r2, " above "\n\t"                                                                        \
+    "brge 3f\n\t"                                                                                  \
+    "mov " low ", r10\n\t"                                                                         \
+    "mov " high ", r11\n\t"                                                                        \
+    "rjmp 5f\n"                                                                                    \
+    "3:\n\t"                                                                                       \
+    "add " low ", r10\n\t"                                                                         \
+    "adc " high ", r11\n\t"                                                                        \
+    "adc " above ", r2\n\t"                                                                        \
+    "brpl 4f\n\t"                                                                                  \
+    "clr " low "\n\t"                                                                              \
+    "clr " high "\n"                                                                               \
+    "4:\n\t"                                                                                       \
+    "sub " low ", r10\n\t"                                                                         \
+    "sbc " high ", r11\n"                                                                          \
+    "5:\n\t"
+
+/* e = a - t has 17 bits, in r20:r19:r18, and the derivative is up to 2^14. Each takes 96 cycles:
+ *
+ *     r2       zero                 r16, r17  a; derivative        X  a
+ *     r10, r11 top                  r18-r20   e; product's sign    Y  dz
+ *     r12, r13 outputs left         r21       2^(16 - shift)       Z  t
+ *     r14      scale of a           r22-r25   product, dz
+ */
+static inline void bp_avr_output_deltas(int16_t *deltas, const int16_t *outputs,
+                                        const int16_t *targets, uint8_t frac, uint8_t shift,
+                                        int16_t limit, uint16_t count)
+{
+    uint8_t power = bp_avr_power((uint8_t)-frac & 7u);
+    uint8_t rounding = bp_avr_power((uint8_t)(16 - shift));
+    register uint8_t zero __asm__("r2") = frac <= 8;
+    register int16_t top __asm__("r10") = limit;
+    register uint16_t n __asm__("r12") = bp_avr_count(count);
+    register uint8_t scale_a __asm__("r14") = power;
+    register uint8_t scale __asm__("r21") = rounding;
+    register int16_t *dz __asm__("r22") = deltas;
+    register const int16_t *a __asm__("r26") = outputs;
+    register const int16_t *t __asm__("r30") = targets;
+
+    __asm__ __volatile__("push r28\n\t"
+                         "push r29\n\t"
+                         "movw r28, %[dz]\n\t"
+                         "bst r2, 0\n\t"
+                         "clr r2\n"
+                         "1:\n\t"
+                         "ld r16, X+\n\t"
+                         "ld r17, X+\n\t"
+                         "movw r18, r16\n\t"
+                         "ld r0, Z+\n\t"
+                         "sub r18, r0\n\t"
+                         "ld r0, Z+\n\t"
+                         "sbc r19, r0\n\t"
+                         "ldi r20, 0xFF\n\t"
+                         "brlt .+2\n\t"
+                         "ldi r20, 0x00\n\t" BP_AVR_NORMAL BP_AVR_DERIVATIVE
+                         "mul r19, r17\n\t"
+                         "movw r24, r0\n\t"
+                         "mul r18, r16\n\t"
+                         "movw r22, r0\n\t"
+                         "mul r19, r16\n\t"
+                         "add r23, r0\n\t"
+                         "adc r24, r1\n\t"
+                         "adc r25, r2\n\t"
+                         "mul r18, r17\n\t"
+                         "add r23, r0\n\t"
+                         "adc r24, r1\n\t"
+                         "adc r25, r2\n\t"
+                         "and r16, r20\n\t"
+                         "and r17, r20\n\t"
+                         "sub r24, r16\n\t"
+                         "sbc r25, r17\n\t"
+                         "mov r18, r25\n\t"
+                         "mul r23, r21\n\t"
+                         "mov r20, r0\n\t"
+                         "mov r22, r1\n\t"
+                         "mul r24, r21\n\t"
+                         "or r22, r0\n\t"
+                         "mov r23, r1\n\t"
+                         "mulsu r18, r21\n\t"
+                         "or r23, r0\n\t"
+                         "lsl r20\n\t"
+                         "adc r22, r2\n\t"
+                         "adc r23, r2\n\t"
+                         "adc r1, r2\n\t"
+                         BP_AVR_CLIP_BY_TOP("r1", "r22", "r23")
+                         "st Y+, r22\n\t"
+                         "st Y+, r23\n\t"
+                         "dec r12\n\t"
+                         "breq .+2\n\t"
+                         "rjmp 1b\n\t"
+                         "dec r13\n\t"
+                         "breq .+2\n\t"
+                         "rjmp 1b\n\t"
+                         "pop r29\n\t"
+                         "pop r28\n\t"
+                         "clr __zero_reg__"
+                         : [dz] "+r"(dz), "+r"(a), "+r"(t), "+r"(n), "+r"(zero)
+                         : "r"(top), "r"(scale_a), "r"(scale)
+                         : "r0", "r16", "r17", "r18", "r19", "r20", "r24", "r25", "memory");
+}
+
+#define BP_FAST_OUTPUT_DELTA
+void bp_output_delta_sigmoid(int16_t *dz, const int16_t *a, const int16_t *t, uint8_t frac,
+                             uint8_t shift, int16_t top, bp_counters_t *counters, size_t n)
+{
+    size_t j;
+
+    if (shift > 8 && shift <= 16) {
+        bp_avr_output_deltas(dz, a, t, frac, shift, top, (uint16_t)n);
+        return;
+    }
+    for (j = 0; j < n; j++) {
+        int32_t error = (int32_t)a[j] - t[j];
+        dz[j] = bp_clamp(bp_round32(error * bp_sigmoid_derivative(a[j], frac), shift), top,
+                         BP_COUNTER(counters, deltas));
+    }
+}
+
+/* ---- The separate calls ---------------------------------------------------------------------- */
+
+/* A sum of five bytes. */
+typedef struct {
+    uint32_t low;
+    int8_t fifth;
+} bp_avr_wide_t;
+
+static __attribute__((noinline)) int32_t bp_avr_any_shift(bp_avr_wide_t sum, uint8_t shift)
+{
+    int64_t acc = (int64_t)((uint64_t)(int64_t)sum.fifth << 32 | sum.low);
+
+    return bp_saturate32(bp_round64(acc, shift));
+}
+
+/* A shift of 8 leaves 32 bits, rounded by what the sum started with. */
+static inline int32_t bp_avr_round_wide(bp_avr_wide_t sum, uint8_t shift)
+{
+    if (shift != 8) {
+        return bp_avr_any_shift(sum, shift);
+    }
+    return (int32_t)(sum.low >> 8 | (uint32_t)(uint8_t)sum.fifth << 24);
+}
+
+/* The sums of a pair of inputs over n outputs, with fifth bytes, which hold 512 products of any
+ * numbers: 69 cycles an output.
+ */
+#define BP_FAST_BACKWARD
+void bp_backward(int32_t *sum, const bp_layer_t *layer, const int16_t *w, const int16_t *dz)
+{
+    uint16_t outputs = bp_rom_u16(&layer->outputs);
+    uint16_t count = bp_avr_count(outputs);
+    uint16_t left = (uint16_t)(bp_rom_u16(&layer->inputs) + 1) / 2;
+    uint8_t shift = bp_rom_u8(&layer->sum_shift);
+    uint8_t start = shift == 8 ? 0x80 : 0;
+
+    do {
+        bp_avr_wide_t pair[2];
+        register uint8_t zero __asm__("r2") = 0;
+        register uint32_t sum0 __asm__("r4") = start;
+        register uint32_t sum1 __asm__("r8") = start;
+        register uint16_t n __asm__("r18") = count;
+        register int8_t fifth0 __asm__("r14") = 0;
+        register int8_t fifth1 __asm__("r15") = 0;
+        register const int16_t *deltas __asm__("r26") = dz;
+        register const int16_t *ws __asm__("r30") = w;
+
+        __asm__ __volatile__("1:\n\t"
+                             "ld r16, X+\n\t"
+                             "ld r17, X+\n\t"
+                             BP_AVR_ADD_PRODUCT("r4", "r5", "r6", "r7", "sbc r14, r2\n\t",
+                                                "adc r14, r2\n\t")
+                             BP_AVR_ADD_PRODUCT("r8", "r9", "r10", "r11", "sbc r15, r2\n\t",
+                                                "adc r15, r2\n\t")
+                             "dec r18\n\t"
+                             "brne 1b\n\t"
+                             "dec r19\n\t"
+                             "brne 1b\n\t"
+                             "clr __zero_reg__"
+                             : "+r"(sum0), "+r"(sum1), "+r"(fifth0), "+r"(fifth1), "+r"(n),
+                               "+r"(deltas), "+r"(ws)
+                             : "r"(zero)
+                             : "r0", "r16", "r17", "r22", "r23", "r24", "r25", "memory");
+        pair[0] = (bp_avr_wide_t){sum0, fifth0};
+        pair[1] = (bp_avr_wide_t){sum1, fifth1};
+        *sum++ = bp_avr_round_wide(pair[0], shift);
+        *sum++ = bp_avr_round_wide(pair[1], shift);
+        w += 2 * outputs;
+    } while (--left != 0);
+}
+
+/* 109 cycles each:
+ *
+ *     r2       zero             r14       scale of a            X  a
+ *     r10, r11 top              r16, r17  a; derivative         Y  dz
+ *     r12, r13 inputs left      r18-r21   sum, s; spare         Z  sum
+ *                               r22-r25   product, dz
+ */
+#define BP_FAST_DELTA_SIGMOID
+void bp_delta_sigmoid(int16_t *deltas, const int32_t *sums, const int16_t *outputs, uint8_t frac,
+                      int16_t limit, bp_counters_t *counters, size_t count)
+{
+    uint8_t power = bp_avr_power((uint8_t)-frac & 7u);
+    register uint8_t zero __asm__("r2") = frac <= 8;
+    register int16_t top __asm__("r10") = limit;
+    register uint16_t n __asm__("r12") = bp_avr_count((uint16_t)count);
+    register uint8_t scale_a __asm__("r14") = power;
+    register int16_t *dz __asm__("r22") = deltas;
+    register const int16_t *a __asm__("r26") = outputs;
+    register const int32_t *sum __asm__("r30") = sums;
+
+    (void)counters;
+    __asm__ __volatile__("push r28\n\t"
+                         "push r29\n\t"
+                         "movw r28, r22\n\t"
+                         "bst r2, 0\n\t"
+                         "clr r2\n"
+                         "1:\n\t"
+                         "ld r16, X+\n\t"
+                         "ld r17, X+\n\t" BP_AVR_NORMAL BP_AVR_DERIVATIVE
+                         "ld r18, Z+\n\t"
+                         "ld r19, Z+\n\t"
+                         "ld r20, Z+\n\t"
+                         "ld r21, Z+\n\t"
+                         /* The fourth byte must repeat the sign of the third. */
+                         "mov r0, r20\n\t"
+                         "lsl r0\n\t"
+                         "sbc r0, r0\n\t"
+                         "cp r0, r21\n\t"
+                         "breq 2f\n\t"
+                         "lsl r21\n\t"
+                         "sbc r18, r18\n\t"
+                         "com r18\n\t"
+                         "mov r19, r18\n\t"
+                         "mov r20, r18\n\t"
+                         "subi r20, 0x80\n"
+                         "2:\n\t" BP_AVR_DELTA("r21", "r18", "r19", "r20")
+                         "asr r22\n\t"
+                         "asr r22\n\t"
+                         "asr r22\n\t"
+                         "asr r22\n\t"
+                         BP_AVR_CLIP_BY_TOP("r22", "r23", "r24")
+                         "st Y+, r23\n\t"
+                         "st Y+, r24\n\t"
+                         "dec r12\n\t"
+                         "breq .+2\n\t"
+                         "rjmp 1b\n\t"
+                         "dec r13\n\t"
+                         "breq .+2\n\t"
+                         "rjmp 1b\n\t"
+                         "pop r29\n\t"
+                         "pop r28\n\t"
+                         "clr __zero_reg__"
+                         : "+r"(dz), "+r"(a), "+r"(sum), "+r"(n), "+r"(zero)
+                         : "r"(top), "r"(scale_a)
+                         : "r0", "r16", "r17", "r18", "r19", "r20", "r21", "r24", "r25", "memory");
+}
+
+#endif
+
+#endif

@@ -1,0 +1,207 @@
+/* avr_forward.c -- layers forward, in assembly against the same in portable C, on one AVR.
+ *
+ * test_avr_forward.py writes layers.h, links bpgen_kernels.c twice, the second time with
+ * -DBP_PORTABLE and all names behind portable_, and reads a line a layer from the serial port: its
+ * number, then how many of its results differ.
+ */
+#include <avr/interrupt.h>
+#include <avr/io.h>
+#include <avr/sleep.h>
+#include <string.h>
+
+#include "bpgen_kernels.h"
+
+#define PORTABLE(name) __typeof__(name) portable_##name
+
+PORTABLE(bp_dense);
+PORTABLE(bp_dense_sigmoid);
+PORTABLE(bp_dense_rom);
+PORTABLE(bp_dense_sigmoid_rom);
+PORTABLE(bp_dense_s8);
+PORTABLE(bp_sigmoid);
+
+typedef struct {
+    const bp_layer_t *layer;
+    uint16_t inputs;
+    uint16_t outputs;
+    int16_t a_top;
+    uint8_t is_fused;
+    uint8_t is_byte;
+} case_t;
+
+#include "layers.h" /* cases[] and rom[ROM] in flash, LONGEST, WIDEST and WEIGHTS */
+
+#define ROUNDS 12
+#define GUARD 4
+
+static const int16_t edges[] = {
+    0,    1,   -1,   2,    -2,    127,   128,    -128,  129,   255,
+    -255, 256, -256, 16383, 16384, -16384, 32766, 32767, -32767, -32768,
+};
+
+static int16_t w[WEIGHTS];
+static int16_t b[WIDEST];
+static int16_t a_in[LONGEST];
+static int16_t fast[WIDEST + 2 * GUARD], slow[WIDEST + 2 * GUARD];
+static uint32_t state = 1;
+
+static uint16_t random16(void)
+{
+    state = state * 1664525u + 1013904223u;
+    return (uint16_t)(state >> 16);
+}
+
+static uint16_t below(uint16_t n) { return (uint16_t)((uint32_t)random16() * n >> 16); }
+
+/* An edge, or a number of any magnitude. */
+static int16_t any(void)
+{
+    if (below(3) == 0) {
+        return edges[below(sizeof edges / sizeof *edges)];
+    }
+    return (int16_t)((int16_t)random16() >> below(15));
+}
+
+static int16_t within(int16_t x, int16_t top)
+{
+    return x > top ? top : x < -top ? (int16_t)-top : x;
+}
+
+/* One sign, alternating signs, or none: sums that leave 32 bits, come back, or never do. */
+static void fill(const case_t *c, uint8_t round)
+{
+    uint16_t pairs = (uint16_t)((c->inputs + 1) / 2);
+    uint16_t weights = c->is_byte ? 0 : (uint16_t)(pairs * 2 * c->outputs);
+    uint16_t i;
+
+    for (i = 0; i < weights; i++) {
+        w[i] = round == 0 ? -32768 : round == 1 ? 32767 : round == 2 && (i & 1) ? -32768
+             : round % 3 == 0 ? any() : (int16_t)((int16_t)random16() >> below(4));
+    }
+    for (i = 0; i < pairs * 2; i++) {
+        int16_t a = round < 2 ? 32767
+                  : round < 4 ? (random16() & 1 ? 32767 : -32767)
+                  : round < 6 ? (i < pairs ? 32767 : -32767)
+                  : round == 6 ? (i < pairs ? -32767 : 32767)
+                  : any();
+        a_in[i] = within(round == 1 && (i & 2) ? (int16_t)-a : a, c->a_top);
+    }
+    if (round == 7) {
+        for (i = 0; i < pairs * 2; i++) {
+            a_in[i] = within(-32767, c->a_top);
+        }
+        for (i = 0; i < weights; i++) {
+            w[i] = -32768;
+        }
+    }
+    if (c->inputs & 1) {
+        a_in[c->inputs] = 0;
+    }
+    for (i = 0; i < c->outputs; i++) {
+        b[i] = any();
+    }
+    for (i = 0; i < WIDEST + 2 * GUARD; i++) {
+        fast[i] = slow[i] = (int16_t)i;
+    }
+}
+
+static void put(char c)
+{
+    UDR0 = (uint8_t)c;
+    while (!(UCSR0A & (1 << UDRE0))) {
+    }
+}
+
+static void report(uint16_t number, uint16_t differing)
+{
+    uint16_t unit;
+
+    for (unit = 100; unit != 0; unit /= 10) {
+        put((char)('0' + number / unit % 10));
+    }
+    put(' ');
+    for (unit = 10000; unit != 0; unit /= 10) {
+        put((char)('0' + differing / unit % 10));
+    }
+    put(';');
+    put('\n');
+}
+
+static void compute(const case_t *c, uint8_t from_rom)
+{
+    bp_counters_t counters[2] = {{0}};
+    const int16_t *rom_w = rom + below((uint16_t)(ROM - (c->inputs + 1) / 2 * 2 * c->outputs));
+    const int16_t *rom_b = rom + below((uint16_t)(ROM - c->outputs));
+
+    if (c->is_byte) {
+        const int8_t *byte_w = (const int8_t *)rom_w;
+        const int32_t *wide_b = (const int32_t *)(rom + below((uint16_t)(ROM - 2 * c->outputs)));
+        const uint8_t *bytes = (const uint8_t *)a_in;
+
+        bp_dense_s8(fast + GUARD, c->layer, byte_w, wide_b, bytes, counters);
+        portable_bp_dense_s8(slow + GUARD, c->layer, byte_w, wide_b, bytes, counters + 1);
+    } else if (from_rom && c->is_fused) {
+        bp_dense_sigmoid_rom(fast + GUARD, c->layer, rom_w, rom_b, a_in, counters);
+        portable_bp_dense_sigmoid_rom(slow + GUARD, c->layer, rom_w, rom_b, a_in, counters + 1);
+    } else if (from_rom) {
+        bp_dense_rom(fast + GUARD, c->layer, rom_w, rom_b, a_in, counters);
+        portable_bp_dense_rom(slow + GUARD, c->layer, rom_w, rom_b, a_in, counters + 1);
+    } else if (c->is_fused) {
+        bp_dense_sigmoid(fast + GUARD, c->layer, w, b, a_in, counters);
+        portable_bp_dense_sigmoid(slow + GUARD, c->layer, w, b, a_in, counters + 1);
+    } else {
+        bp_dense(fast + GUARD, c->layer, w, b, a_in, counters);
+        portable_bp_dense(slow + GUARD, c->layer, w, b, a_in, counters + 1);
+    }
+}
+
+/* How many results differ for a table, whatever is in front of it. */
+static uint16_t sigmoids(const uint16_t *table, uint8_t bits)
+{
+    uint16_t differing = 0;
+    uint8_t frac;
+
+    for (frac = 4; frac <= 15; frac++) {
+        uint8_t round;
+
+        for (round = 0; round < 40; round++) {
+            uint8_t i;
+
+            for (i = 0; i < 16; i++) {
+                fast[i] = slow[i] = any();
+            }
+            bp_sigmoid(fast, table, bits, frac, 16);
+            portable_bp_sigmoid(slow, table, bits, frac, 16);
+            differing = (uint16_t)(differing + (memcmp(fast, slow, sizeof fast) != 0));
+        }
+    }
+    return differing;
+}
+
+int main(void)
+{
+    uint16_t number;
+
+    UCSR0B = 1 << TXEN0;
+    for (number = 0; number < sizeof cases / sizeof *cases; number++) {
+        case_t c;
+        uint16_t differing = 0;
+        uint8_t round;
+
+        memcpy_P(&c, cases + number, sizeof c);
+        for (round = 0; round < 2 * ROUNDS; round++) {
+            fill(&c, round / 2);
+            compute(&c, round & 1);
+            differing = (uint16_t)(differing + (memcmp(fast, slow, sizeof fast) != 0));
+        }
+        report(number, differing);
+    }
+    report(990, sigmoids(sigmoid_5, 5));
+    report(991, sigmoids(sigmoid_6, 6));
+    report(992, sigmoids(sigmoid_7, 7));
+    report(993, sigmoids(sigmoid_8, 8));
+    cli(); /* asleep for ever: the simulator ends */
+    sleep_enable();
+    sleep_cpu();
+    return 0;
+}

@@ -1,0 +1,295 @@
+/* avr_learn.c -- the kernels of bpgen_avr_learn.h against the same in portable C, on one AVR.
+ *
+ * test_avr_learn.py links bpgen_kernels.c twice, the second time with -DBP_PORTABLE and all names
+ * behind portable_, and reads a line a kernel from the serial port: its name, then how many results
+ * differ. layers.h is its doing as well: layers of random shapes and formats.
+ */
+#include <avr/interrupt.h>
+#include <avr/io.h>
+#include <avr/sleep.h>
+#include <string.h>
+
+#include "bpgen_kernels.h"
+#include "layers.h"
+
+#define PORTABLE(name) __typeof__(name) portable_##name
+
+PORTABLE(bp_backward);
+PORTABLE(bp_delta_sigmoid);
+PORTABLE(bp_descent);
+PORTABLE(bp_learn_residual);
+PORTABLE(bp_learn_stochastic);
+PORTABLE(bp_output_delta_sigmoid);
+PORTABLE(bp_sigmoid_derivative);
+PORTABLE(bp_update_residual);
+PORTABLE(bp_update_stochastic);
+
+#define ROUNDS 2 /* of all layers */
+#define UNITS 12
+#define GUARD 8
+
+/* What the kernels may write, with what they must not write between. */
+typedef struct {
+    uint8_t guard0[GUARD];
+    int16_t w[WEIGHTS];
+    uint8_t guard1[GUARD];
+    uint8_t w_low[WEIGHTS];
+    uint8_t guard2[GUARD];
+    int16_t b[OUTPUTS];
+    uint8_t guard3[GUARD];
+    uint8_t b_low[OUTPUTS];
+    uint8_t guard4[GUARD];
+    int16_t dz_in[OUTPUTS];
+    uint8_t guard5[GUARD];
+    int32_t sum[UNITS];
+    uint8_t guard6[GUARD];
+    bp_counters_t counters;
+} memory_t;
+
+static memory_t fast, slow;
+static int16_t a[OUTPUTS], g[OUTPUTS], dz[OUTPUTS];
+static uint16_t differing;
+static uint32_t state = SEED;
+
+/* The layer under test, and what its numbers keep to. */
+static const bp_layer_t *layer;
+static limits_t limits;
+static bp_alignment_t alignment;
+
+static uint16_t random16(void)
+{
+    state = state * 1664525u + 1013904223u;
+    return (uint16_t)(state >> 16);
+}
+
+static uint16_t below(uint16_t n) { return (uint16_t)((uint32_t)random16() * n >> 16); }
+
+/* Within [-top, top]: a limit, a small number or any of any magnitude. */
+static int16_t any(int16_t top)
+{
+    int16_t x;
+
+    switch (below(5)) {
+    case 0:
+        return top;
+    case 1:
+        return (int16_t)-top;
+    case 2:
+        x = (int16_t)((int16_t)below(5) - 2);
+        break;
+    default:
+        x = (int16_t)((int16_t)random16() >> below(15));
+    }
+    return x > top || x < -top ? (int16_t)(x % (top + 1)) : x;
+}
+
+/* Masters on their limits or next to them every other time; a pad of zeros for an odd layer. */
+static void fill(void)
+{
+    uint16_t inputs = pgm_read_word(&layer->inputs);
+    uint16_t outputs = pgm_read_word(&layer->outputs);
+    uint8_t mood = (uint8_t)below(4);
+    uint16_t i;
+
+    for (i = 0; i < sizeof fast; i++) {
+        ((uint8_t *)&fast)[i] = (uint8_t)random16();
+    }
+    memset(&fast.counters, 0, sizeof fast.counters);
+    for (i = 0; i < WEIGHTS; i++) {
+        if (mood == 0 || (mood == 1 && below(2))) {
+            fast.w[i] = (int16_t)(32767 - below(3));
+            fast.w_low[i] = (uint8_t)(255 - below(3));
+        } else if (mood == 1 || mood == 2) {
+            fast.w[i] = (int16_t)(-32768 + (int16_t)below(3));
+            fast.w_low[i] = (uint8_t)below(3);
+        }
+        if (i < OUTPUTS) {
+            fast.b[i] = fast.w[i];
+            fast.b_low[i] = fast.w_low[i];
+        }
+    }
+    for (i = 0; i < OUTPUTS; i++) {
+        a[i] = any(limits.a_top);
+        if (limits.sigmoid && a[i] < 0) {
+            a[i] = (int16_t)-a[i];
+        }
+        g[i] = any(32767);
+        dz[i] = below(8) ? any(limits.dz_top) : limits.dz_top;
+    }
+    if (inputs % 2 == 1) {
+        a[inputs] = 0;
+        for (i = 0; i < outputs; i++) {
+            fast.w[(size_t)(inputs - 1) * outputs + 2 * i + 1] = 0;
+        }
+    }
+    alignment.shift = below(3) ? limits.shift : (int8_t)(8 * below(4));
+    alignment.frac = limits.frac;
+    slow = fast;
+}
+
+static void compare(int32_t x, int32_t y) { differing += x != y; }
+
+static void compare_memory(void) { differing += memcmp(&fast, &slow, sizeof fast) != 0; }
+
+static void put(char c)
+{
+    UDR0 = (uint8_t)c;
+    while (!(UCSR0A & (1 << UDRE0))) {
+    }
+}
+
+static void report(const char *name)
+{
+    uint16_t unit;
+
+    while (*name != '\0') {
+        put(*name++);
+    }
+    put(' ');
+    for (unit = 10000; unit != 0; unit /= 10) {
+        put((char)('0' + differing / unit % 10));
+    }
+    put(';');
+    put('\n');
+    differing = 0;
+}
+
+/* The result of `once` for all layers of [first, end), several times. */
+static void check(const char *name, uint16_t first, uint16_t end, void (*once)(void))
+{
+    uint8_t round;
+    uint16_t i;
+
+    for (round = 0; round < ROUNDS; round++) {
+        for (i = first; i < end; i++) {
+            layer = layers + i;
+            memcpy_P(&limits, layer_limits + i, sizeof limits);
+            fill();
+            once();
+        }
+    }
+    report(name);
+}
+
+static void update_residual(void)
+{
+    bp_update_residual(fast.w, fast.w_low, fast.b, fast.b_low, layer, a, g, alignment,
+                       &fast.counters);
+    portable_bp_update_residual(slow.w, slow.w_low, slow.b, slow.b_low, layer, a, g, alignment,
+                                &slow.counters);
+    compare_memory();
+}
+
+static void update_stochastic(void)
+{
+    uint16_t dither = random16();
+
+    bp_update_stochastic(fast.w, fast.b, layer, a, g, alignment, dither, &fast.counters);
+    portable_bp_update_stochastic(slow.w, slow.b, layer, a, g, alignment, dither, &slow.counters);
+    compare_memory();
+}
+
+static void learn_residual(void)
+{
+    bp_learn_residual(fast.dz_in, fast.w, fast.w_low, fast.b, fast.b_low, layer, a, dz, g,
+                      alignment, &fast.counters);
+    portable_bp_learn_residual(slow.dz_in, slow.w, slow.w_low, slow.b, slow.b_low, layer, a, dz, g,
+                               alignment, &slow.counters);
+    compare_memory();
+}
+
+static void learn_stochastic(void)
+{
+    uint16_t dither = random16();
+
+    bp_learn_stochastic(fast.dz_in, fast.w, fast.b, layer, a, dz, g, alignment, dither,
+                        &fast.counters);
+    portable_bp_learn_stochastic(slow.dz_in, slow.w, slow.b, layer, a, dz, g, alignment, dither,
+                                 &slow.counters);
+    compare_memory();
+}
+
+static void backward(void)
+{
+    bp_backward(fast.sum, layer, fast.w, dz);
+    portable_bp_backward(slow.sum, layer, slow.w, dz);
+    compare_memory();
+}
+
+static void delta_sigmoid(void)
+{
+    uint8_t frac = pgm_read_byte(&layer->a_in_frac);
+    int16_t top = (int16_t)pgm_read_word(&layer->dz_in_top);
+    uint8_t i;
+
+    for (i = 0; i < UNITS; i++) {
+        int32_t sum = (int32_t)((uint32_t)random16() << 16 | random16()) >> below(32);
+
+        fast.sum[i] = slow.sum[i] = below(8) ? sum : sum < 0 ? -8388608 : 8388607;
+    }
+    bp_delta_sigmoid(fast.dz_in, fast.sum, a, frac, top, &fast.counters, UNITS);
+    portable_bp_delta_sigmoid(slow.dz_in, slow.sum, a, frac, top, &slow.counters, UNITS);
+    compare_memory();
+}
+
+/* The fraction of dz is such that the product's shift is 1 to 24, or not positive. */
+static void output_delta(void)
+{
+    uint8_t frac = pgm_read_byte(&layer->a_in_frac);
+    uint8_t shift = (uint8_t)(frac + 16 - below(frac + 16 < 25 ? (uint16_t)(frac + 17) : 25));
+    int16_t top = (int16_t)pgm_read_word(&layer->dz_in_top);
+    uint16_t i;
+
+    for (i = 0; i < OUTPUTS; i++) {
+        dz[i] = below(4) ? any(32767) : -32768;
+    }
+    bp_output_delta_sigmoid(fast.dz_in, a, dz, frac, shift, top, &fast.counters, OUTPUTS);
+    portable_bp_output_delta_sigmoid(slow.dz_in, a, dz, frac, shift, top, &slow.counters, OUTPUTS);
+    compare_memory();
+}
+
+static void sigmoid_derivative(void)
+{
+    uint8_t frac;
+
+    for (frac = 4; frac <= 15; frac++) {
+        uint16_t one = (uint16_t)(1u << frac);
+        uint16_t x;
+
+        for (x = 0; x < one; x = (uint16_t)(x + 1 + below(one / 512 + 1))) {
+            compare(bp_sigmoid_derivative((int16_t)x, frac),
+                    portable_bp_sigmoid_derivative((int16_t)x, frac));
+        }
+        compare(bp_sigmoid_derivative((int16_t)(one - 1), frac),
+                portable_bp_sigmoid_derivative((int16_t)(one - 1), frac));
+    }
+    report("sigmoid_derivative");
+}
+
+static void descent(void)
+{
+    uint16_t mantissa = below(4) ? (uint16_t)(16385 + 2 * below(8192)) : 32768u;
+    size_t n = 1 + below(OUTPUTS - 1);
+
+    bp_descent(fast.dz_in, dz, mantissa, n);
+    portable_bp_descent(slow.dz_in, dz, mantissa, n);
+    compare_memory();
+}
+
+int main(void)
+{
+    UCSR0B = 1 << TXEN0;
+    check("update_residual", 0, UPDATE_LAYERS, update_residual);
+    check("update_stochastic", 0, UPDATE_LAYERS, update_stochastic);
+    check("learn_residual", UPDATE_LAYERS, LAYERS, learn_residual);
+    check("learn_stochastic", UPDATE_LAYERS, LAYERS, learn_stochastic);
+    check("backward", UPDATE_LAYERS, LAYERS, backward);
+    check("delta_sigmoid", UPDATE_LAYERS, LAYERS, delta_sigmoid);
+    check("output_delta", UPDATE_LAYERS, LAYERS, output_delta);
+    check("descent", 0, LAYERS, descent);
+    sigmoid_derivative();
+    cli(); /* asleep for ever: the simulator ends */
+    sleep_enable();
+    sleep_cpu();
+    return 0;
+}

@@ -1,0 +1,348 @@
+/* small_cores.c -- each fast kernel against the same kernel in portable C, on one core.
+ *
+ * test_small_cores.py links bpgen_kernels.c twice, the second time with -DBP_PORTABLE and all names
+ * behind portable_. Says a line a kernel: its name, then how many results differ. On a simulated
+ * board it speaks through the debugger's calls (semihosting), so that it needs no port.
+ */
+#include <string.h>
+
+#include "bpgen_kernels.h"
+#include "tables.h"
+
+#define PORTABLE(name) __typeof__(name) portable_##name
+
+PORTABLE(bp_dense);
+PORTABLE(bp_dense_sigmoid);
+PORTABLE(bp_sigmoid);
+PORTABLE(bp_backward);
+PORTABLE(bp_update_residual);
+PORTABLE(bp_update_stochastic);
+PORTABLE(bp_learn_residual);
+PORTABLE(bp_learn_stochastic);
+
+#if defined(__arm__) || defined(__riscv)
+int main(void);
+void begin(void);
+extern uint32_t bp_stack_top[], bp_bss[], bp_bss_end[], bp_data_at[], bp_data[], bp_data_end[];
+
+/* SYS_WRITE0 says a string, SYS_EXIT ends the simulator. */
+#define SYS_WRITE0 4
+#define SYS_EXIT 0x18
+#define STOPPED ((const void *)0x20026)
+
+#if defined(__arm__)
+void Reset_Handler(void);
+static const struct {
+    uint32_t *stack;
+    void (*reset)(void);
+} vectors __attribute__((section(".vectors"), used)) = {bp_stack_top, Reset_Handler};
+
+static void call(long operation, const void *argument)
+{
+    register long r0 __asm__("r0") = operation;
+    register const void *r1 __asm__("r1") = argument;
+
+    __asm__ volatile("bkpt 0xAB" : "+r"(r0) : "r"(r1) : "memory");
+}
+
+static void end(void) { call(SYS_EXIT, STOPPED); }
+
+void Reset_Handler(void) { begin(); }
+#else
+__asm__(".section .vectors, \"ax\"\n"
+        ".global Reset_Handler\n"
+        "Reset_Handler:\n"
+        ".option push\n"
+        ".option norelax\n"
+        "la gp, __global_pointer$\n"
+        ".option pop\n"
+        "la sp, bp_stack_top\n"
+        "j begin\n"
+        ".text\n");
+
+static void call(long operation, const void *argument)
+{
+    register long a0 __asm__("a0") = operation;
+    register const void *a1 __asm__("a1") = argument;
+
+    __asm__ volatile(".balign 16\n"
+                     ".option push\n"
+                     ".option norvc\n"
+                     "slli x0, x0, 0x1F\n"
+                     "ebreak\n"
+                     "srai x0, x0, 7\n"
+                     ".option pop"
+                     : "+r"(a0)
+                     : "r"(a1)
+                     : "memory");
+}
+
+static void end(void)
+{
+    static const long stopped[2] = {0x20026, 0};
+
+    call(SYS_EXIT, stopped);
+}
+#endif
+
+static void say(const char *text) { call(SYS_WRITE0, text); }
+
+void begin(void)
+{
+    const uint32_t *from = bp_data_at;
+    volatile uint32_t *to;
+
+    for (to = bp_data; to != bp_data_end; to++) {
+        *to = *from++;
+    }
+    for (to = bp_bss; to != bp_bss_end; to++) {
+        *to = 0;
+    }
+    main();
+    end();
+}
+#else
+#include <stdio.h>
+
+static void say(const char *text) { fputs(text, stdout); }
+#endif
+
+#define INPUTS 26
+#define OUTPUTS 21
+#define CASES 400
+
+static const int16_t edges[] = {
+    0,    1,   -1,   2,    -2,     127,   128,    -128,  129,   255,
+    -255, 256, -256, 16383, 16384, -16384, 32766, 32767, -32767, -32768,
+};
+
+/* What the kernels may write. */
+typedef struct {
+    BP_ALIGNED int16_t w[INPUTS * OUTPUTS + 2];
+    uint8_t w_low[INPUTS * OUTPUTS + 2];
+    int16_t b[OUTPUTS + 1];
+    uint8_t b_low[OUTPUTS + 1];
+    int16_t z[OUTPUTS + 1];
+    int16_t dz_in[INPUTS + 1];
+    int32_t sum[INPUTS + 2];
+} memory_t;
+
+static memory_t fast, slow;
+static BP_ALIGNED int16_t a_in[INPUTS];
+static int16_t dz[OUTPUTS], g[OUTPUTS];
+static bp_layer_t layer;
+static bp_alignment_t alignment;
+static uint16_t dither;
+static bp_counters_t counters;
+static unsigned differing;
+static uint32_t state = 1;
+
+static uint16_t random16(void)
+{
+    state = state * 1664525u + 1013904223u;
+    return (uint16_t)(state >> 16);
+}
+
+static uint16_t below(unsigned n) { return (uint16_t)((uint32_t)random16() * n >> 16); }
+
+/* An edge, or a number of any magnitude. */
+static int16_t any(void)
+{
+    if (below(3) == 0) {
+        return edges[below(sizeof edges / sizeof *edges)];
+    }
+    return (int16_t)((int16_t)random16() >> below(15));
+}
+
+static int16_t within(int16_t top)
+{
+    int16_t x = any();
+
+    return x > top ? top : x < -top ? (int16_t)-top : x;
+}
+
+/* So many products of a weight and what is at most `top` fit 32 bits. */
+static uint16_t block_of(int16_t top, unsigned n)
+{
+    uint32_t block = 65535u / (uint16_t)top;
+
+    return (uint16_t)(block < n ? block : n);
+}
+
+/* A layer, its inputs and a step, as a model could have them. */
+static void fill(void)
+{
+    int16_t a_top = below(2) ? (int16_t)(1 + below(32767)) : edges[13 + 4 * below(2)];
+    int16_t dz_top = below(2) ? (int16_t)(1 + below(32767)) : 32767;
+    int same = below(8) == 0; /* all at their ends, and of one sign */
+    int room = 0;
+    size_t even, i, j;
+
+    memset(&fast, 0, sizeof fast);
+    memset(&layer, 0, sizeof layer);
+    layer.inputs = (uint16_t)(1 + below(INPUTS));
+    layer.outputs = (uint16_t)(1 + below(OUTPUTS));
+    even = (layer.inputs + 1u) & ~1u;
+    layer.block = block_of(a_top, (unsigned)even) & 0xFFFEu;
+    layer.delta_block = block_of(dz_top, layer.outputs);
+    layer.a_in_frac = (uint8_t)(4 + below(12));
+    layer.z_shift = (int8_t)below(26);
+    layer.sum_shift = (uint8_t)below(35);
+    layer.z_top = 32767;
+    layer.z_lowest = -32767;
+    layer.a_frac = 12;
+    layer.table_bits = 7;
+    layer.table = sigmoid_7;
+    layer.dz_in_top = (int16_t)(1 + below(32767));
+    for (i = 0; i < layer.inputs; i++) {
+        a_in[i] = same ? a_top : within(a_top);
+    }
+    if (even != i) {
+        a_in[i] = 0;
+    }
+    for (j = 0; j < layer.outputs; j++) {
+        dz[j] = same ? dz_top : within(dz_top);
+        g[j] = within(32767);
+        fast.b[j] = any();
+        fast.b_low[j] = (uint8_t)random16();
+        for (i = 0; i < layer.inputs; i++) {
+            size_t at = bp_weight_index(&layer, j, i);
+            int16_t inside = (int16_t)below(3);
+
+            fast.w_low[at] = (uint8_t)random16();
+            fast.w[at] = below(2) ? any() : (int16_t)(below(2) ? 32767 - inside : inside - 32768);
+            if (same) {
+                fast.w[at] = state & 65536u ? 32767 : -32768;
+            }
+        }
+    }
+    while (room < 15 && a_top < 16384 >> room) {
+        room++;
+    }
+    alignment.shift = (int8_t)(8 * below(4));
+    room += layer.a_in_frac;
+    alignment.frac = (uint8_t)below((unsigned)(room < 15 ? room : 15) + 1u);
+    dither = random16();
+    slow = fast;
+}
+
+static void compare_memory(void) { differing += memcmp(&fast, &slow, sizeof fast) != 0; }
+
+static void report(const char *name)
+{
+    char digits[8] = " 00000\n";
+    unsigned i;
+
+    for (i = 5; i > 0; i--) {
+        digits[i] = (char)('0' + differing % 10);
+        differing /= 10;
+    }
+    say(name);
+    say(digits);
+    differing = 0;
+}
+
+/* The result of `once` for many fillings of the memory. */
+static void check(const char *name, void (*once)(void))
+{
+    unsigned i;
+
+    for (i = 0; i < CASES; i++) {
+        fill();
+        once();
+        compare_memory();
+    }
+    report(name);
+}
+
+static void dense(void)
+{
+    layer.z_top = (int16_t)(1 + below(32767));
+    layer.z_lowest = below(2) ? 0 : (int16_t)-layer.z_top;
+    bp_dense(fast.z, &layer, fast.w, fast.b, a_in, &counters);
+    portable_bp_dense(slow.z, &layer, slow.w, slow.b, a_in, &counters);
+}
+
+static void dense_sigmoid(void)
+{
+    bp_dense_sigmoid(fast.z, &layer, fast.w, fast.b, a_in, &counters);
+    portable_bp_dense_sigmoid(slow.z, &layer, slow.w, slow.b, a_in, &counters);
+}
+
+static void sigmoid(void)
+{
+    uint8_t frac = (uint8_t)(8 + below(8));
+    uint8_t bits = (uint8_t)(7 + below(2));
+    const uint16_t *table = bits == 7 ? sigmoid_7 : sigmoid_8;
+    size_t j;
+
+    for (j = 0; j < OUTPUTS; j++) {
+        fast.z[j] = slow.z[j] = below(2) ? any() : (int16_t)random16();
+    }
+    bp_sigmoid(fast.z, table, bits, frac, OUTPUTS);
+    portable_bp_sigmoid(slow.z, table, bits, frac, OUTPUTS);
+}
+
+static void backward(void)
+{
+    bp_backward(fast.sum, &layer, fast.w, dz);
+    portable_bp_backward(slow.sum, &layer, slow.w, dz);
+}
+
+static void update_residual(void)
+{
+    bp_update_residual(fast.w, fast.w_low, fast.b, fast.b_low, &layer, a_in, g, alignment,
+                       &counters);
+    portable_bp_update_residual(slow.w, slow.w_low, slow.b, slow.b_low, &layer, a_in, g, alignment,
+                                &counters);
+}
+
+static void update_stochastic(void)
+{
+    bp_update_stochastic(fast.w, fast.b, &layer, a_in, g, alignment, dither, &counters);
+    portable_bp_update_stochastic(slow.w, slow.b, &layer, a_in, g, alignment, dither, &counters);
+}
+
+/* Inputs that are sigmoids. */
+static void sigmoids(void)
+{
+    size_t i;
+
+    for (i = 0; i < layer.inputs; i++) {
+        a_in[i] = (int16_t)(a_in[i] & ((1 << layer.a_in_frac) - 1));
+        a_in[i] = (int16_t)(a_in[i] == 0 ? 1 : a_in[i]);
+    }
+    layer.block = 2;
+    alignment.frac = (uint8_t)below(layer.a_in_frac + 1u);
+}
+
+static void learn_residual(void)
+{
+    sigmoids();
+    bp_learn_residual(fast.dz_in, fast.w, fast.w_low, fast.b, fast.b_low, &layer, a_in, dz, g,
+                      alignment, &counters);
+    portable_bp_learn_residual(slow.dz_in, slow.w, slow.w_low, slow.b, slow.b_low, &layer, a_in,
+                               dz, g, alignment, &counters);
+}
+
+static void learn_stochastic(void)
+{
+    sigmoids();
+    bp_learn_stochastic(fast.dz_in, fast.w, fast.b, &layer, a_in, dz, g, alignment, dither,
+                        &counters);
+    portable_bp_learn_stochastic(slow.dz_in, slow.w, slow.b, &layer, a_in, dz, g, alignment,
+                                 dither, &counters);
+}
+
+int main(void)
+{
+    check("dense", dense);
+    check("dense_sigmoid", dense_sigmoid);
+    check("sigmoid", sigmoid);
+    check("backward", backward);
+    check("update_residual", update_residual);
+    check("update_stochastic", update_stochastic);
+    check("learn_residual", learn_residual);
+    check("learn_stochastic", learn_stochastic);
+    return 0;
+}

@@ -1,0 +1,219 @@
+"""Layers forward in assembly give the bits of the portable C, on an emulated ATmega2560."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bpgen import lut
+from bpgen.data import FIRMWARE
+from bpgen.emit.view import avr_parts
+from bpgen.proof import Sum, block_size, forward_bound
+
+CORE = FIRMWARE / "core"
+ASSEMBLY = "bpgen_avr_forward.h"
+PROGRAM = Path(__file__).parent / "avr_forward.c"
+FLAGS = ("-mmcu=atmega2560", "-std=gnu99", "-fwrapv", "-Wall", "-Wextra", "-Werror")
+SUITE_SEED = 4
+ROM = 3000
+MOST_WEIGHTS = 1400
+TABLE_FRACTIONS = {5: 8, 6: 11, 7: 12, 8: 14}  # of activations that have tables of so many bits
+SIGMOIDS = range(990, 994)  # what avr_forward.c reports bp_sigmoid as
+Tool = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer; `bits` are those of its sigmoid's table, 0 for none."""
+
+    inputs: int
+    outputs: int
+    a_top: int
+    a_in_frac: int
+    z_shift: int
+    bits: int
+    z_lowest: int = -32767
+    z_top: int = 32767
+    is_byte: bool = False
+
+    @property
+    def stored(self) -> int:
+        return (self.inputs + 1) // 2 * 2 * self.outputs
+
+    def c(self, number: int) -> str:
+        bound = forward_bound(self.inputs, self.a_top, self.a_in_frac, max(self.z_shift, 0))
+        plain = bound < 2**31
+        block = self.inputs + self.inputs % 2 if plain else block_size(self.a_top)
+        shift = max(self.z_shift, 0)
+        total = Sum(self.inputs, self.a_top, 0, shift, bound, plain, block)
+        kind, part = avr_parts(total, self.outputs, self.a_in_frac)
+        frac = TABLE_FRACTIONS.get(self.bits, 12)
+        table = f"sigmoid_{self.bits}" if self.bits else "NULL"
+        end = (
+            f"bp_avr_sigmoid_{self.bits}, {1 << frac - 8}, {table}"
+            if self.bits
+            else f"bp_avr_clip, {self.z_lowest & 65535}, {self.z_top}"
+        )
+        return (
+            f"static const bp_layer_t layer_{number} BP_ROM = {{\n"
+            f"    {self.inputs}, {self.outputs}, {block}, 0, {self.z_lowest}, {self.z_top}, 0,\n"
+            f"    {self.a_in_frac}, {self.z_shift}, 0, {frac}, {self.bits}, {table},\n"
+            f"    BP_LAYER_FAST({kind}, {self.outputs}, {part}, {(self.inputs + 1) // 2},\n"
+            f"                  {self.a_in_frac}, {self.z_shift}, {end}),\n}};\n"
+        )
+
+
+def layers() -> list[Layer]:
+    """The corners, then random ones: plain, in parts, and of any shift."""
+    found = [
+        *(Layer(4, outputs, 4095, 12, 12, 7) for outputs in range(1, 10)),
+        *(Layer(n, 3, 4095, 12, 12, 6) for n in (1, 2, 3, 5, 14, 15)),
+        *(Layer(40, outputs, 4095, 12, 12, 0) for outputs in range(1, 10)),
+        *(Layer(n, 5, 4095, 12, 13, 8) for n in (15, 16, 17, 28, 29, 30, 31, 33)),
+        *(Layer(n, 6, 32767, 15, 15, 7) for n in (1, 2, 3, 4, 5, 9)),
+        *(Layer(9, 2, 3000, 11, shift, 0) for shift in range(31)),
+        *(Layer(9, 5, 900, 11, shift, 7) for shift in (8, 9, 10, 15, 16, 17)),
+        *(Layer(9, 5, 32767, frac, 14, 0) for frac in (4, 7, 8, 15)),
+        *(Layer(2, outputs, 4095, 12, 12, 8) for outputs in (61, 63, 64, 65, 67, 70, 130)),
+        Layer(2, 300, 4095, 12, 12, 0),
+        *(Layer(n, 2, 255, 8, 11, 7) for n in (254, 256, 258, 300, 508, 510, 511, 600)),
+        *(Layer(n, 1, 20000, 14, 14, 0) for n in (254, 256, 511)),
+        *(Layer(n, 1, 32767, 15, 18, 0) for n in (511, 513, 700)),
+        *(Layer(12, 5, 4095, 12, 12, 0, lowest, 900) for lowest in (0, -900)),
+        *(
+            Layer(n, outputs, 255, 8, 6, 0, is_byte=True)
+            for n in (1, 2, 7)
+            for outputs in range(1, 10)
+        ),
+        *(
+            Layer(n, 5, 255, 8, 11, 0, is_byte=True)
+            for n in (254, 255, 256, 257, 258, 300, 513, 600)
+        ),
+        *(Layer(9, 3, 255, 8, shift, 0, -900, 32000, is_byte=True) for shift in range(-6, 24)),
+        Layer(12, 5, 16383, 12, 12, 0, 0, 32767),
+    ]
+    rng = np.random.default_rng([SUITE_SEED, 0])
+    while len(found) < 240:
+        inputs = int(rng.integers(1, 70))
+        top = int(2 ** rng.uniform(4, 15)) if rng.integers(3) else 32767
+        layer = Layer(
+            inputs,
+            int(rng.integers(1, 14)),
+            min(top, 32767),
+            int(rng.integers(4, 16)),
+            int(rng.integers(9, 17)) if rng.integers(4) else int(rng.integers(0, 31)),
+            int(rng.choice([0, 6, 7, 8])),
+        )
+        if layer.stored <= MOST_WEIGHTS:
+            found.append(layer)
+    return found
+
+
+LAYERS = layers()
+
+
+def header() -> str:
+    """layers.h"""
+    rng = np.random.default_rng([SUITE_SEED, 1])
+    rom = rng.integers(-32768, 32768, ROM) >> rng.integers(0, 12, ROM)
+    rom[::7] = -32768
+    rom[3::11] = 32767
+    lines = [f"static const int16_t rom[] BP_ROM = {{{', '.join(map(str, rom))}}};\n"]
+    for bits, frac in TABLE_FRACTIONS.items():
+        table = lut.activation_table("sigmoid", frac)
+        assert table.bits == bits
+        entries = ", ".join(str(entry) for entry in table.entries)
+        lines.append(f"static const uint16_t sigmoid_{bits}[] BP_ROM = {{{entries}}};\n")
+    lines += [layer.c(number) for number, layer in enumerate(LAYERS)]
+    lines.append("static const case_t cases[] BP_ROM = {\n")
+    lines += [
+        f"    {{&layer_{number}, {x.inputs}, {x.outputs}, {x.a_top}, "
+        f"{int(x.bits > 0)}, {int(x.is_byte)}}},\n"
+        for number, x in enumerate(LAYERS)
+    ]
+    lines.append("};\n")
+    lines.append(f"#define ROM {ROM}\n")
+    lines.append(f"#define LONGEST {max(x.inputs for x in LAYERS) + 1}\n")
+    lines.append(f"#define WIDEST {max(x.outputs for x in LAYERS)}\n")
+    lines.append(f"#define WEIGHTS {max(x.stored for x in LAYERS if not x.is_byte)}\n")
+    return "".join(lines)
+
+
+def differing(
+    folder: Path, tool: Tool, *flags: str, edit: Callable[[str], str] = str
+) -> dict[int, int]:
+    """How many results of each layer differ; `edit` may change the assembly first."""
+    for source in CORE.iterdir():
+        (folder / source.name).write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    assembly = folder / ASSEMBLY
+    assembly.write_text(edit(assembly.read_text(encoding="utf-8")), encoding="utf-8")
+    (folder / "layers.h").write_text(header())
+    declared = set(re.findall(r"\b(bp_\w+)\(", (folder / "bpgen_kernels.h").read_text("utf-8")))
+    renamed = [f"-D{name}=portable_{name}" for name in sorted(declared - {"bp_counters_agree"})]
+    renamed += ["-Dbp_counters_are_on=portable_on", "-Dbp_counters_are_off=portable_off"]
+
+    def compile_c(name: str, source: Path, *more: str) -> Path:
+        command = [tool("avr-gcc"), *FLAGS, *flags, *more, f"-I{folder}", "-c", str(source)]
+        subprocess.run([*command, "-o", str(folder / name)], check=True)
+        return folder / name
+
+    objects = (
+        compile_c("main.o", PROGRAM),
+        compile_c("fast.o", folder / "bpgen_kernels.c"),
+        compile_c("portable.o", folder / "bpgen_kernels.c", "-DBP_PORTABLE", *renamed),
+    )
+    image = str(folder / "kernels.elf")
+    link = [tool("avr-gcc"), *FLAGS, *flags, *(str(o) for o in objects), "-o", image]
+    subprocess.run(link, check=True)
+    done = subprocess.run(
+        [tool("simavr"), "-m", "atmega2560", "-f", "16000000", image],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    said = re.findall(r"(\d{3}) (\d{5});", re.sub(r"\x1b\[\d*m", "", done.stdout + done.stderr))
+    return {int(number): int(count) for number, count in said}
+
+
+def wrong(found: dict[int, int]) -> list[Layer | int]:
+    """The layers, and the numbers of sigmoids, with a result that differs, or without one."""
+    layers = [layer for number, layer in enumerate(LAYERS) if found.get(number, 1)]
+    return [*layers, *(number for number in SIGMOIDS if found.get(number, 1))]
+
+
+@pytest.mark.parametrize("optimisation", ["-O2", "-Os"])
+def test_every_layer_gives_the_bits_of_the_portable_c(
+    optimisation: str, tool: Tool, tmp_path: Path
+) -> None:
+    assert wrong(differing(tmp_path, tool, optimisation)) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "broken"),
+    [
+        ('"adc " D ", r17', '"add " D ", r17'),  # of START
+        ('"sbc " D ", r21', '"nop'),  # of PRODUCT
+        ('"adc " C ", r22', '"add " C ", r22'),
+        ('"sbrc " D ", 7', '"sbrs " D ", 7'),  # of AROUND
+        ("sbci r17, -1", "sbci r17, 0"),  # of the count of two bytes
+        ("ldi r18, 0x7F", "ldi r18, 0x7E"),  # of a sum in parts
+        ("adc r27, r14", "nop"),
+        ("cp r16, r23", "cp r23, r16"),  # of TOO_FAR
+        ("ldi r22, 0x7F", "ldi r22, 0x3F"),  # of z = -32768
+        ("and r31, r2", "nop"),  # of 64 intervals
+        ("cpc r22, r14", "cp r22, r14"),  # of bp_avr_clip
+    ],
+)
+def test_a_wrong_instruction_is_noticed(line: str, broken: str, tool: Tool, tmp_path: Path) -> None:
+    def edit(assembly: str) -> str:
+        assert line in assembly
+        return assembly.replace(line, broken, 1)
+
+    assert wrong(differing(tmp_path, tool, "-O2", edit=edit))

@@ -1,0 +1,164 @@
+"""Deltas and updates in assembly give the bits of the portable C, on an emulated ATmega2560."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bpgen.data import FIRMWARE
+from bpgen.proof import WEIGHT_LIMIT, block_size, plain_delta_top
+
+CORE = FIRMWARE / "core"
+ASSEMBLY = "bpgen_avr_learn.h"
+PROGRAM = Path(__file__).parent / "avr_learn.c"
+FLAGS = ("-mmcu=atmega2560", "-std=gnu99", "-fwrapv", "-Wall", "-Wextra", "-Werror")
+KERNELS = {
+    "update_residual",
+    "update_stochastic",
+    "learn_residual",
+    "learn_stochastic",
+    "backward",
+    "delta_sigmoid",
+    "output_delta",
+    "descent",
+    "sigmoid_derivative",
+}
+SEED = 20260
+MAX_INPUTS = 9
+LONGEST = 260  # outputs, more than a byte counts
+Tool = Callable[[str], str]
+
+
+def _layer(rng: np.random.Generator, case: int, *, sigmoid: bool) -> tuple[str, str, int]:
+    """One layer and the limits of its numbers as C initialisers, and its weights in memory."""
+    inputs, outputs = int(rng.integers(1, MAX_INPUTS + 1)), int(rng.integers(1, 10))
+    if case < 2:
+        inputs, outputs = 1, (LONGEST, 256)[case]
+    frac = int(rng.integers(4, 16))
+    top = (1 << frac) - 1 if sigmoid else int(rng.integers(1, 32768) >> int(rng.integers(0, 12)))
+    top = max(top, 1)
+    excess = max(0, top.bit_length() - frac)  # T < 2^(frac + excess)
+    if excess > 8:
+        frac += excess - 8
+        excess = 8
+    u_frac = int(rng.integers(8 - excess, 16 - excess))
+    # Sums that fit 32 bits, blocks of a few products, and of one or two.
+    sum_shift = 8 if rng.integers(2) else int(rng.integers(0, 35))
+    dz_top = min(32767, max(1, int(plain_delta_top(outputs, sum_shift) * rng.choice([1, 1.3, 2]))))
+    if rng.integers(3) == 0:
+        dz_top = 32767
+    plain = WEIGHT_LIMIT * outputs * dz_top + (1 << sum_shift >> 1) < 2**31
+    block = outputs if plain else block_size(dz_top)
+    dz_in_top = 32767 if rng.integers(2) else int(rng.integers(1, 32768))
+    shift = 8 if rng.integers(2) else 16
+    layer = (
+        f"{{.inputs = {inputs}, .outputs = {outputs}, .delta_block = {block}, "
+        f".dz_in_top = {dz_in_top}, .a_in_frac = {frac}, .sum_shift = {sum_shift}}}"
+    )
+    limits = f"{{{top}, {dz_top}, {shift}, {u_frac}, {int(sigmoid)}}}"
+    return layer, limits, (inputs + inputs % 2) * outputs
+
+
+def layers() -> str:
+    """layers.h: layers to update, then layers to learn, which have sigmoids for inputs."""
+    rng = np.random.default_rng(SEED)
+    some = [_layer(rng, case, sigmoid=False) for case in range(60)]
+    more = [_layer(rng, case, sigmoid=True) for case in range(80)]
+    both = some + more
+    return (
+        f"#define SEED {SEED}u\n"
+        f"#define UPDATE_LAYERS {len(some)}\n"
+        f"#define LAYERS {len(both)}\n"
+        f"#define WEIGHTS {max(weights for _, _, weights in both)}\n"
+        f"#define OUTPUTS {LONGEST}\n"
+        "typedef struct {\n"
+        "    int16_t a_top, dz_top;\n"
+        "    int8_t shift;\n"
+        "    uint8_t frac, sigmoid;\n"
+        "} limits_t;\n"
+        f"static const bp_layer_t layers[] BP_ROM = {{{', '.join(x for x, _, _ in both)}}};\n"
+        f"static const limits_t layer_limits[] BP_ROM = {{{', '.join(x for _, x, _ in both)}}};\n"
+    )
+
+
+def differing(
+    folder: Path, tool: Tool, *flags: str, edit: Callable[[str], str] = str
+) -> dict[str, int]:
+    """How many results of each kernel differ; `edit` may change the assembly first."""
+    for source in CORE.iterdir():
+        (folder / source.name).write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    assembly = folder / ASSEMBLY
+    assembly.write_text(edit(assembly.read_text(encoding="utf-8")), encoding="utf-8")
+    (folder / "layers.h").write_text(layers())
+    declared = set(re.findall(r"\b(bp_\w+)\(", (folder / "bpgen_kernels.h").read_text("utf-8")))
+    renamed = [f"-D{name}=portable_{name}" for name in sorted(declared - {"bp_counters_agree"})]
+    renamed += ["-Dbp_counters_are_on=portable_on", "-Dbp_counters_are_off=portable_off"]
+
+    def compile_c(name: str, source: Path, *more: str) -> Path:
+        command = [tool("avr-gcc"), *FLAGS, *flags, *more, f"-I{folder}", "-c", str(source)]
+        subprocess.run([*command, "-o", str(folder / name)], check=True)
+        return folder / name
+
+    objects = (
+        compile_c("main.o", PROGRAM),
+        compile_c("fast.o", folder / "bpgen_kernels.c"),
+        compile_c("portable.o", folder / "bpgen_kernels.c", "-DBP_PORTABLE", *renamed),
+    )
+    image = str(folder / "kernels.elf")
+    link = [tool("avr-gcc"), *FLAGS, *flags, *(str(o) for o in objects), "-o", image]
+    subprocess.run(link, check=True)
+    done = subprocess.run(
+        [tool("simavr"), "-m", "atmega2560", "-f", "16000000", image],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    said = re.findall(r"([a-z_]+) (\d{5});", re.sub(r"\x1b\[\d*m", "", done.stdout + done.stderr))
+    return {name: int(count) for name, count in said}
+
+
+@pytest.mark.parametrize("optimisation", ["-O2", "-Os", "-O3"])
+def test_every_kernel_gives_the_bits_of_the_portable_c(
+    optimisation: str, tool: Tool, tmp_path: Path
+) -> None:
+    assert differing(tmp_path, tool, optimisation) == dict.fromkeys(KERNELS, 0)
+
+
+def test_with_counters_the_portable_c_is_in_place(tool: Tool, tmp_path: Path) -> None:
+    assert differing(tmp_path, tool, "-O2", "-DBPGEN_COUNTERS=1") == dict.fromkeys(KERNELS, 0)
+
+
+# The kernels that notice, and what is replaced in the n-th line that holds it.
+MUTANTS = [
+    ({"update_residual", "learn_residual"}, '"subi " high ", 0x80', '"subi " high ", 0x81', 0),
+    ({"update_residual", "learn_residual"}, '"cp r9, r25', '"cp r9, r9', 0),
+    ({"update_stochastic", "learn_stochastic"}, "hi8(-40503)", "hi8(-40247)", 1),
+    ({"update_stochastic", "learn_stochastic"}, '"cpc r8, r25', '"cp r8, r24', 0),
+    ({"learn_residual", "learn_stochastic"}, '"cp r22, r3', '"cp r22, r22', 0),
+    ({"learn_residual", "learn_stochastic"}, "sbc r15, r2", "nop", 0),
+    ({"learn_residual", "learn_stochastic"}, '"cp r0, r17', '"cp r0, r0', 0),
+    ({"learn_residual", "learn_stochastic"}, '"brlo .+2', '"rjmp .+2', 0),
+    ({"delta_sigmoid"}, '"mulsu %C[s], %A[d]', '"mul %C[s], %A[d]', 0),
+    ({"output_delta"}, '"adc r1, r2', '"nop', 0),
+    ({"descent"}, '"sbc %D[p], %B[d]', '"nop', 0),
+    ({"backward"}, '"adiw r30, 2', '"adiw r30, 4', 0),
+]
+
+
+@pytest.mark.parametrize(("kernels", "text", "broken", "which"), MUTANTS)
+def test_a_wrong_instruction_is_noticed(
+    kernels: set[str], text: str, broken: str, which: int, tool: Tool, tmp_path: Path
+) -> None:
+    def edit(assembly: str) -> str:
+        parts = assembly.split(text)
+        at = which % (len(parts) - 1)
+        return text.join(parts[: at + 1]) + broken + text.join(parts[at + 1 :])
+
+    found = differing(tmp_path, tool, "-O2", edit=edit)
+    assert all(found[kernel] > 0 for kernel in kernels)

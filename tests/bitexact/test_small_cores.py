@@ -1,0 +1,155 @@
+"""The kernels for several outputs at a time give the same bits as the portable C, on every core."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bpgen import lut
+from bpgen.data import FIRMWARE
+from bpgen.simulate import WARNINGS
+
+CORE = FIRMWARE / "core"
+PORTS = FIRMWARE / "ports"
+LANES, THUMB = "bpgen_kernels_lanes.h", "bpgen_kernels_thumb.h"
+PROGRAM = Path(__file__).parent / "small_cores.c"
+KERNELS = {
+    "dense",
+    "dense_sigmoid",
+    "sigmoid",
+    "backward",
+    "update_residual",
+    "update_stochastic",
+    "learn_residual",
+    "learn_stochastic",
+}
+Tool = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Core:
+    """A compiler with its flags, those that link, and what runs the image."""
+
+    command: str
+    flags: tuple[str, ...]
+    link: tuple[str, ...] = ()
+    runner: tuple[str, ...] = ()
+
+
+def _arm(core: str, script: str, machine: str) -> Core:
+    flags = ("-mthumb", f"-mcpu={core}")
+    link = ("-nostartfiles", "-T", str(PORTS / script))
+    return Core("arm-none-eabi-gcc", flags, link, ("qemu-system-arm", "-M", machine))
+
+
+M0 = _arm("cortex-m0", "nrf51/microbit.ld", "microbit")
+M3 = _arm("cortex-m3", "stm32f1/stm32f100.ld", "stm32vldiscovery")
+RV32 = Core(
+    "riscv64-unknown-elf-gcc",
+    ("-march=rv32imc", "-mabi=ilp32", "--specs=picolibc.specs"),
+    ("-nostartfiles", "-T", str(PORTS / "rv32/rv32.ld")),
+    ("qemu-system-riscv32", "-M", "virt", "-cpu", "lowrisc-ibex", "-bios", "none"),
+)
+SANITIZED = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover")
+CASES = {
+    "M0 -O2": (M0, ("-O2",)),
+    "M0 -Os": (M0, ("-Os",)),
+    "M0 -O3": (M0, ("-O3",)),
+    "M3 -O2": (M3, ("-O2",)),
+    "M3 -Os": (M3, ("-Os",)),
+    "M3 -O3": (M3, ("-O3",)),
+    "RV32 -O2": (RV32, ("-O2",)),
+    "RV32 -Os": (RV32, ("-Os",)),
+    "gcc -O2": (Core("gcc", ()), ("-O2",)),
+    "gcc -O3 native": (Core("gcc", ()), ("-O3", "-march=native")),
+    "gcc sanitized": (Core("gcc", ()), SANITIZED),
+    "gcc native sanitized": (Core("gcc", ()), (*SANITIZED, "-march=native")),
+    "clang -O2": (Core("clang", ()), ("-O2",)),
+    "clang -O3 native": (Core("clang", ()), ("-O3", "-march=native")),
+}
+
+
+def tables() -> str:
+    """Sigmoid tables as C, of 7 and 8 bits."""
+    lines = []
+    for frac in (12, 14):
+        table = lut.activation_table("sigmoid", frac)
+        entries = ", ".join(str(entry) for entry in table.entries)
+        lines.append(f"static const uint16_t sigmoid_{table.bits}[] BP_ROM = {{{entries}}};\n")
+    return "".join(lines)
+
+
+def differing(
+    folder: Path,
+    tool: Tool,
+    core: Core,
+    *flags: str,
+    edited: str = "",
+    edit: tuple[str, str] = ("", ""),
+) -> dict[str, int]:
+    """How many results of each kernel differ; `edit` may replace text of the file `edited`."""
+    for source in CORE.iterdir():
+        text = source.read_text(encoding="utf-8")
+        if source.name == edited:
+            assert edit[0] in text
+            text = text.replace(edit[0], edit[1], 1)
+        (folder / source.name).write_text(text, encoding="utf-8")
+    (folder / "tables.h").write_text(tables())
+    declared = set(re.findall(r"\b(bp_\w+)\(", (folder / "bpgen_kernels.h").read_text("utf-8")))
+    declared -= {"bp_counters_agree", "bp_weight_index"}
+    declared = {name for name in declared if not name.endswith("_rom")}
+    renamed = [f"-D{name}=portable_{name}" for name in sorted(declared)]
+    renamed += ["-Dbp_counters_are_on=portable_on", "-Dbp_counters_are_off=portable_off"]
+
+    def compile_c(name: str, source: Path, *more: str) -> str:
+        command = [tool(core.command), *core.flags, *flags, *more, f"-I{folder}", "-c", str(source)]
+        subprocess.run([*command, "-o", str(folder / name)], check=True)
+        return str(folder / name)
+
+    objects = (
+        compile_c("main.o", PROGRAM, "-std=gnu99", "-Wall", "-Wextra", "-Werror"),
+        compile_c("fast.o", folder / "bpgen_kernels.c", *WARNINGS),
+        compile_c("portable.o", folder / "bpgen_kernels.c", "-DBP_PORTABLE", "-std=c99", *renamed),
+    )
+    image = str(folder / "kernels.elf")
+    link = [tool(core.command), *core.flags, *flags, *objects, *core.link, "-o", image]
+    subprocess.run(link, check=True)
+    command = [image]
+    if core.runner:
+        command = [tool(core.runner[0]), *core.runner[1:], "-nodefaults", "-display", "none"]
+        command += ["-semihosting-config", "enable=on,target=native", "-kernel", image]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    said = re.findall(r"([a-z_]+) (\d{5})\n", done.stdout + done.stderr)
+    return {name: int(count) for name, count in said}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_kernel_gives_the_bits_of_the_portable_c(
+    case: str, tool: Tool, tmp_path: Path
+) -> None:
+    core, flags = CASES[case]
+    assert differing(tmp_path, tool, core, *flags) == dict.fromkeys(KERNELS, 0)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "core", "file", "edit"),
+    [
+        ("dense", M0, THUMB, ('"adds r4, r2\\n\\t" \\', '"" \\')),
+        ("dense", M3, THUMB, ('"r9", "10")', '"r9", "8")')),
+        ("update_residual", M0, THUMB, ('"bvs 1" n "f', '"bmi 1" n "f')),
+        ("update_residual", M3, THUMB, ("ssat %[x], #24", "ssat %[x], #25")),
+        ("update_stochastic", M0, THUMB, ('dither ", r12', 'dither ", r9')),
+        ("update_stochastic", RV32, LANES, ("(32 - shift) & 31", "(31 - shift) & 31")),
+        ("backward", RV32, LANES, ("return bp_shr32(high, 31) ^ INT32_MAX", "return INT32_MAX")),
+    ],
+)  # fmt: skip
+def test_a_wrong_line_is_noticed(
+    kernel: str, core: Core, file: str, edit: tuple[str, str], tool: Tool, tmp_path: Path
+) -> None:
+    found = differing(tmp_path, tool, core, "-O2", edited=file, edit=edit)
+    assert found[kernel] > 0

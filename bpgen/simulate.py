@@ -56,9 +56,9 @@ def compiler() -> list[str]:
     raise BpgenError("no C compiler found: install one, for instance 'sudo apt-get install gcc'")
 
 
-def write_sources(model: IntModel, folder: Path) -> list[Path]:
+def write_sources(model: IntModel, folder: Path, optimize: str = "speed") -> list[Path]:
     """Write the generated C, the core and the batch calls into `folder`, and name the files."""
-    view = view_of(model, PREFIX)
+    view = view_of(model, PREFIX, optimize)
     files = generate(model, PREFIX, view=view)
     for name in ("simulation.h", "simulation.c"):
         files[name] = render(name, view)

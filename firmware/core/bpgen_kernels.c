@@ -9,8 +9,8 @@
 #include "bpgen_kernels.h"
 #include "bpgen_unit.h"
 
-/* A file for some cores defines kernels of its own, and BP_FAST_... for each; what is below stands in
- * for the rest. It must give the same bits. -DBP_PORTABLE leaves these files out.
+/* A file for some cores defines kernels of its own, and BP_FAST_... for each; what is below stands
+ * in for the rest. It must give the same bits. -DBP_PORTABLE leaves these files out.
  */
 #if !defined(BP_PORTABLE)
 #if BP_AVR
@@ -48,9 +48,11 @@ int16_t bp_quantize_input(int32_t count, int32_t offset, uint16_t multiplier, ui
 
 /* ---- Forward (section 3) -------------------------------------------------------------------- */
 
+#if !defined(BP_FAST_DENSE) || (defined(__AVR__) && !defined(BP_FAST_DENSE_ROM))
+
 /* sum w[j][i] * a_in[i] of the output whose first weight is at w. */
 static inline int64_t dot(const bp_layer_t *layer, const int16_t *w, const int16_t *a_in,
-                          read_t *read)
+                          uint8_t in_flash)
 {
     size_t n = even_inputs(layer);
     int64_t acc = 0;
@@ -60,8 +62,8 @@ static inline int64_t dot(const bp_layer_t *layer, const int16_t *w, const int16
         size_t end = n - i > layer->block ? i + layer->block : n;
         int32_t sum = 0;
         for (; i < end; i += 2) {
-            sum += (int32_t)read(w) * a_in[i];
-            sum += (int32_t)read(w + 1) * a_in[i + 1];
+            sum += (int32_t)read_weight(w, in_flash) * a_in[i];
+            sum += (int32_t)read_weight(w + 1, in_flash) * a_in[i + 1];
             w += 2 * (size_t)layer->outputs;
         }
         acc += sum;
@@ -70,16 +72,18 @@ static inline int64_t dot(const bp_layer_t *layer, const int16_t *w, const int16
 }
 
 static inline void dense(int16_t *z, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
-                         const int16_t *a_in, bp_counters_t *counters, read_t *read)
+                         const int16_t *a_in, bp_counters_t *counters, uint8_t in_flash)
 {
     size_t j;
 
     for (j = 0; j < layer->outputs; j++) {
-        int64_t acc = dot(layer, w + 2 * j, a_in, read) +
-                      (int64_t)read(b + j) * ((int32_t)1 << layer->a_in_frac);
+        int64_t acc = dot(layer, w + 2 * j, a_in, in_flash) +
+                      (int64_t)read_weight(b + j, in_flash) * ((int32_t)1 << layer->a_in_frac);
         z[j] = clip_z(bp_round64(acc, (uint8_t)layer->z_shift), layer, counters);
     }
 }
+
+#endif
 
 #if !defined(BP_FAST_DENSE)
 void bp_dense(int16_t *z, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
@@ -87,7 +91,7 @@ void bp_dense(int16_t *z, const bp_layer_t *layer, const int16_t *w, const int16
 {
     const bp_layer_t l = read_layer(layer);
 
-    dense(z, &l, w, b, a_in, counters, ram_s16);
+    dense(z, &l, w, b, a_in, counters, 0);
 }
 
 void bp_dense_sigmoid(int16_t *a, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
@@ -95,7 +99,7 @@ void bp_dense_sigmoid(int16_t *a, const bp_layer_t *layer, const int16_t *w, con
 {
     const bp_layer_t l = read_layer(layer);
 
-    dense(a, &l, w, b, a_in, counters, ram_s16);
+    dense(a, &l, w, b, a_in, counters, 0);
     bp_sigmoid(a, l.table, l.table_bits, l.a_frac, l.outputs);
 }
 #endif
@@ -107,7 +111,7 @@ void bp_dense_rom(int16_t *z, const bp_layer_t *layer, const int16_t *w, const i
 {
     const bp_layer_t l = read_layer(layer);
 
-    dense(z, &l, w, b, a_in, counters, bp_rom_s16);
+    dense(z, &l, w, b, a_in, counters, 1);
 }
 
 void bp_dense_sigmoid_rom(int16_t *a, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
@@ -115,7 +119,7 @@ void bp_dense_sigmoid_rom(int16_t *a, const bp_layer_t *layer, const int16_t *w,
 {
     const bp_layer_t l = read_layer(layer);
 
-    dense(a, &l, w, b, a_in, counters, bp_rom_s16);
+    dense(a, &l, w, b, a_in, counters, 1);
     bp_sigmoid(a, l.table, l.table_bits, l.a_frac, l.outputs);
 }
 
@@ -340,9 +344,13 @@ void bp_output_delta_sigmoid(int16_t *dz, const int16_t *a, const int16_t *t, ui
 }
 #endif
 
+/* AVR cores have no other kernel for weights in flash. */
+#if defined(__AVR__) || !defined(BP_FAST_BACKWARD) || !defined(BP_FAST_RESIDUAL) || \
+    !defined(BP_FAST_STOCHASTIC)
+
 /* sum w[j][i] * dz[j] of the input whose weight to output 0 is at w. */
 static inline int64_t dot_column(const bp_layer_t *layer, const int16_t *w, const int16_t *dz,
-                                 read_t *read)
+                                 uint8_t in_flash)
 {
     size_t n = layer->outputs;
     int64_t acc = 0;
@@ -352,7 +360,7 @@ static inline int64_t dot_column(const bp_layer_t *layer, const int16_t *w, cons
         size_t end = n - j > layer->delta_block ? j + layer->delta_block : n;
         int32_t sum = 0;
         for (; j < end; j++) {
-            sum += (int32_t)read(w + 2 * j) * dz[j];
+            sum += (int32_t)read_weight(w + 2 * j, in_flash) * dz[j];
         }
         acc += sum;
     }
@@ -361,28 +369,30 @@ static inline int64_t dot_column(const bp_layer_t *layer, const int16_t *w, cons
 
 /* The sums of two inputs, whose weights start at w. */
 static inline void backward_pair(int32_t sum[2], const bp_layer_t *layer, const int16_t *w,
-                                 const int16_t *dz, read_t *read)
+                                 const int16_t *dz, uint8_t in_flash)
 {
-    sum[0] = bp_saturate32(bp_round64(dot_column(layer, w, dz, read), layer->sum_shift));
-    sum[1] = bp_saturate32(bp_round64(dot_column(layer, w + 1, dz, read), layer->sum_shift));
+    sum[0] = bp_saturate32(bp_round64(dot_column(layer, w, dz, in_flash), layer->sum_shift));
+    sum[1] = bp_saturate32(bp_round64(dot_column(layer, w + 1, dz, in_flash), layer->sum_shift));
 }
 
 static inline void backward(int32_t *sum, const bp_layer_t *layer, const int16_t *w,
-                            const int16_t *dz, read_t *read)
+                            const int16_t *dz, uint8_t in_flash)
 {
     size_t i;
 
     for (i = 0; i < layer->inputs; i += 2) {
-        backward_pair(sum + i, layer, w + i * layer->outputs, dz, read);
+        backward_pair(sum + i, layer, w + i * layer->outputs, dz, in_flash);
     }
 }
+
+#endif
 
 #if !defined(BP_FAST_BACKWARD)
 void bp_backward(int32_t *sum, const bp_layer_t *layer, const int16_t *w, const int16_t *dz)
 {
     const bp_layer_t l = read_layer(layer);
 
-    backward(sum, &l, w, dz, ram_s16);
+    backward(sum, &l, w, dz, 0);
 }
 #endif
 
@@ -391,7 +401,7 @@ void bp_backward_rom(int32_t *sum, const bp_layer_t *layer, const int16_t *w, co
 {
     const bp_layer_t l = read_layer(layer);
 
-    backward(sum, &l, w, dz, bp_rom_s16);
+    backward(sum, &l, w, dz, 1);
 }
 #endif
 
@@ -526,6 +536,24 @@ static int32_t clamp32(int64_t x, bp_counters_t *counters)
     return y;
 }
 
+#if !defined(BP_FAST_RESIDUAL) || !defined(BP_FAST_STOCHASTIC)
+
+/* The deltas of inputs i and i + 1, the latter only if there is one. */
+static inline void delta_pair(int16_t *dz_in, const bp_layer_t *layer, const int16_t *w,
+                              const int16_t *a_in, const int16_t *dz, bp_counters_t *counters,
+                              size_t i)
+{
+    int32_t sum[2];
+
+    backward_pair(sum, layer, w + i * layer->outputs, dz, 0);
+    bp_delta_sigmoid(dz_in + i, sum, a_in + i, layer->a_in_frac, layer->dz_in_top, counters,
+                     layer->inputs - i < 2 ? 1 : 2);
+}
+
+#endif
+
+#if !defined(BP_FAST_RESIDUAL)
+
 /* The weights of inputs i and i + 1. */
 static inline void update_pair_residual(int16_t *w, uint8_t *w_low, const bp_layer_t *layer,
                                         const int16_t *a_in, const int16_t *g,
@@ -556,7 +584,6 @@ static inline void update_biases_residual(int16_t *b, uint8_t *b_low, const bp_l
     }
 }
 
-#if !defined(BP_FAST_RESIDUAL)
 void bp_update_residual(int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
                         const bp_layer_t *layer, const int16_t *a_in, const int16_t *g,
                         bp_alignment_t alignment, bp_counters_t *counters)
@@ -569,12 +596,29 @@ void bp_update_residual(int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
     }
     update_biases_residual(b, b_low, &l, g, alignment, counters);
 }
+
+void bp_learn_residual(int16_t *dz_in, int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
+                       const bp_layer_t *layer, const int16_t *a_in, const int16_t *dz,
+                       const int16_t *g, bp_alignment_t alignment, bp_counters_t *counters)
+{
+    const bp_layer_t l = read_layer(layer);
+    size_t i;
+
+    for (i = 0; i < l.inputs; i += 2) {
+        delta_pair(dz_in, &l, w, a_in, dz, counters, i);
+        update_pair_residual(w, w_low, &l, a_in, g, alignment, counters, i);
+    }
+    update_biases_residual(b, b_low, &l, g, alignment, counters);
+}
+
 #endif
 
 uint16_t bp_dither(uint16_t seed, uint32_t index, uint32_t count, uint32_t steps)
 {
     return (uint16_t)(seed + WEYL * (index + (count | 1u) * steps));
 }
+
+#if !defined(BP_FAST_STOCHASTIC)
 
 static inline void update_pair_stochastic(int16_t *w, const bp_layer_t *layer, const int16_t *a_in,
                                           const int16_t *g, bp_alignment_t alignment,
@@ -608,7 +652,6 @@ static inline void update_biases_stochastic(int16_t *b, const bp_layer_t *layer,
     }
 }
 
-#if !defined(BP_FAST_STOCHASTIC)
 void bp_update_stochastic(int16_t *w, int16_t *b, const bp_layer_t *layer, const int16_t *a_in,
                           const int16_t *g, bp_alignment_t alignment, uint16_t dither,
                           bp_counters_t *counters)
@@ -621,37 +664,7 @@ void bp_update_stochastic(int16_t *w, int16_t *b, const bp_layer_t *layer, const
     }
     update_biases_stochastic(b, &l, g, alignment, dither, counters);
 }
-#endif
 
-/* The deltas of inputs i and i + 1, the latter only if there is one. */
-static inline void delta_pair(int16_t *dz_in, const bp_layer_t *layer, const int16_t *w,
-                              const int16_t *a_in, const int16_t *dz, bp_counters_t *counters,
-                              size_t i)
-{
-    int32_t sum[2];
-
-    backward_pair(sum, layer, w + i * layer->outputs, dz, ram_s16);
-    bp_delta_sigmoid(dz_in + i, sum, a_in + i, layer->a_in_frac, layer->dz_in_top, counters,
-                     layer->inputs - i < 2 ? 1 : 2);
-}
-
-#if !defined(BP_FAST_RESIDUAL)
-void bp_learn_residual(int16_t *dz_in, int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
-                       const bp_layer_t *layer, const int16_t *a_in, const int16_t *dz,
-                       const int16_t *g, bp_alignment_t alignment, bp_counters_t *counters)
-{
-    const bp_layer_t l = read_layer(layer);
-    size_t i;
-
-    for (i = 0; i < l.inputs; i += 2) {
-        delta_pair(dz_in, &l, w, a_in, dz, counters, i);
-        update_pair_residual(w, w_low, &l, a_in, g, alignment, counters, i);
-    }
-    update_biases_residual(b, b_low, &l, g, alignment, counters);
-}
-#endif
-
-#if !defined(BP_FAST_STOCHASTIC)
 void bp_learn_stochastic(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_t *layer,
                          const int16_t *a_in, const int16_t *dz, const int16_t *g,
                          bp_alignment_t alignment, uint16_t dither, bp_counters_t *counters)
@@ -665,6 +678,7 @@ void bp_learn_stochastic(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_
     }
     update_biases_stochastic(b, &l, g, alignment, dither, counters);
 }
+
 #endif
 
 /* product * 2^-shift into a sum of s32, for shifts of -8 to 24. */

@@ -34,10 +34,11 @@ int16_t bp_quantize_input(int32_t count, int32_t offset, uint16_t multiplier, ui
 
 /* A layer of weights, in flash. w[j][i] leads from input i to output j.
  *
- * In memory the weights of two inputs stand side by side, w [(inputs + 1) / 2][outputs][2], which is
- * one order for all cores: a word holds what meets two neighbouring inputs, and one output's weights
+ * In memory the weights of two inputs stand side by side, w [(inputs + 1) / 2][outputs][2], one
+ * order for all cores: a word holds what meets two neighbouring inputs, and one output's weights
  * follow another's, so that a kernel loads an input once for many outputs. A layer with an odd
  * number of inputs has one more, always 0. Its weights change nothing and nothing changes them.
+ * Inputs and weights begin on a word: see BP_ALIGNED.
  */
 #if defined(__AVR__)
 /* What the kernels of AVR cores want of a layer, see bpgen_avr_forward.h. */

@@ -16,14 +16,12 @@
 #include <immintrin.h>
 #endif
 
-#if defined(__clang__)
-/* The portable kernels' steps, which these here leave without a use. */
-#pragma clang diagnostic ignored "-Wunused-function"
-#endif
-
 #define BP_FAST_DENSE
 #define BP_FAST_SIGMOID
 #define BP_FAST_BACKWARD
+#define BP_FAST_DELTA_SIGMOID
+#define BP_FAST_OUTPUT_DELTA
+#define BP_FAST_DESCENT
 #define BP_FAST_RESIDUAL
 #define BP_FAST_STOCHASTIC
 
@@ -42,9 +40,11 @@
  */
 #if UINTPTR_MAX > 0xFFFFFFFFu
 #define LANES 16
+#define DENSE_LANES 16
 #define LOOP "GCC unroll 1"
 #else
 #define LANES 4
+#define DENSE_LANES 8
 #define LOOP "GCC unroll 8"
 #endif
 #if defined(__clang__)
@@ -54,13 +54,13 @@
 #endif
 
 /* `call` with as many outputs from j on, and so many lanes, as there are. */
-#define IN_LANES(j, outputs, call)                                    \
+#define IN_LANES(most, j, outputs, call)                              \
     do {                                                              \
-        for ((j) = 0; (outputs) - (j) >= LANES; (j) += LANES) {       \
-            call(j, LANES);                                           \
+        for ((j) = 0; (outputs) - (j) >= (most); (j) += (most)) {     \
+            call(j, most);                                            \
         }                                                             \
-        for (; (outputs) - (j) >= LANES / 2; (j) += LANES / 2) {      \
-            call(j, LANES / 2);                                       \
+        for (; (outputs) - (j) >= (most) / 2; (j) += (most) / 2) {    \
+            call(j, (most) / 2);                                      \
         }                                                             \
         for (; (j) < (outputs); (j)++) {                              \
             call(j, 1);                                               \
@@ -135,6 +135,13 @@ INLINE int32_t upper(sum_t sum)
 INLINE int32_t lower(sum_t sum) { return (int32_t)sum.low; }
 #endif
 
+/* floor(sum * 2^-shift) where it fits 32 bits; shifts from 1 to 29. */
+INLINE int32_t fitting_sum(sum_t sum, uint8_t shift)
+{
+    return (int32_t)((uint32_t)lower(sum) >> shift |
+                     (uint32_t)bp_shr32(upper(sum), 16) << (32 - shift));
+}
+
 /* floor(sum * 2^-shift), beyond 32 bits clipped. */
 INLINE int32_t shift_sum(sum_t sum, uint8_t shift)
 {
@@ -156,21 +163,26 @@ INLINE int32_t shift_sum(sum_t sum, uint8_t shift)
 
 void bp_sigmoid(int16_t *a, const uint16_t *table, uint8_t bits, uint8_t frac, size_t n)
 {
-    const uint8_t shift = (uint8_t)(15 - bits);
-    const uint8_t surplus = (uint8_t)(16 + shift - frac);
-    const int32_t half = half_of(surplus);
-    const int32_t mask = ((int32_t)1 << shift) - 1;
+    const uint32_t shift = 15u - bits;
+    const uint32_t surplus = 16 + shift - frac;
+    const uint32_t half = (uint32_t)half_of((uint8_t)surplus);
+    const uint32_t mask = ((uint32_t)1 << shift) - 1;
     const int32_t one = (int32_t)1 << frac;
+    int16_t *const end = a + n;
 
-    for (; n != 0; n--) {
+    while (a != end) {
         int32_t z = *a;
-        int32_t u = magnitude(z);
-        const uint16_t *entry = table + bp_shr32(u, shift);
-        int32_t low = entry[0];
-        int32_t p = (int32_t)((uint32_t)low << shift) + (entry[1] - low) * (u & mask);
-        int32_t y = bp_shr32(p + half, surplus);
+        uint32_t u = (uint32_t)(z < 0 ? -z : z);
+        const uint16_t *entry;
+        uint32_t p;
+        int32_t y;
 
-        *a++ = (int16_t)(z < 0 ? one - y : y < one ? y : one - 1);
+        u -= u >> 15; /* 2^15 becomes one less */
+        entry = table + (u >> shift);
+        p = ((uint32_t)entry[0] << shift) + ((uint32_t)entry[1] - entry[0]) * (u & mask);
+        y = (int32_t)((p + half) >> surplus);
+        y = z < 0 ? one - y : y;
+        *a++ = (int16_t)(y - bp_shr32(y, frac)); /* `one` becomes one less */
     }
 }
 
@@ -216,11 +228,11 @@ INLINE int32_t scaled(int16_t a, scale_t scale)
 #if BP_THUMB
 #include "bpgen_kernels_thumb.h"
 #else
-/* block[k] = the sum over n pairs of inputs. */
-INLINE void add_pairs(int32_t *block, const int16_t *w, size_t stride, const int16_t *a_in,
-                      size_t n, size_t lanes)
+/* sum[k] += the products of n pairs of inputs. */
+INLINE void add_pairs(int32_t *sum, const int16_t *w, size_t stride, const int16_t *a_in, size_t n,
+                      size_t lanes)
 {
-    int32_t sum[LANES] = {0};
+    const int16_t *const end = a_in + 2 * n;
     size_t k;
 
     do {
@@ -233,22 +245,19 @@ INLINE void add_pairs(int32_t *block, const int16_t *w, size_t stride, const int
         }
         a_in += 2;
         w += stride;
-    } while (--n != 0);
-    EACH (k, lanes) {
-        block[k] = sum[k];
-    }
+    } while (a_in != end);
 }
 
 #if defined(__AVX2__)
 /* The same for 8 or 16 lanes, a pair of products in one instruction. */
-INLINE void add_pairs_avx2(int32_t *block, const int16_t *w, size_t stride, const int16_t *a_in,
+INLINE void add_pairs_avx2(int32_t *sums, const int16_t *w, size_t stride, const int16_t *a_in,
                            size_t n, size_t lanes)
 {
     __m256i sum[LANES / 8];
     size_t k;
 
     for (k = 0; k < lanes / 8; k++) {
-        sum[k] = _mm256_setzero_si256();
+        sum[k] = _mm256_loadu_si256((const __m256i_u *)(const void *)(sums + 8 * k));
     }
     do {
         uint32_t word = (uint16_t)a_in[0] | (uint32_t)(uint16_t)a_in[1] << 16;
@@ -263,51 +272,58 @@ INLINE void add_pairs_avx2(int32_t *block, const int16_t *w, size_t stride, cons
         w += stride;
     } while (--n != 0);
     for (k = 0; k < lanes / 8; k++) {
-        _mm256_storeu_si256((__m256i_u *)(void *)(block + 8 * k), sum[k]);
+        _mm256_storeu_si256((__m256i_u *)(void *)(sums + 8 * k), sum[k]);
     }
 }
 #endif
 
+/* A sum is high * 2^15 + low. What a block adds to low fits, for whole multiples of 2^15 that fit
+ * 32 bits leave room for 15 bits; then low keeps its 15 bits, and high takes the others.
+ */
 INLINE void dense_lanes(int16_t *z, const bp_layer_t *layer, const int16_t *restrict w,
                         const int16_t *restrict b, const int16_t *restrict a_in, size_t lanes)
 {
     const size_t stride = 2 * (size_t)layer->outputs;
-    const int32_t half = half_of((uint8_t)layer->z_shift);
+    const uint8_t shift = (uint8_t)layer->z_shift;
+    const uint8_t low_shift = shift < 15 ? shift : 15;
+    const uint8_t high_shift = (uint8_t)(shift - low_shift);
+    const int32_t half = half_of(shift);
+    const size_t pairs = layer->block / 2;
     size_t left = even_inputs(layer) / 2;
-    uint32_t low[LANES];
-    int32_t high[LANES];
+    int32_t low[DENSE_LANES];
+    int32_t high[DENSE_LANES];
     size_t k;
 
     EACH (k, lanes) {
         int32_t bias = (int32_t)b[k] * ((int32_t)1 << layer->a_in_frac) + half;
 
-        low[k] = (uint32_t)bias;
-        high[k] = bp_shr32(bias, 16);
+        low[k] = bias & 32767;
+        high[k] = bp_shr32(bias, 15);
     }
     do {
-        size_t n = left < layer->block / 2 ? left : layer->block / 2;
-        int32_t block[LANES];
+        size_t n = left < pairs ? left : pairs;
 
 #if defined(__AVX2__)
         if (lanes % 8 == 0) {
-            add_pairs_avx2(block, w, stride, a_in, n, lanes);
+            add_pairs_avx2(low, w, stride, a_in, n, lanes);
         } else
 #endif
         {
-            add_pairs(block, w, stride, a_in, n, lanes);
+            add_pairs(low, w, stride, a_in, n, lanes);
         }
         EACH (k, lanes) {
-            low[k] += (uint32_t)block[k];
-            high[k] += bp_shr32(block[k], 16);
+            high[k] += bp_shr32(low[k], 15);
+            low[k] &= 32767;
         }
         a_in += 2 * n;
         w += stride * n;
         left -= n;
     } while (left != 0);
-    for (k = 0; k < lanes; k++) {
-        sum_t sum = {low[k], high[k]};
+    EACH (k, lanes) {
+        /* Beyond 32 bits the sum is beyond s16 after the shift. */
+        int32_t sum = clip(bp_shr32(high[k], high_shift), -65536, 65535) * 32768 + low[k];
 
-        z[k] = z_of(sum, layer);
+        z[k] = (int16_t)clip(bp_shr32(sum, low_shift), layer->z_lowest, layer->z_top);
     }
 }
 
@@ -319,7 +335,7 @@ void bp_dense(int16_t *z, const bp_layer_t *layer, const int16_t *w, const int16
 
     (void)counters;
 #define DENSE(j, lanes) dense_lanes(z + (j), &l, w + 2 * (j), b + (j), a_in, lanes)
-    IN_LANES(j, l.outputs, DENSE);
+    IN_LANES(DENSE_LANES, j, l.outputs, DENSE);
 }
 #endif
 
@@ -332,31 +348,119 @@ void bp_dense_sigmoid(int16_t *a, const bp_layer_t *layer, const int16_t *w, con
 
 /* ---- Backward ------------------------------------------------------------------------------- */
 
+/* The derivative of a sigmoid, s-shaped, from its output a: ((a * (one - a) + half) >> down) << up,
+ * where down or up is 0.
+ */
+typedef struct {
+    int32_t one;
+    int32_t half;
+    uint8_t down;
+    uint8_t up;
+} slope_t;
+
+/* With so many more fraction bits. */
+INLINE slope_t slope_of(uint8_t frac, uint8_t more)
+{
+    slope_t slope;
+
+    slope.one = (int32_t)1 << frac;
+    slope.down = (uint8_t)(frac < 8 ? 0 : 2 * frac - 16);
+    slope.up = (uint8_t)(frac < 8 ? more + 16 - 2 * frac : more);
+    slope.half = half_of(slope.down);
+    return slope;
+}
+
+INLINE int32_t slope_at(int32_t a, slope_t slope)
+{
+    int32_t product = bp_shr32(a * (slope.one - a) + slope.half, slope.down);
+
+    return (int32_t)((uint32_t)product << slope.up);
+}
+
+void bp_output_delta_sigmoid(int16_t *dz, const int16_t *a, const int16_t *t, uint8_t frac,
+                             uint8_t shift, int16_t top, bp_counters_t *counters, size_t n)
+{
+    const slope_t slope = slope_of(frac, 0);
+    const int32_t half = half_of(shift);
+    const int16_t *const end = a + n;
+
+    (void)counters;
+    while (a != end) {
+        int32_t y = *a++;
+        int32_t product = (y - *t++) * slope_at(y, slope);
+
+        *dz++ = (int16_t)clip(bp_shr32(product + half, shift), -top, top);
+    }
+}
+
+/* The delta of a unit from its sum and slope: their product without its last 20 bits, rounded. The
+ * slope is below 2^15. Clipping to -2^23 instead of 1 - 2^23 changes no result.
+ */
+#if defined(__ARM_ARCH_6M__)
+/* The sum is high * 256 + low; what low adds below a unit of high never reaches the result. */
+#define SLOPE_FRAC 0
+INLINE int32_t delta_of(int32_t sum, int32_t slope, int32_t top)
+{
+    int32_t s = clip(sum, -8388607, 8388607);
+    int32_t product = bp_shr32(s, 8) * slope;
+
+    product += (int32_t)((uint32_t)((s & 255) * slope) >> 8);
+    return clip(bp_shr32(product + 2048, 12), -top, top);
+}
+#else
+/* Of 64 bits the upper half, which is one instruction, is twice the result. */
+#define SLOPE_FRAC 13
+INLINE int32_t delta_of(int32_t sum, int32_t slope, int32_t top)
+{
+    int32_t s = clip(sum, -8388607, 8388607);
+    int32_t twice = (int32_t)bp_shr64((int64_t)s * slope, 32);
+
+    return clip(bp_shr32(twice + 1, 1), -top, top);
+}
+#endif
+
+void bp_delta_sigmoid(int16_t *dz, const int32_t *sum, const int16_t *a, uint8_t frac, int16_t top,
+                      bp_counters_t *counters, size_t n)
+{
+    const slope_t slope = slope_of(frac, SLOPE_FRAC);
+    const int16_t *const end = a + n;
+
+    (void)counters;
+    while (a != end) {
+        *dz++ = (int16_t)delta_of(*sum++, slope_at(*a++, slope), top);
+    }
+}
+
+/* Sums of two inputs, which start with the half that rounds. */
+typedef struct {
+    sum_t sum[2];
+} sums_t;
+
 INLINE sum_t sum_of_half(const bp_layer_t *layer)
 {
     return sum_of(bp_shr64((int64_t)1 << layer->sum_shift, 1));
 }
 
-/* The back-propagated sums of two inputs, whose weights start at w. */
-INLINE void pair_of_sums(int32_t out[2], const bp_layer_t *layer, sum_t half, const int16_t *w,
-                         const int16_t *dz)
+/* The weights of two inputs start at w. */
+INLINE sums_t pair_of_sums(sum_t half, const int16_t *w, const int16_t *dz, size_t n)
 {
-    sum_t sum0 = half;
-    sum_t sum1 = half;
-    size_t n;
+    const int16_t *const end = dz + (n & ~(size_t)1);
+    sums_t s = {{half, half}};
 
-    for (n = layer->outputs; n >= 2; n -= 2) {
-        add_two(&sum0, w[0], dz[0], w[2], dz[1]);
-        add_two(&sum1, w[1], dz[0], w[3], dz[1]);
+    while (dz != end) {
+        int32_t dz0 = dz[0];
+        int32_t dz1 = dz[1];
+
+        add_two(&s.sum[0], w[0], dz0, w[2], dz1);
+        add_two(&s.sum[1], w[1], dz0, w[3], dz1);
         w += 4;
         dz += 2;
     }
-    if (n != 0) {
-        add_two(&sum0, w[0], dz[0], 0, 0);
-        add_two(&sum1, w[1], dz[0], 0, 0);
+    if (n % 2 != 0) {
+        add_two(&s.sum[0], w[0], dz[0], 0, 0);
+        add_two(&s.sum[1], w[1], dz[0], 0, 0);
     }
-    out[0] = shift_sum(sum0, layer->sum_shift);
-    out[1] = shift_sum(sum1, layer->sum_shift);
+    return s;
 }
 
 void bp_backward(int32_t *sum, const bp_layer_t *layer, const int16_t *w, const int16_t *dz)
@@ -366,7 +470,10 @@ void bp_backward(int32_t *sum, const bp_layer_t *layer, const int16_t *w, const 
     size_t i;
 
     for (i = 0; i < l.inputs; i += 2) {
-        pair_of_sums(sum + i, &l, half, w + i * l.outputs, dz);
+        sums_t s = pair_of_sums(half, w + i * l.outputs, dz, l.outputs);
+
+        sum[i] = shift_sum(s.sum[0], l.sum_shift);
+        sum[i + 1] = shift_sum(s.sum[1], l.sum_shift);
     }
 }
 
@@ -374,19 +481,44 @@ void bp_backward(int32_t *sum, const bp_layer_t *layer, const int16_t *w, const 
 NOINLINE void deltas_of_inputs(int16_t *dz_in, const bp_layer_t *layer, const int16_t *w,
                                const int16_t *a_in, const int16_t *dz)
 {
-    const bp_layer_t l = *layer;
+    const size_t outputs = layer->outputs;
+    const uint8_t shift = layer->sum_shift;
+    const int32_t top = layer->dz_in_top;
+    const slope_t slope = slope_of(layer->a_in_frac, SLOPE_FRAC);
     const sum_t half = sum_of_half(layer);
-    size_t i, k;
+    /* Sums are below (outputs + 2) * 2^30. */
+    const int fits = shift < 30 && outputs + 2 <= (size_t)2 << shift;
+    size_t left = layer->inputs;
 
-    for (i = 0; i < l.inputs; i += 2) {
-        int32_t sum[2];
+    for (;;) {
+        sums_t s = pair_of_sums(half, w, dz, outputs);
+        int32_t sum;
 
-        pair_of_sums(sum, &l, half, w + i * l.outputs, dz);
-        for (k = i; k < i + 2 && k < l.inputs; k++) {
-            int32_t d = bp_sigmoid_derivative(a_in[k], l.a_in_frac);
-
-            dz_in[k] = hidden_delta(sum[k - i], d, SIGMOID_SHIFT, l.dz_in_top, NULL);
+        sum = fits ? fitting_sum(s.sum[0], shift) : shift_sum(s.sum[0], shift);
+        dz_in[0] = (int16_t)delta_of(sum, slope_at(a_in[0], slope), top);
+        if (left == 1) {
+            return;
         }
+        sum = fits ? fitting_sum(s.sum[1], shift) : shift_sum(s.sum[1], shift);
+        dz_in[1] = (int16_t)delta_of(sum, slope_at(a_in[1], slope), top);
+        left -= 2;
+        if (left == 0) {
+            return;
+        }
+        w += 2 * outputs;
+        dz_in += 2;
+        a_in += 2;
+    }
+}
+
+/* g = round(-mantissa * dz * 2^-15), the product doubled, for which it still fits. */
+void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
+{
+    const int32_t scale = -2 * (int32_t)mantissa;
+    const int16_t *const end = dz + n;
+
+    while (dz != end) {
+        *g++ = (int16_t)bp_shr32(*dz++ * scale + 32768, 16);
     }
 }
 
@@ -432,7 +564,7 @@ INLINE void residual_weights(int16_t *w, uint8_t *w_low, const bp_layer_t *layer
 
 #define RESIDUAL(j, lanes)                                                                \
     residual_lanes(w + 2 * (j), w_low + 2 * (j), &l, a_in, g + (j), alignment, lanes)
-    IN_LANES(j, l.outputs, RESIDUAL);
+    IN_LANES(LANES, j, l.outputs, RESIDUAL);
 }
 
 INLINE void stochastic_lanes(int16_t *restrict w, const bp_layer_t *layer,
@@ -477,7 +609,7 @@ INLINE void stochastic_weights(int16_t *w, const bp_layer_t *layer, const int16_
 #define STOCHASTIC(j, lanes)                                        \
     stochastic_lanes(w + 2 * (j), &l, a_in, g + (j), alignment,      \
                      dither_at(dither, (j) * l.inputs), lanes)
-    IN_LANES(j, l.outputs, STOCHASTIC);
+    IN_LANES(LANES, j, l.outputs, STOCHASTIC);
 }
 #endif
 

@@ -8,7 +8,178 @@
 #ifndef BPGEN_KERNELS_THUMB_H
 #define BPGEN_KERNELS_THUMB_H
 
-/* ---- Forward: the sums of 4 outputs ---------------------------------------------------------- */
+/* ---- Forward -------------------------------------------------------------------------------- */
+
+#if defined(__ARM_ARCH_7M__)
+
+/* What a group of 4 outputs takes from memory, by offset. */
+typedef struct {
+    int32_t scale; /* of the biases */
+    int32_t half;  /* added to them, it rounds */
+    const int16_t *b;
+    const int16_t *w;
+    uint32_t stride; /* bytes from a pair of inputs to the next */
+    const int16_t *a_in;
+    const int16_t *end;
+    uint32_t entry; /* pairs that the first round of the loop is short of 4 */
+    uint32_t shift;
+    uint32_t unshift; /* 32 - shift */
+    int32_t lowest;
+    int32_t top;
+    int16_t *z;
+    const int16_t *z_end;
+} dense_t;
+
+/* r0 and r3: a number each, r1: inputs, r2: their end, r12: weights, lr: stride; sums in r4 to r11.
+ */
+#define MULTIPLY(low, high, at) \
+    "ldrsh.w r3, [r12, #" at "]\n\t" \
+    "smlal " low ", " high ", r3, r0\n\t"
+#define PAIR_OF_INPUTS \
+    "ldrsh r0, [r1], #2\n\t" \
+    MULTIPLY("r4", "r5", "0") \
+    MULTIPLY("r6", "r7", "4") \
+    MULTIPLY("r8", "r9", "8") \
+    MULTIPLY("r10", "r11", "12") \
+    "ldrsh r0, [r1], #2\n\t" \
+    MULTIPLY("r4", "r5", "2") \
+    MULTIPLY("r6", "r7", "6") \
+    MULTIPLY("r8", "r9", "10") \
+    MULTIPLY("r10", "r11", "14") \
+    "add r12, lr\n\t"
+#define FINISH(low, high) \
+    "lsr " low ", " low ", r1\n\t" \
+    "lsl " high ", " high ", r2\n\t" \
+    "orr " low ", " low ", " high "\n\t"
+#define CLIP_AND_STORE(z) \
+    "cmp " z ", r2\n\t" \
+    "it gt\n\t" \
+    "movgt " z ", r2\n\t" \
+    "cmp " z ", r1\n\t" \
+    "it lt\n\t" \
+    "movlt " z ", r1\n\t" \
+    "strh " z ", [r3], #2\n\t"
+
+/* All groups of 4 outputs up to z_end, which is behind one. */
+INLINE void dense_groups(dense_t *dense)
+{
+    register dense_t *d __asm__("r0") = dense;
+
+    __asm__ volatile(
+        "push {r7}\n"
+        "1:\n\t"
+        "push {r0}\n\t"
+        "ldm r0, {r1, r2, r3, r12, lr}\n\t"
+        "ldrsh r4, [r3]\n\t"
+        "ldrsh r6, [r3, #2]\n\t"
+        "ldrsh r8, [r3, #4]\n\t"
+        "ldrsh r10, [r3, #6]\n\t"
+        "mla r4, r4, r1, r2\n\t"
+        "mla r6, r6, r1, r2\n\t"
+        "mla r8, r8, r1, r2\n\t"
+        "mla r10, r10, r1, r2\n\t"
+        "asrs r5, r4, #31\n\t"
+        "asrs r7, r6, #31\n\t"
+        "asr r9, r8, #31\n\t"
+        "asr r11, r10, #31\n\t"
+        "ldrd r1, r2, [r0, #20]\n\t"
+        "ldr r3, [r0, #28]\n\t"
+        "tbb [pc, r3]\n"
+        "0:\n\t"
+        ".byte (2f - 0b) / 2, (3f - 0b) / 2, (4f - 0b) / 2, (5f - 0b) / 2\n"
+        "2:\n\t"
+        PAIR_OF_INPUTS
+        "3:\n\t"
+        PAIR_OF_INPUTS
+        "4:\n\t"
+        PAIR_OF_INPUTS
+        "5:\n\t"
+        PAIR_OF_INPUTS
+        "cmp r1, r2\n\t"
+        "bne 2b\n\t"
+        "pop {r0}\n\t"
+        "ldrd r1, r2, [r0, #32]\n\t"
+        FINISH("r4", "r5")
+        FINISH("r6", "r7")
+        FINISH("r8", "r9")
+        FINISH("r10", "r11")
+        "ldrd r1, r2, [r0, #40]\n\t"
+        "ldrd r3, r5, [r0, #48]\n\t"
+        CLIP_AND_STORE("r4")
+        CLIP_AND_STORE("r6")
+        CLIP_AND_STORE("r8")
+        CLIP_AND_STORE("r10")
+        "str r3, [r0, #48]\n\t"
+        "ldrd r1, r2, [r0, #8]\n\t"
+        "adds r1, #8\n\t"
+        "adds r2, #16\n\t"
+        "strd r1, r2, [r0, #8]\n\t"
+        "cmp r3, r5\n\t"
+        "bne 1b\n\t"
+        "pop {r7}"
+        : "+r"(d)
+        :
+        : "r1", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "lr", "cc",
+          "memory");
+}
+
+/* One z, in C. */
+INLINE int16_t dense_1(const bp_layer_t *layer, const dense_t *d, size_t j)
+{
+    sum_t sum = (int64_t)d->b[j] * d->scale + d->half;
+    const int16_t *w = d->w + 2 * j;
+    const int16_t *a;
+
+    for (a = d->a_in; a != d->end; a += 2) {
+        add_two(&sum, w[0], a[0], w[1], a[1]);
+        w += d->stride / 2;
+    }
+    return z_of(sum, layer);
+}
+
+/* The last 4 outputs may be some of the 4 before. In C: fewer than 4, and sums that shifted do not
+ * fit 32 bits, for they are below (inputs + 2) * 2^30.
+ */
+void bp_dense(int16_t *z, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
+              const int16_t *a_in, bp_counters_t *counters)
+{
+    const size_t n = layer->outputs;
+    const size_t again = (0 - n) & 3;
+    size_t j;
+    dense_t d;
+
+    (void)counters;
+    d.shift = (uint32_t)layer->z_shift;
+    d.unshift = 32 - d.shift;
+    d.scale = (int32_t)1 << layer->a_in_frac;
+    d.half = half_of((uint8_t)d.shift);
+    d.b = b;
+    d.w = w;
+    d.stride = 4 * n;
+    d.a_in = a_in;
+    d.end = a_in + even_inputs(layer);
+    d.entry = (0 - even_inputs(layer) / 2) & 3;
+    d.lowest = layer->z_lowest;
+    d.top = layer->z_top;
+    d.z = z;
+    d.z_end = z + (n & ~(size_t)3);
+    if (n < 4 || layer->inputs + (size_t)2 > (size_t)2 << d.shift) {
+        for (j = 0; j < n; j++) {
+            z[j] = dense_1(layer, &d, j);
+        }
+        return;
+    }
+    dense_groups(&d);
+    if (again != 0) {
+        d.b -= again;
+        d.w -= 2 * again;
+        d.z -= again;
+        d.z_end = z + n;
+        dense_groups(&d);
+    }
+}
+
+#else
 
 /* Read by offset. */
 typedef struct {
@@ -19,58 +190,6 @@ typedef struct {
     size_t stride; /* bytes of weights from a pair of inputs to the next */
     sum_t *sum;
 } dot_t;
-
-#if defined(__ARM_ARCH_7M__)
-
-/* r12: inputs, lr: stride, r0: weights; sums in r4 to r11. */
-#define MULTIPLY(low, high, at) \
-    "ldrsh r3, [r0, #" at "]\n\t" \
-    "smlal " low ", " high ", r3, r1\n\t"
-#define PAIR_OF_INPUTS \
-    "ldrsh r1, [r12], #2\n\t" \
-    MULTIPLY("r4", "r5", "0") \
-    MULTIPLY("r6", "r7", "4") \
-    MULTIPLY("r8", "r9", "8") \
-    MULTIPLY("r10", "r11", "12") \
-    "ldrsh r1, [r12], #2\n\t" \
-    MULTIPLY("r4", "r5", "2") \
-    MULTIPLY("r6", "r7", "6") \
-    MULTIPLY("r8", "r9", "10") \
-    MULTIPLY("r10", "r11", "14") \
-    "add r0, r0, lr\n\t"
-
-INLINE void dot4(const dot_t *dot)
-{
-    register const dot_t *p __asm__("r0") = dot;
-
-    __asm__ volatile(
-        ".syntax unified\n\t"
-        "push {r0}\n\t"
-        "ldr r1, [r0, #20]\n\t"
-        "ldm r1, {r4-r11}\n\t"
-        "ldr r12, [r0, #4]\n\t"
-        "ldr r2, [r0, #8]\n\t"
-        "ldr lr, [r0, #16]\n\t"
-        "ldr r0, [r0, #0]\n\t"
-        "sub r1, r2, r12\n\t"
-        "lsls r1, r1, #29\n\t" /* an odd number of pairs enters in the middle */
-        "bne 2f\n"
-        "1:\n\t"
-        PAIR_OF_INPUTS
-        "2:\n\t"
-        PAIR_OF_INPUTS
-        "cmp r12, r2\n\t"
-        "bne 1b\n\t"
-        "pop {r0}\n\t"
-        "ldr r1, [r0, #20]\n\t"
-        "stm r1, {r4-r11}"
-        : "+r"(p)
-        :
-        : "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "lr", "cc",
-          "memory");
-}
-
-#else
 
 /* r0: inputs, r1: weights, r2 and r3: a pair of inputs; block sums in r8 to r11. */
 #define MULTIPLY(words, block) \
@@ -141,8 +260,6 @@ INLINE void dot4(const dot_t *dot)
           "memory");
 }
 
-#endif
-
 INLINE void dense_lanes(int16_t *z, const bp_layer_t *layer, dot_t dot, const int16_t *b,
                         size_t lanes)
 {
@@ -198,6 +315,8 @@ void bp_dense(int16_t *z, const bp_layer_t *layer, const int16_t *w, const int16
         j = j + LANES < last ? j + LANES : last;
     }
 }
+
+#endif
 
 /* ---- Updates: the weights of a pair of inputs to an even number of outputs ------------------- */
 

@@ -29,10 +29,10 @@ static inline size_t even_inputs(const bp_layer_t *layer)
     return ((size_t)layer->inputs + 1) & ~(size_t)1;
 }
 
-/* A weight in RAM, as bp_rom_s16() reads one in flash. */
-static inline int16_t ram_s16(const int16_t *w) { return *w; }
-
-typedef int16_t read_t(const int16_t *w);
+static inline int16_t read_weight(const int16_t *w, uint8_t in_flash)
+{
+    return in_flash != 0 ? bp_rom_s16(w) : *w;
+}
 
 /* ---- Forward (sections 3 and 4) -------------------------------------------------------------- */
 

@@ -29,6 +29,7 @@ class Config:
     flags: tuple[str, ...]
     cases: int
     counters: bool
+    optimize: str = "speed"
 
     @property
     def sanitised(self) -> bool:
@@ -38,7 +39,14 @@ class Config:
 SANITISERS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 CONFIGS = (
     *(
-        Config(f"{command}{''.join(flags)}", command, flags, 40, flags == ("-O0",))
+        Config(
+            f"{command}{''.join(flags)}",
+            command,
+            flags,
+            40,
+            flags == ("-O0",),
+            "size" if (command, flags) == ("gcc", ("-O2",)) else "speed",
+        )
         for command in ("gcc", "clang")
         for flags in (("-O0",), ("-O2",), ("-O3", "-flto"))
     ),
@@ -67,7 +75,8 @@ def kernels(config: Config, folder: Path) -> Path:
 
 def library(config: Config, model: IntModel, folder: Path, core: Path | None = None) -> Path:
     """Generate and compile `model` in `folder`; `core` is an object file of the kernels."""
-    sources = [path for path in write_sources(model, folder) if path.suffix == ".c"]
+    written = write_sources(model, folder, config.optimize)
+    sources = [path for path in written if path.suffix == ".c"]
     if core is not None:
         sources = [path for path in sources if path.name != KERNELS]
     made = folder / "simulation.so"

@@ -14,7 +14,10 @@
 PORTABLE(bp_dense);
 PORTABLE(bp_dense_sigmoid);
 PORTABLE(bp_sigmoid);
+PORTABLE(bp_output_delta_sigmoid);
 PORTABLE(bp_backward);
+PORTABLE(bp_delta_sigmoid);
+PORTABLE(bp_descent);
 PORTABLE(bp_update_residual);
 PORTABLE(bp_update_stochastic);
 PORTABLE(bp_learn_residual);
@@ -289,6 +292,53 @@ static void backward(void)
     portable_bp_backward(slow.sum, &layer, slow.w, dz);
 }
 
+/* Outputs of a sigmoid to z; returns their fraction. */
+static uint8_t outputs_of_sigmoids(void)
+{
+    uint8_t frac = (uint8_t)(4 + below(12));
+    size_t j;
+
+    for (j = 0; j < OUTPUTS; j++) {
+        slow.z[j] = fast.z[j] = (int16_t)(1 + below((1u << frac) - 1));
+    }
+    return frac;
+}
+
+static void output_delta_sigmoid(void)
+{
+    uint8_t frac = outputs_of_sigmoids();
+    /* The generator's shifts are such that product and half fit. */
+    uint8_t shift = below(2) ? 0 : (uint8_t)below(frac + 13u);
+
+    bp_output_delta_sigmoid(fast.dz_in, fast.z, g, frac, shift, layer.dz_in_top, &counters,
+                            OUTPUTS);
+    portable_bp_output_delta_sigmoid(slow.dz_in, slow.z, g, frac, shift, layer.dz_in_top,
+                                     &counters, OUTPUTS);
+}
+
+static void delta_sigmoid(void)
+{
+    uint8_t frac = outputs_of_sigmoids();
+    size_t j;
+
+    for (j = 0; j < OUTPUTS; j++) {
+        uint32_t bits = (uint32_t)random16() << 16 | random16();
+
+        slow.sum[j] = fast.sum[j] = (int32_t)bits >> below(32);
+    }
+    bp_delta_sigmoid(fast.dz_in, fast.sum, fast.z, frac, layer.dz_in_top, &counters, OUTPUTS);
+    portable_bp_delta_sigmoid(slow.dz_in, slow.sum, slow.z, frac, layer.dz_in_top, &counters,
+                              OUTPUTS);
+}
+
+static void descent(void)
+{
+    uint16_t mantissa = below(4) == 0 ? 32768 : (uint16_t)(16385 + 2 * below(8192));
+
+    bp_descent(fast.z, g, mantissa, OUTPUTS);
+    portable_bp_descent(slow.z, g, mantissa, OUTPUTS);
+}
+
 static void update_residual(void)
 {
     bp_update_residual(fast.w, fast.w_low, fast.b, fast.b_low, &layer, a_in, g, alignment,
@@ -339,7 +389,10 @@ int main(void)
     check("dense", dense);
     check("dense_sigmoid", dense_sigmoid);
     check("sigmoid", sigmoid);
+    check("output_delta_sigmoid", output_delta_sigmoid);
     check("backward", backward);
+    check("delta_sigmoid", delta_sigmoid);
+    check("descent", descent);
     check("update_residual", update_residual);
     check("update_stochastic", update_stochastic);
     check("learn_residual", learn_residual);

@@ -22,9 +22,10 @@ extern "C" {
 #define INFERENCE_S8_A_FRAC 12 /* of outputs and targets: 1.0 is 1 << 12 */
 #define INFERENCE_S8_LOSS_FRAC 25 /* of the loss */
 
-/* Everything that changes. The caller owns it; inference_s8_reset() fills it. Weights are in the order
- * of bp_weight_index(). Inputs of a layer, and their weights, have one more where their number is
- * odd: 0, and to be left so.
+/* Everything that changes. The caller owns it; inference_s8_reset() fills it.
+ *
+ * Weights are in the order of bp_weight_index(). Inputs of a layer, and their weights, have one
+ * more where their number is odd: 0, and to be left so.
  */
 typedef struct {
     BP_ALIGNED uint8_t a0[4]; /* input, u8q8, at most 255 in magnitude */

@@ -29,9 +29,10 @@ extern "C" {
 #define RESIDUAL_LEARNING_RATE_MANTISSA 26215u
 #define RESIDUAL_LEARNING_RATE_EXPONENT 2
 
-/* Everything that changes. The caller owns it; residual_reset() fills it. Weights are in the order
- * of bp_weight_index(). Inputs of a layer, and their weights, have one more where their number is
- * odd: 0, and to be left so.
+/* Everything that changes. The caller owns it; residual_reset() fills it.
+ *
+ * Weights are in the order of bp_weight_index(). Inputs of a layer, and their weights, have one
+ * more where their number is odd: 0, and to be left so.
  */
 typedef struct {
     BP_ALIGNED int16_t a0[2]; /* input, s16q12, at most 32767 in magnitude */

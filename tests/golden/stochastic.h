@@ -26,9 +26,10 @@ extern "C" {
 #define STOCHASTIC_LEARNING_RATE_EXPONENT 2
 #define STOCHASTIC_DECAY 9u /* learning rate * L2, u15q24 */
 
-/* Everything that changes. The caller owns it; stochastic_reset() fills it. Weights are in the order
- * of bp_weight_index(). Inputs of a layer, and their weights, have one more where their number is
- * odd: 0, and to be left so.
+/* Everything that changes. The caller owns it; stochastic_reset() fills it.
+ *
+ * Weights are in the order of bp_weight_index(). Inputs of a layer, and their weights, have one
+ * more where their number is odd: 0, and to be left so.
  */
 typedef struct {
     BP_ALIGNED int16_t a0[4]; /* input, s16q12, at most 32767 in magnitude */

@@ -300,6 +300,17 @@ def test_generate_writes_what_the_python_call_makes(folder: Path) -> None:
     assert {p.name: p.read_text() for p in Path("build/iris").iterdir()} == expected
 
 
+def test_generate_makes_smaller_code_of_the_same_model(folder: Path) -> None:
+    done("generate", "iris.json", "--prefix", "iris", "-o", "small", "--optimize", "size")
+    small, fast = ((folder / f) for f in ("small", "fast"))
+    done("generate", "iris.json", "--prefix", "iris", "-o", "fast")
+    assert "#define BP_SMALL 1\n" in (small / "bpgen_fix.h").read_text()
+    assert "#define BP_SMALL 0\n" in (fast / "bpgen_fix.h").read_text()
+    # One pass that does the work of two is more code.
+    assert "bp_learn_" in (fast / "iris.c").read_text()
+    assert "bp_learn_" not in (small / "iris.c").read_text()
+
+
 def test_generate_can_leave_training_out(folder: Path) -> None:
     done("generate", "iris.json", "-o", "infer", "--inference-only")
     assert "net_train" not in Path("infer/net.h").read_text()

@@ -96,6 +96,16 @@ def test_every_c_file_of_a_project_is_in_its_makefile(board: str) -> None:
     assert sorted(" ".join(listed).split()) == sorted(n for n in files if n.endswith(".c"))
 
 
+def test_a_project_for_size_compiles_its_network_for_size(tmp_path: Path) -> None:
+    model = saved(SMALL, tmp_path)
+    code, _ = new(tmp_path / "p", "--model", model, "--board", "uno", "--optimize", "size")
+    assert code == 0
+    makefile = (tmp_path / "p" / "Makefile").read_text(encoding="utf-8")
+    small = " ".join(TARGETS["uno"].family.small)
+    assert f"$(FAST_OBJECTS): OPTIMISE := {small}\n" in makefile
+    assert "#define BP_SMALL 1\n" in (tmp_path / "p" / "bpgen_fix.h").read_text(encoding="utf-8")
+
+
 def test_the_same_model_and_board_give_the_same_bytes_in_every_process() -> None:
     program = (
         "from tests.unit.test_project import SMALL, SAMPLES\n"

@@ -20,6 +20,7 @@ CORE_FILES = (
     "bpgen_avr_forward.h",
     "bpgen_avr_learn.h",
     "bpgen_avr_s8.h",
+    "bpgen_avr_small.h",
     "bpgen_kernels_dsp.h",
     "bpgen_kernels_lanes.h",
     "bpgen_kernels_thumb.h",

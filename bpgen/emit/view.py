@@ -129,11 +129,11 @@ class LayerView:
     table: str
     table_or_null: str
     pairs: int
-    avr_kind: int
-    avr_part: int
-    avr_end: str
+    avr_kernel: str
+    avr_count: int
     avr_first: int
     avr_second: str
+    plain: str
     table_bits: int
     forward: SumView
     dz: str
@@ -336,15 +336,16 @@ def _layer(
     before_table = squashes or layer.activation == "softmax"
     z_top = INT16_MAX if before_table else layer.a_top
     stored = _even(layer.inputs) * layer.outputs
-    kind, part = 3, 1
+    rom = "" if learns else "_rom"
+    kind, count = "any", 0
     if not is_byte:
-        kind, part = avr_parts(proof.forward, layer.outputs, previous.a_format.frac)
-    end = "0" if is_byte else "bp_avr_clip"
+        kind, count = avr_sum(proof.forward, layer.outputs, previous.a_format.frac)
     relu = layer.activation == "relu"
     is_sigmoid = layer.activation == "sigmoid" and not is_byte
-    fused = is_sigmoid and 6 <= _table(layer).bits <= 8 and layer.a_format.frac >= 11
-    if fused:
-        end = f"bp_avr_sigmoid_{_table(layer).bits}"
+    # Where no y reaches 1, and with the tables that the kernels of AVR cores know.
+    lowest_frac = {7: 11, 8: 14}.get(_table(layer).bits, 16) if is_sigmoid else 16
+    fused = kind != "any" and lowest_frac <= layer.a_format.frac <= 14
+    end = f"_sigmoid_{_table(layer).bits}" if fused else "" if kind == "any" else "_clip"
     backward = proof.backward
     return LayerView(
         k=k,
@@ -368,7 +369,7 @@ def _layer(
         w=w,
         b=b,
         w_type="s8" if is_byte else "s16",
-        rom="" if learns else "_rom",
+        rom=rom,
         a=f"a{k}",
         a_in=f"a{k - 1}",
         a_in_frac=previous.a_format.frac,
@@ -386,11 +387,11 @@ def _layer(
         table=_table_name(prefix, layer),
         table_or_null=_table_name(prefix, layer) if squashes else "NULL",
         pairs=_even(layer.inputs) // 2,
-        avr_kind=kind,
-        avr_part=part,
-        avr_end=end,
-        avr_first=1 << layer.a_format.frac - 8 if fused else 0 if relu else -z_top & 65535,
+        avr_kernel="0" if is_byte else f"bp_avr_{kind}{end}{rom}",
+        avr_count=count,
+        avr_first=avr_sigmoid(layer.a_format.frac) if fused else 0 if relu else -z_top & 65535,
         avr_second=_table_name(prefix, layer) if fused else str(z_top),
+        plain="_plain" if _is_plain(backward, previous.a_format.frac) else "",
         table_bits=_table(layer).bits if _table_name(prefix, layer) else 0,
         forward=_sum(proof.forward),
         dz=f"dz{k}" if has_dz else "",
@@ -414,19 +415,25 @@ def _layer(
     )
 
 
-def avr_parts(total: Sum, outputs: int, a_in_frac: int) -> tuple[int, int]:
+def avr_sum(total: Sum, outputs: int, a_in_frac: int) -> tuple[str, int]:
     """
-    How bpgen_avr_forward.h makes a sum: kind and pairs of inputs in a part of it.
+    How bpgen_avr_forward.h makes a sum: which kernel, and the count that this takes.
 
-    Kind 0 is at once, in 32 bits. 1 is in parts, to 40 bits, each below 2^31 - 2^24. 3 takes more
-    bits and any fractions, at half the speed.
+    "plain" is at once, in 32 bits. "parts" is to 40 bits, in parts each below 2^31 - 2^24. "any" is
+    portable C.
     """
     pairs = (total.terms + 1) // 2
     part = min((2**31 - 2**24) // (2 * WEIGHT_LIMIT * total.top), 255)
-    fits_40_bits = total.plain or (part > 0 and total.terms * total.top < 2**24)
-    if outputs > 64 or a_in_frac < 8 or not 9 <= total.shift <= 16 or not fits_40_bits:
-        return 3, 1 if outputs > 64 else max(part, 1)
-    return (0, pairs) if total.plain and pairs <= 255 else (1, part)
+    if outputs > 64 or a_in_frac < 8 or not 9 <= total.shift <= 16:
+        return "any", 0
+    if total.plain and pairs <= 64:
+        return "plain", 4 * (pairs - 1) + (outputs + 3) % 4
+    return ("parts", part) if part > 0 and total.terms * total.top < 2**24 else ("any", 0)
+
+
+def avr_sigmoid(frac: int) -> int:
+    """The first constant of a neuron's end that is a sigmoid."""
+    return (1 << frac - 8) + (1 << 23 - frac)
 
 
 def _even(n: int) -> int:
@@ -492,13 +499,20 @@ def _delta_call(layer: Dense, k: int) -> str:
     }[layer.activation]
 
 
+def _is_plain(backward: Sum | None, a_in_frac: int) -> bool:
+    """Whether the kernel for plain layers does, see bpgen_kernels.h."""
+    return backward is not None and backward.plain and backward.shift == 8 and 9 <= a_in_frac <= 15
+
+
 def _output_delta_call(model: IntModel, layer: Dense, k: int) -> str:
     """Deltas of a sigmoid output layer, for half the squared error; "" for any other."""
     if layer.activation != "sigmoid" or model.loss != "squared_error":
         return ""
+    shift = _delta_shift(model, layer)
+    plain = "_plain" if 9 <= shift <= 16 else ""
     return (
-        f"bp_output_delta_sigmoid(s->dz{k}, s->a{k}, t, {layer.a_format.frac}, "
-        f"{_delta_shift(model, layer)}, {layer.dz_top}, BP_COUNTERS(s), {layer.outputs});"
+        f"bp_output_delta_sigmoid{plain}(s->dz{k}, s->a{k}, t, {layer.a_format.frac}, "
+        f"{shift}, {layer.dz_top}, BP_COUNTERS(s), {layer.outputs});"
     )
 
 

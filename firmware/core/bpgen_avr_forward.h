@@ -1,8 +1,9 @@
 /* bpgen_avr_forward.h -- layers forward, in assembly for AVR cores with a multiplier.
  *
  * A product of 16-bit numbers is four of bytes, in r1:r0 each. MULSU leaves the sign of its product
- * in the carry, for SBC to extend, and takes r16..r23 only. ICALL is for what ends a neuron: the
- * layer says which activation. Cycles are those of an ATmega328P.
+ * in the carry, for SBC to extend, and takes r16..r23 only. Sums are made at once or in parts, end
+ * in a sigmoid or are clipped, and weights are in RAM or in flash: a kernel for each, of which the
+ * constants of a model's layers name those it needs. Cycles are those of an ATmega328P.
  * SPDX-License-Identifier: 0BSD
  */
 #ifndef BPGEN_AVR_FORWARD_H
@@ -12,40 +13,45 @@
 
 #if !BPGEN_COUNTERS
 
-/* The layer's constants for this file, by their place after bp_layer_t.fast. */
-BP_STATIC_ASSERT(offsetof(bp_layer_t, fast) == 21, avr_layer_fast);
-BP_STATIC_ASSERT(sizeof(bp_layer_fast_t) == 14, avr_layer_fast_size);
+/* A kernel's constants, in the order of their use. */
+BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, count) == 2, avr_layer_count);
+BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, end_scale) == 6, avr_layer_end);
+BP_STATIC_ASSERT(sizeof(bp_layer_fast_t) == 13, avr_layer_fast_size);
 
-/* The stack frame at Y of a layer that needs one: more than three outputs, or a sum in parts.
- * Pushed from the last to the first; what follows F_PAIRS is there for a sum in parts only.
+/* The stack frame at Y, pushed from the last to the first: of layers with four outputs or more, or
+ * a sum in parts.
  */
-#define F_LEFT "1"     /* outputs to do */
-#define F_LEFT_2 "2"
-#define F_STRIDE "3"   /* 4 * outputs - 16: from a pair's weights of one group to the next pair's */
-#define F_STRIDE_2 "4"
-#define F_KIND "5"     /* bit 0: a sum in parts, bit 1: any shift */
-#define F_PART "6"     /* pairs of inputs in a part of the sum */
-#define F_SCALE "7"
-#define F_HALF "8"
-#define F_LAYER "9"    /* address in flash of the constants that a neuron's end needs */
-#define F_LAYER_2 "10"
-#define F_A_IN "11"
-#define F_A_IN_2 "12"
-#define F_OUT "13"
-#define F_OUT_2 "14"
-#define F_B "15"
-#define F_B_2 "16"
-#define F_W "17"
-#define F_W_2 "18"
-#define F_SIZE "18"
-#define F_PAIRS "19"   /* pairs of inputs */
-#define F_PAIRS_2 "20"
-#define F_TO_DO "21"   /* and how many are to do */
-#define F_TO_DO_2 "22"
-#define F_STEP "23"    /* the stride of this group */
-#define F_TOPS "24"    /* the sums' upper bytes before this part */
-#define F_WRAPS "28"   /* and how often each went around 32 bits */
-#define F_PARTS_SIZE "13"
+#define F_LEFT "1"    /* outputs to do; of a sum at once: low byte of the address behind out */
+#define F_OUT "2"
+#define F_OUT_2 "3"
+#define F_B "4"
+#define F_B_2 "5"
+#define F_W "6"
+#define F_W_2 "7"
+#define F_A_IN "8"
+#define F_A_IN_2 "9"
+#define F_COUNT "10"
+#define F_STRIDE "11" /* 4 * outputs - 16: from a pair's weights of one group to the next pair's */
+#define F_SCALE "12"
+#define F_HALF "13"
+#define F_END "14"    /* address in flash of the constants that a neuron's end needs */
+#define F_END_2 "15"
+/* of a sum at once: these constants */
+#define F_E_SECOND_2 "16"
+#define F_E_SECOND "17"
+#define F_E_FIRST_2 "18"
+#define F_E_FIRST "19"
+#define F_E_SCALE "20"
+#define F_SIZE "20"
+/* of a sum in parts */
+#define F_PAIRS "16"  /* pairs of inputs */
+#define F_PAIRS_2 "17"
+#define F_TO_DO "18"  /* and how many are to do */
+#define F_TO_DO_2 "19"
+#define F_STEP "20"   /* the stride of this group */
+#define F_TOPS "21"   /* the sums' upper bytes before this part */
+#define F_WRAPS "25"  /* and how often each went around 32 bits */
+#define F_PARTS_SIZE "28"
 
 /* Four sums of 32 bits side by side, A lowest. A group of fewer outputs has no P. */
 #define P "r2", "r3", "r4", "r5"
@@ -134,308 +140,491 @@ BP_STATIC_ASSERT(sizeof(bp_layer_fast_t) == 14, avr_layer_fast_size);
     "movw " C ", r22\n\t"                                                                          \
     "mov " B ", r20\n\t"
 
-/* ---- A sum's end -----------------------------------------------------------------------------
+/* ---- A neuron's end --------------------------------------------------------------------------
  *
- * r23:r22:r20 = sum >> shift for shifts from 9 to 16: the upper bytes of the sum times r16, that is
- * 2^(16 - shift); then what r29:r28 points at. 10 cycles, and 4 for the call.
+ * r23:r22:r20 = sum >> shift for shifts from 9 to 16, which is z + 2^15: the upper bytes of the sum
+ * times r16, that is 2^(16 - shift). 12 cycles, and 13 more where z leaves 16 bits. N is the bit
+ * that says z >= 0. Ends may change A..D, r20, r22, r23, r30 and r31; r21 is 0.
  */
-#define END(...) END_(__VA_ARGS__)
-#define END_(A, B, C, D)                                                                           \
+#define NARROW(B, C, D)                                                                            \
     "mul " D ", r16\n\t"                                                                           \
     "movw r22, r0\n\t"                                                                             \
-    "mul " C ", r16\n\t"                                                                           \
-    "mov r20, r0\n\t"                                                                              \
-    "or r22, r1\n\t"                                                                               \
     "mul " B ", r16\n\t"                                                                           \
-    "or r20, r1\n\t"                                                                               \
-    "movw r30, r28\n\t"                                                                            \
-    "icall\n\t"
+    "mov r20, r1\n\t"                                                                              \
+    "mul " C ", r16\n\t"                                                                           \
+    "or r20, r0\n\t"                                                                               \
+    "or r22, r1\n\t"                                                                               \
+    "cpse r23, r21\n\t"                                                                            \
+    "rcall 8f\n\t"
 
-/* What a neuron's end needs, from Z: r16 scale, r29:r28 what to call, r17 and r14, r19:r18. */
+/* Behind a kernel: the limit, for a z beyond it. The upper 9 of the sum's 32 bits are more than r16
+ * where it is too low (the offset is 2^(15 + shift), so such sums start at 2^31 + 2^(15 + shift),
+ * and those too high end below).
+ */
+#define TOO_FAR                                                                                    \
+    "8:\n\t"                                                                                       \
+    "lsl r22\n\t"                                                                                  \
+    "rol r23\n\t"                                                                                  \
+    "cp r16, r23\n\t"                                                                              \
+    "sbc r22, r22\n\t"                                                                             \
+    "com r22\n\t"                                                                                  \
+    "mov r20, r22\n\t"                                                                             \
+    "ret\n\t"
+
+/* z clipped to r29:r17 and r19:r18. */
+#define CLIP(...) CLIP_(__VA_ARGS__)
+#define CLIP_(A, B, C, D)                                                                          \
+    NARROW(B, C, D)                                                                                \
+    "subi r22, 0x80\n\t"                                                                           \
+    "cp r20, r17\n\t"                                                                              \
+    "cpc r22, r29\n\t"                                                                             \
+    "brge 1f\n\t"                                                                                  \
+    "mov r20, r17\n\t"                                                                             \
+    "mov r22, r29\n\t"                                                                             \
+    "1:\n\t"                                                                                       \
+    "cp r18, r20\n\t"                                                                              \
+    "cpc r19, r22\n\t"                                                                             \
+    "brge 2f\n\t"                                                                                  \
+    "mov r20, r18\n\t"                                                                             \
+    "mov r22, r19\n\t"                                                                             \
+    "2:\n\t"                                                                                       \
+    "st X+, r20\n\t"                                                                               \
+    "st X+, r22\n\t"
+
+/* A sigmoid of 2^fa = r17 * 2^8 and of half a unit r29 = 2^(15 - fa), for fa from 11 up, where no y
+ * reaches 1: the last entry is 65514. The table is at r19:r18. 42 cycles, 44 for z < 0.
+ *
+ * With u = |z|, y = round(E[i] + rise * fr, 16 - fa). For z < 0 the result is 2^fa - y, and the
+ * low bits of z + 2^15 count down from E[i + 1]: so it is the same of -E[i + 1] + rise * fr, but
+ * that halves round down (a unit less, which makes ~E[i + 1] of -E[i + 1]) and that what fr brings
+ * rounds up. z = -32768 has i = 127 and the y of -32767. The index comes from r22, and fr from r20.
+ */
+#define SIGMOID(positive, negative, index, A, B, C, D)                                             \
+    NARROW(B, C, D)                                                                                \
+    "brmi 1f\n\t"                                                                                  \
+    negative                                                                                       \
+    "movw r30, r18\n\t"                                                                            \
+    "add r30, r22\n\t"                                                                             \
+    "adc r31, r21\n\t"                                                                             \
+    index                                                                                          \
+    "lpm " C ", Z+\n\t"                                                                            \
+    "lpm " D ", Z+\n\t"                                                                            \
+    "lpm r22, Z+\n\t"                                                                              \
+    "lpm r23, Z\n\t"                                                                               \
+    "movw " A ", r22\n\t"                                                                          \
+    "sub " A ", " C "\n\t"                                                                         \
+    "sbc " B ", " D "\n\t"                                                                         \
+    "com r22\n\t"                                                                                  \
+    "com r23\n\t"                                                                                  \
+    "mul " A ", r20\n\t"                                                                           \
+    "cp r21, r0\n\t"                                                                               \
+    "adc r22, r1\n\t"                                                                              \
+    "adc r23, r21\n\t"                                                                             \
+    "mul " B ", r20\n\t"                                                                           \
+    "rjmp 2f\n\t"                                                                                  \
+    "1:\n\t"                                                                                       \
+    positive                                                                                       \
+    "movw r30, r18\n\t"                                                                            \
+    "add r30, r22\n\t"                                                                             \
+    "adc r31, r21\n\t"                                                                             \
+    index                                                                                          \
+    "lpm r22, Z+\n\t"                                                                              \
+    "lpm r23, Z+\n\t"                                                                              \
+    "lpm " C ", Z+\n\t"                                                                            \
+    "lpm " D ", Z\n\t"                                                                             \
+    "sub " C ", r22\n\t"                                                                           \
+    "sbc " D ", r23\n\t"                                                                           \
+    "mul " C ", r20\n\t"                                                                           \
+    "add r22, r1\n\t"                                                                              \
+    "adc r23, r21\n\t"                                                                             \
+    "mul " D ", r20\n\t"                                                                           \
+    "2:\n\t"                                                                                       \
+    "add r22, r0\n\t"                                                                              \
+    "adc r23, r1\n\t"                                                                              \
+    "add r22, r29\n\t"                                                                             \
+    "adc r23, r21\n\t"                                                                             \
+    "mul r22, r17\n\t"                                                                             \
+    "mov r22, r1\n\t"                                                                              \
+    "mul r23, r17\n\t"                                                                             \
+    "or r0, r22\n\t"                                                                               \
+    "st X+, r0\n\t"                                                                                \
+    "st X+, r1\n\t"
+
+/* 128 intervals: fa up to 13. */
+#define SIGMOID_7(...) SIGMOID_7_(__VA_ARGS__)
+#define SIGMOID_7_(A, B, C, D)                                                                     \
+    SIGMOID("lsl r22\n\t", "com r22\n\tlsl r22\n\t", "", A, B, C, D)
+
+/* 256, for fa = 14: z = -32768 becomes -32767, E[256] would make it a unit too much. */
+#define SIGMOID_8(...) SIGMOID_8_(__VA_ARGS__)
+#define SIGMOID_8_(A, B, C, D)                                                                     \
+    SIGMOID("lsl r20\n\trol r22\n\t",                                                             \
+            "cp r21, r20\n\tcpc r21, r22\n\tsbci r20, 255\n\tlsl r20\n\trol r22\n\tcom r22\n\t", \
+            "add r30, r22\n\tadc r31, r21\n\t", A, B, C, D)
+
+/* What ends need, from Z. */
 #define CONSTANTS                                                                                  \
     "lpm r16, Z+\n\t"                                                                              \
-    "lpm r28, Z+\n\t"                                                                              \
-    "lpm r29, Z+\n\t"                                                                              \
     "lpm r17, Z+\n\t"                                                                              \
-    "lpm r14, Z+\n\t"                                                                              \
+    "lpm r29, Z+\n\t"                                                                              \
     "lpm r18, Z+\n\t"                                                                              \
-    "lpm r19, Z\n\t"
+    "lpm r19, Z+\n\t"
 
-/* The place of a group of one to three outputs: r2 is one more than their number. */
-#define TAIL(q, r, s)                                                                              \
-    "sbrc r2, 2\n\t"                                                                               \
+/* The place of a group of one to three outputs: the low bits of a register are their number - 1. */
+#define TAIL(size, q, r, s)                                                                        \
+    "sbrc " size ", 1\n\t"                                                                         \
     "rjmp " q "\n\t"                                                                               \
-    "sbrc r2, 0\n\t"                                                                               \
+    "sbrc " size ", 0\n\t"                                                                         \
     "rjmp " r "\n\t"                                                                               \
-    "rjmp " s "\n"
+    "rjmp " s "\n\t"
 
 /* ---- A layer ---------------------------------------------------------------------------------
  *
- *     r0, r1    a product                      r24, r25  S, upper half; on entry w
- *     r2..r5    P, or of a smaller group: r2 its outputs + 1, r3 whether there is a frame, r5:r4
- *               the layer's constants          r26, r27  X: a_in, out
- *     r6..r9    Q                              r28       pairs to do
- *     r10..r13  R                              r29       stride
- *     r14, r15  S, lower half                  r30, r31  Z: w, b, flash; on entry the layer
- *     r16..r19  two inputs                     r20..r23  w, 0, w's product; on entry out, b
+ *     r0, r1    a product                      r24, r25  S, upper half; on entry out
+ *     r2..r5    P, or of a smaller group: out  r26, r27  X: a_in, out
+ *               and the constants              r28       pairs to do
+ *     r6..r9    Q                              r29       stride
+ *     r10..r13  R                              r30, r31  Z: w, b, flash
+ *     r14, r15  S, lower half                  r20..r23  w, 0, w's product; on entry the
+ *     r16..r19  two inputs; on entry a_in, w             constants, b
  *     T         a group of four
  *
- * A pair of inputs takes 215 cycles for four outputs, 26.9 a product; 169, 117 and 66 for 3, 2, 1.
+ * A pair of inputs takes 215 cycles for four outputs, 26.9 a product; 169, 119 and 70 for 3, 2, 1.
+ * The caller saves r4..r17 for all its layers.
  */
-#define LAYER(load)                                                                                \
+
+/* What every kernel pushes, of r28 the count, r29 the outputs, X a_in, r17 half, r20 scale, r18 w,
+ * r22 b and r24 out.
+ */
+#define FRAME(stop)                                                                                \
+    "push r17\n\t"                                                                                 \
+    "push r20\n\t"                                                                                 \
+    "mov r21, r29\n\t"                                                                             \
+    "lsl r21\n\t"                                                                                  \
+    "lsl r21\n\t"                                                                                  \
+    "subi r21, 16\n\t"                                                                             \
+    "push r21\n\t"                                                                                 \
+    "push r28\n\t"                                                                                 \
+    "push r27\n\t"                                                                                 \
+    "push r26\n\t"                                                                                 \
+    "push r19\n\t"                                                                                 \
+    "push r18\n\t"                                                                                 \
+    "push r23\n\t"                                                                                 \
+    "push r22\n\t"                                                                                 \
+    "push r25\n\t"                                                                                 \
+    "push r24\n\t"                                                                                 \
+    stop                                                                                           \
+    "in r28, __SP_L__\n\t"                                                                         \
+    "in r29, __SP_H__\n\t"
+
+#define UNFRAME(size)                                                                              \
+    "adiw r28, " size "\n\t"                                                                       \
+    "in r0, __SREG__\n\t"                                                                          \
+    "cli\n\t"                                                                                      \
+    "out __SP_H__, r29\n\t"                                                                        \
+    "out __SREG__, r0\n\t"                                                                         \
+    "out __SP_L__, r28\n\t"
+
+#define CONSTANTS_TO_FRAME                                                                         \
+    "lpm r0, Z+\n\t"                                                                               \
+    "push r0\n\t"                                                                                  \
+    "lpm r0, Z+\n\t"                                                                               \
+    "push r0\n\t"                                                                                  \
+    "lpm r0, Z+\n\t"                                                                               \
+    "push r0\n\t"                                                                                  \
+    "lpm r0, Z+\n\t"                                                                               \
+    "push r0\n\t"                                                                                  \
+    "lpm r0, Z+\n\t"                                                                               \
+    "push r0\n\t"
+
+/* A sum at once. */
+#define LAYER(load, end)                                                                           \
     "push r2\n\t"                                                                                  \
     "push r3\n\t"                                                                                  \
     "push r28\n\t"                                                                                 \
     "push r29\n\t"                                                                                 \
-    "adiw r30, 21\n\t"                                                                             \
-    "lpm r16, Z+\n\t"                                                                              \
-    "lpm r17, Z+\n\t"                                                                              \
+    "movw r26, r16\n\t"                                                                            \
+    "movw r30, r20\n\t"                                                                            \
     "lpm r28, Z+\n\t"                                                                              \
-    "tst r16\n\t"                                                                                  \
-    "brne 10f\n\t"                                                                                 \
-    "cpi r17, 4\n\t"                                                                               \
-    "brsh 10f\n\t"                                                                                 \
-                                                                                                   \
-    /* One small group, and no frame. */                                                           \
-    "clt\n\t"                                                                                      \
-    "mov r2, r17\n\t"                                                                              \
-    "inc r2\n\t"                                                                                   \
-    "clr r3\n\t"                                                                                   \
-    "clr r29\n\t"                                                                                  \
-    "push r20\n\t"                                                                                 \
-    "push r21\n\t"                                                                                 \
-    "movw r18, r24\n\t"                                                                            \
+    "lpm r29, Z+\n\t"                                                                              \
     "lpm r20, Z+\n\t"                                                                              \
     "lpm r17, Z+\n\t"                                                                              \
-    "movw r4, r30\n\t"                                                                             \
-    "movw r30, r22\n"                                                                              \
                                                                                                    \
-    "2:\n\t"                                                                                       \
-    "clr r16\n\t" TAIL("22f", "23f", "24f")                                                        \
+    "movw r4, r30\n\t"                                                                             \
+    "cpi r29, 4\n\t"                                                                               \
+    "brsh 10f\n\t"                                                                                 \
+                                                                                                   \
+    /* One group of one to three. */                                                               \
+    "movw r2, r24\n\t"                                                                             \
+    "clr r29\n\t"                                                                                  \
+    "movw r30, r22\n\t"                                                                            \
+    "clt\n\t"                                                                                      \
+    "12:\n\t"                                                                                      \
+    "clr r16\n\t"                                                                                  \
+    TAIL("r28", "22f", "23f", "24f")                                                               \
                                                                                                    \
     "10:\n\t"                                                                                      \
-    "sbrs r16, 0\n\t"                                                                              \
-    "rjmp 11f\n\t"                                                                                 \
-    /* Room for the sums of parts; the number of pairs is the last of the constants. */            \
-    "adiw r30, 9\n\t"                                                                              \
-    "lpm r18, Z+\n\t"                                                                              \
-    "lpm r19, Z\n\t"                                                                               \
-    "sbiw r30, 10\n\t"                                                                             \
-    "ldi r29, 11\n"                                                                                \
-    "1:\n\t"                                                                                       \
-    "push r1\n\t"                                                                                  \
-    "dec r29\n\t"                                                                                  \
-    "brne 1b\n\t"                                                                                  \
-    "push r19\n\t"                                                                                 \
-    "push r18\n"                                                                                   \
-    "11:\n\t"                                                                                      \
-    "push r25\n\t"                                                                                 \
-    "push r24\n\t"                                                                                 \
-    "push r23\n\t"                                                                                 \
-    "push r22\n\t"                                                                                 \
-    "push r21\n\t"                                                                                 \
-    "push r20\n\t"                                                                                 \
-    "push r27\n\t"                                                                                 \
-    "push r26\n\t"                                                                                 \
-    "lpm r18, Z+\n\t"                                                                              \
-    "lpm r19, Z+\n\t"                                                                              \
-    "push r31\n\t"                                                                                 \
-    "push r30\n\t"                                                                                 \
-    "push r19\n\t"                                                                                 \
-    "push r18\n\t"                                                                                 \
-    "push r28\n\t"                                                                                 \
-    "push r16\n\t"                                                                                 \
-    "push r1\n\t"                                                                                  \
-    "mov r18, r17\n\t"                                                                             \
-    "lsl r18\n\t"                                                                                  \
-    "lsl r18\n\t"                                                                                  \
-    "subi r18, 16\n\t"                                                                             \
-    "push r18\n\t"                                                                                 \
-    "push r1\n\t"                                                                                  \
-    "push r17\n\t"                                                                                 \
-    "in r28, __SP_L__\n\t"                                                                         \
-    "in r29, __SP_H__\n\t"                                                                         \
-    "sbrs r16, 1\n\t"                                                                              \
-    "rjmp 13f\n\t"                                                                                 \
-    "rjmp 90f\n"                                                                                   \
+    CONSTANTS_TO_FRAME                                                                             \
+    "push r5\n\t"                                                                                  \
+    "push r4\n\t"                                                                                  \
+    FRAME("add r24, r29\n\tadd r24, r29\n\tpush r24\n\t")                                          \
+    "movw r30, r22\n\t"                                                                            \
+    "set\n\t"                                                                                      \
+    "rjmp 21f\n\t"                                                                                 \
                                                                                                    \
-    "12:\n\t"                                                                                      \
-    "in r28, __SP_L__\n\t"                                                                         \
-    "in r29, __SP_H__\n\t"                                                                         \
-    "std Y+" F_OUT ", r26\n\t"                                                                     \
-    "std Y+" F_OUT_2 ", r27\n"                                                                     \
     "13:\n\t"                                                                                      \
     "ldd r20, Y+" F_SCALE "\n\t"                                                                   \
     "ldd r17, Y+" F_HALF "\n\t"                                                                    \
     "ldd r30, Y+" F_B "\n\t"                                                                       \
     "ldd r31, Y+" F_B_2 "\n\t"                                                                     \
-    "ldd r16, Y+" F_LEFT "\n\t"                                                                    \
-    "subi r16, 4\n\t"                                                                              \
-    "brsh 21f\n\t"                                                                                 \
-    "subi r16, -5\n\t"                                                                             \
-    "mov r2, r16\n\t"                                                                              \
-    "subi r16, 1\n\t"                                                                              \
-    "breq 19f\n\t"                                                                                 \
-    "std Y+" F_LEFT ", r1\n\t"                                                                     \
-    "clt\n\t"                                                                                      \
-    "clr r3\n\t"                                                                                   \
-    "inc r3\n\t"                                                                                   \
-    "rjmp 2b\n"                                                                                    \
-                                                                                                   \
-    /* The end: give the frame back. */                                                            \
-    "19:\n\t"                                                                                      \
-    "ldd r16, Y+" F_KIND "\n\t"                                                                    \
-    "sbrs r16, 0\n\t"                                                                              \
-    "rjmp 1f\n\t"                                                                                  \
-    "adiw r28, " F_PARTS_SIZE "\n"                                                                 \
-    "1:\n\t"                                                                                       \
-    "adiw r28, " F_SIZE "\n\t"                                                                     \
-    "in r0, __SREG__\n\t"                                                                          \
-    "cli\n\t"                                                                                      \
-    "out __SP_H__, r29\n\t"                                                                        \
-    "out __SREG__, r0\n\t"                                                                         \
-    "out __SP_L__, r28\n\t"                                                                        \
-    "pop r29\n\t"                                                                                  \
-    "pop r28\n\t"                                                                                  \
-    "pop r3\n\t"                                                                                   \
-    "pop r2\n\t"                                                                                   \
-    "ret\n"                                                                                        \
-                                                                                                   \
     "21:\n\t"                                                                                      \
-    "std Y+" F_LEFT ", r16\n\t"                                                                    \
-    "set\n\t"                                                                                      \
-    "clr r16\n\t" START(load, P)                                                                   \
+    "clr r16\n\t"                                                                                  \
+    START(load, P)                                                                                 \
     "22:\n\t" START(load, Q)                                                                       \
     "23:\n\t" START(load, R)                                                                       \
     "24:\n\t" START(load, S)                                                                       \
     "clr r21\n\t"                                                                                  \
     "brts 25f\n\t"                                                                                 \
-    "sbrc r3, 0\n\t"                                                                               \
-    "rjmp 25f\n\t"                                                                                 \
     "movw r30, r18\n\t"                                                                            \
-    "rjmp 30f\n"                                                                                   \
+    "rjmp 30f\n\t"                                                                                 \
+    "29:\n\t" TAIL("r28", "32f", "33f", "34f")                                                     \
                                                                                                    \
     "25:\n\t"                                                                                      \
     "std Y+" F_B ", r30\n\t"                                                                       \
     "std Y+" F_B_2 ", r31\n\t"                                                                     \
     "ldd r26, Y+" F_A_IN "\n\t"                                                                    \
     "ldd r27, Y+" F_A_IN_2 "\n\t"                                                                  \
-    "ldd r30, Y+" F_W "\n\t"                                                                       \
-    "ldd r31, Y+" F_W_2 "\n\t"                                                                     \
+    "ldd r16, Y+" F_W "\n\t"                                                                       \
+    "ldd r17, Y+" F_W_2 "\n\t"                                                                     \
+    "movw r30, r16\n\t"                                                                            \
+    "subi r16, -16\n\t"                                                                            \
+    "sbci r17, -1\n\t"                                                                             \
+    "std Y+" F_W ", r16\n\t"                                                                       \
+    "std Y+" F_W_2 ", r17\n\t"                                                                     \
+    "ldd r16, Y+" F_COUNT "\n\t"                                                                   \
     "ldd r17, Y+" F_STRIDE "\n\t"                                                                  \
-    "ldd r18, Y+" F_KIND "\n\t"                                                                    \
-    "ldd r16, Y+" F_PART "\n\t"                                                                    \
-    "brtc 26f\n\t"                                                                                 \
-    "movw r20, r30\n\t"                                                                            \
-    "subi r20, -16\n\t"                                                                            \
-    "sbci r21, -1\n\t"                                                                             \
-    "std Y+" F_W ", r20\n\t"                                                                       \
-    "std Y+" F_W_2 ", r21\n\t"                                                                     \
-    "clr r21\n\t"                                                                                  \
-    "sbrc r18, 0\n\t"                                                                              \
-    "rjmp 70f\n\t"                                                                                 \
     "movw r28, r16\n\t"                                                                            \
-    "rjmp 30f\n"                                                                                   \
-                                                                                                   \
-    /* The last outputs, less than four: the stride is 4 * (4 - their number) more. */             \
-    "26:\n\t"                                                                                      \
-    "mov r19, r2\n\t"                                                                              \
-    "lsl r19\n\t"                                                                                  \
-    "lsl r19\n\t"                                                                                  \
-    "subi r17, -20\n\t"                                                                            \
-    "sub r17, r19\n\t"                                                                             \
-    "sbrc r18, 0\n\t"                                                                              \
-    "rjmp 70f\n\t"                                                                                 \
-    "movw r28, r16\n\t"                                                                            \
-    "rjmp 30f\n"                                                                                   \
-                                                                                                   \
-    "29:\n\t" TAIL("32f", "33f", "34f")                                                            \
                                                                                                    \
     "30:\n\t"                                                                                      \
     "ld r16, X+\n\t"                                                                               \
     "ld r17, X+\n\t"                                                                               \
     "ld r18, X+\n\t"                                                                               \
     "ld r19, X+\n\t"                                                                               \
-    "brtc 29b\n\t" PRODUCTS(load, P)                                                               \
+    "brtc 29b\n\t"                                                                                 \
+    PRODUCTS(load, P)                                                                              \
     "32:\n\t" PRODUCTS(load, Q)                                                                    \
     "33:\n\t" PRODUCTS(load, R)                                                                    \
     "34:\n\t" PRODUCTS(load, S)                                                                    \
     "add r30, r29\n\t"                                                                             \
     "adc r31, r21\n\t"                                                                             \
-    "dec r28\n\t"                                                                                  \
-    "breq 40f\n\t"                                                                                 \
-    "rjmp 30b\n"                                                                                   \
                                                                                                    \
-    "40:\n\t"                                                                                      \
-    "brts 41f\n\t"                                                                                 \
-    "sbrc r3, 0\n\t"                                                                               \
-    "rjmp 41f\n\t"                                                                                 \
-    "pop r27\n\t"                                                                                  \
-    "pop r26\n\t"                                                                                  \
-    "movw r30, r4\n\t" CONSTANTS                                                                   \
-    "42:\n\t" TAIL("46f", "47f", "48f")                                                            \
+    "subi r28, 4\n\t"                                                                              \
+    "brlo 40f\n\t"                                                                                 \
+    "rjmp 30b\n\t"                                                                                 \
                                                                                                    \
     "41:\n\t"                                                                                      \
+    "movw r26, r2\n\t"                                                                             \
+    "movw r30, r4\n\t"                                                                             \
+    CONSTANTS                                                                                      \
+    TAIL("r28", "46f", "47f", "48f")                                                               \
+    "40:\n\t"                                                                                      \
+    "brtc 41b\n\t"                                                                                 \
     "in r28, __SP_L__\n\t"                                                                         \
     "in r29, __SP_H__\n\t"                                                                         \
-    "ldd r16, Y+" F_KIND "\n\t"                                                                    \
-    "sbrc r16, 0\n\t"                                                                              \
-    "rjmp 71f\n"                                                                                   \
-    "43:\n\t"                                                                                      \
-    "ldd r30, Y+" F_LAYER "\n\t"                                                                   \
-    "ldd r31, Y+" F_LAYER_2 "\n\t"                                                                 \
     "ldd r26, Y+" F_OUT "\n\t"                                                                     \
-    "ldd r27, Y+" F_OUT_2 "\n\t" CONSTANTS                                                         \
-    "brtc 42b\n\t" END(P)                                                                          \
-    "46:\n\t" END(Q)                                                                               \
-    "47:\n\t" END(R)                                                                               \
-    "48:\n\t" END(S)                                                                               \
-    "clr r1\n\t"                                                                                   \
+    "ldd r27, Y+" F_OUT_2 "\n\t"                                                                   \
+    "ldd r16, Y+" F_E_SCALE "\n\t"                                                                 \
+    "ldd r17, Y+" F_E_FIRST "\n\t"                                                                 \
+    "ldd r18, Y+" F_E_SECOND "\n\t"                                                                \
+    "ldd r19, Y+" F_E_SECOND_2 "\n\t"                                                              \
+    "ldd r29, Y+" F_E_FIRST_2 "\n\t"                                                               \
+    end(P)                                                                                         \
+    "46:\n\t" end(Q)                                                                               \
+    "47:\n\t" end(R)                                                                               \
+    "48:\n\t" end(S)                                                                               \
     "brtc 49f\n\t"                                                                                 \
-    "rjmp 12b\n"                                                                                   \
-    "49:\n\t"                                                                                      \
-    "sbrc r3, 0\n\t"                                                                               \
+    "in r29, __SP_H__\n\t"                                                                         \
+    "ldd r16, Y+" F_LEFT "\n\t"                                                                    \
+    "sub r16, r26\n\t"                                                                             \
+    "breq 19f\n\t"                                                                                 \
+    "std Y+" F_OUT ", r26\n\t"                                                                     \
+    "std Y+" F_OUT_2 ", r27\n\t"                                                                   \
+    "cpi r16, 8\n\t"                                                                               \
+    "brlo 18f\n\t"                                                                                 \
+    "rjmp 13b\n\t"                                                                                 \
+                                                                                                   \
+    /* The last outputs, less than four: the stride is 4 * (4 - their number) more. */             \
+    "18:\n\t"                                                                                      \
+    "movw r2, r26\n\t"                                                                             \
+    "ldd r30, Y+" F_B "\n\t"                                                                       \
+    "ldd r31, Y+" F_B_2 "\n\t"                                                                     \
+    "ldd r18, Y+" F_W "\n\t"                                                                       \
+    "ldd r19, Y+" F_W_2 "\n\t"                                                                     \
+    "ldd r26, Y+" F_A_IN "\n\t"                                                                    \
+    "ldd r27, Y+" F_A_IN_2 "\n\t"                                                                  \
+    "ldd r22, Y+" F_COUNT "\n\t"                                                                   \
+    "ldd r23, Y+" F_STRIDE "\n\t"                                                                  \
+    "ldd r20, Y+" F_SCALE "\n\t"                                                                   \
+    "ldd r17, Y+" F_HALF "\n\t"                                                                    \
+    "ldd r4, Y+" F_END "\n\t"                                                                      \
+    "ldd r5, Y+" F_END_2 "\n\t"                                                                    \
+    UNFRAME(F_SIZE)                                                                                \
+    "lsl r16\n\t"                                                                                  \
+    "subi r23, -16\n\t"                                                                            \
+    "sub r23, r16\n\t"                                                                             \
+    "movw r28, r22\n\t"                                                                            \
+    "clt\n\t"                                                                                      \
     "rjmp 12b\n\t"                                                                                 \
+                                                                                                   \
+    "19:\n\t"                                                                                      \
+    UNFRAME(F_SIZE)                                                                                \
+    "49:\n\t"                                                                                      \
     "pop r29\n\t"                                                                                  \
     "pop r28\n\t"                                                                                  \
     "pop r3\n\t"                                                                                   \
     "pop r2\n\t"                                                                                   \
-    "ret\n"                                                                                        \
+    "clr r1\n\t"                                                                                   \
+    "ret\n\t"                                                                                      \
+    TOO_FAR
+
+/* A sum in parts; the count is the pairs of inputs in a part. */
+#define LAYER_IN_PARTS(load, end)                                                                  \
+    "push r2\n\t"                                                                                  \
+    "push r3\n\t"                                                                                  \
+    "push r28\n\t"                                                                                 \
+    "push r29\n\t"                                                                                 \
+    "movw r26, r16\n\t"                                                                            \
+    "movw r30, r20\n\t"                                                                            \
+    "lpm r28, Z+\n\t"                                                                              \
+    "lpm r29, Z+\n\t"                                                                              \
+    "lpm r20, Z+\n\t"                                                                              \
+    "lpm r17, Z+\n\t"                                                                              \
+                                                                                                   \
+    "movw r4, r30\n\t"                                                                             \
+    "adiw r30, 5\n\t"                                                                              \
+    "lpm r2, Z+\n\t"                                                                               \
+    "lpm r3, Z\n\t"                                                                                \
+    "ldi r21, 11\n\t"                                                                              \
+    "1:\n\t"                                                                                       \
+    "push r1\n\t"                                                                                  \
+    "dec r21\n\t"                                                                                  \
+    "brne 1b\n\t"                                                                                  \
+    "push r3\n\t"                                                                                  \
+    "push r2\n\t"                                                                                  \
+    "push r5\n\t"                                                                                  \
+    "push r4\n\t"                                                                                  \
+    FRAME("push r29\n\t")                                                                          \
+                                                                                                   \
+    "13:\n\t"                                                                                      \
+    "ldd r20, Y+" F_SCALE "\n\t"                                                                   \
+    "ldd r17, Y+" F_HALF "\n\t"                                                                    \
+    "ldd r30, Y+" F_B "\n\t"                                                                       \
+    "ldd r31, Y+" F_B_2 "\n\t"                                                                     \
+    "clr r16\n\t"                                                                                  \
+    "set\n\t"                                                                                      \
+    "ldd r18, Y+" F_LEFT "\n\t"                                                                    \
+    "subi r18, 4\n\t"                                                                              \
+    "brsh 21f\n\t"                                                                                 \
+    "clt\n\t"                                                                                      \
+    "subi r18, -4\n\t"                                                                             \
+    "breq 19f\n\t"                                                                                 \
+    "subi r18, 1\n\t"                                                                              \
+    "mov r2, r18\n\t"                                                                              \
+    "std Y+" F_LEFT ", r16\n\t"                                                                    \
+    TAIL("r2", "22f", "23f", "24f")                                                                \
+                                                                                                   \
+    "19:\n\t"                                                                                      \
+    UNFRAME(F_PARTS_SIZE)                                                                          \
+    "pop r29\n\t"                                                                                  \
+    "pop r28\n\t"                                                                                  \
+    "pop r3\n\t"                                                                                   \
+    "pop r2\n\t"                                                                                   \
+    "clr r1\n\t"                                                                                   \
+    "ret\n\t"                                                                                      \
+                                                                                                   \
+    "21:\n\t"                                                                                      \
+    "std Y+" F_LEFT ", r18\n\t"                                                                    \
+    START(load, P)                                                                                 \
+    "22:\n\t" START(load, Q)                                                                       \
+    "23:\n\t" START(load, R)                                                                       \
+    "24:\n\t" START(load, S)                                                                       \
+    "clr r21\n\t"                                                                                  \
+    "std Y+" F_B ", r30\n\t"                                                                       \
+    "std Y+" F_B_2 ", r31\n\t"                                                                     \
+    "ldd r26, Y+" F_A_IN "\n\t"                                                                    \
+    "ldd r27, Y+" F_A_IN_2 "\n\t"                                                                  \
+    "ldd r18, Y+" F_W "\n\t"                                                                       \
+    "ldd r19, Y+" F_W_2 "\n\t"                                                                     \
+    "ldd r17, Y+" F_STRIDE "\n\t"                                                                  \
+    "movw r30, r18\n\t"                                                                            \
+    "brtc 26f\n\t"                                                                                 \
+    "subi r18, -16\n\t"                                                                            \
+    "sbci r19, -1\n\t"                                                                             \
+    "std Y+" F_W ", r18\n\t"                                                                       \
+    "std Y+" F_W_2 ", r19\n\t"                                                                     \
+    "rjmp 70f\n\t"                                                                                 \
+                                                                                                   \
+    /* The last outputs, less than four: the stride is 4 * (4 - their number) more. */             \
+    "26:\n\t"                                                                                      \
+    "mov r19, r2\n\t"                                                                              \
+    "lsl r19\n\t"                                                                                  \
+    "lsl r19\n\t"                                                                                  \
+    "subi r17, -12\n\t"                                                                            \
+    "sub r17, r19\n\t"                                                                             \
                                                                                                    \
     /* A sum in parts starts without the offset, which comes at the end. */                        \
     "70:\n\t"                                                                                      \
     "std Y+" F_STEP ", r17\n\t"                                                                    \
     "ldd r17, Y+" F_HALF "\n\t"                                                                    \
     "sub r5, r17\n\t"                                                                              \
-    "sub r9, r17\n\t"                                                                              \
-    "sub r13, r17\n\t"                                                                             \
-    "sub r25, r17\n\t"                                                                             \
     "std Y+" F_TOPS "+0, r5\n\t"                                                                   \
-    "std Y+" F_TOPS "+1, r9\n\t"                                                                   \
-    "std Y+" F_TOPS "+2, r13\n\t"                                                                  \
-    "std Y+" F_TOPS "+3, r25\n\t"                                                                  \
     "std Y+" F_WRAPS "+0, r21\n\t"                                                                 \
+    "sub r9, r17\n\t"                                                                              \
+    "std Y+" F_TOPS "+1, r9\n\t"                                                                   \
     "std Y+" F_WRAPS "+1, r21\n\t"                                                                 \
+    "sub r13, r17\n\t"                                                                             \
+    "std Y+" F_TOPS "+2, r13\n\t"                                                                  \
     "std Y+" F_WRAPS "+2, r21\n\t"                                                                 \
+    "sub r25, r17\n\t"                                                                             \
+    "std Y+" F_TOPS "+3, r25\n\t"                                                                  \
     "std Y+" F_WRAPS "+3, r21\n\t"                                                                 \
+                                                                                                   \
     "ldd r16, Y+" F_PAIRS_2 "\n\t"                                                                 \
     "std Y+" F_TO_DO_2 ", r16\n\t"                                                                 \
     "ldd r16, Y+" F_PAIRS "\n\t"                                                                   \
     "rjmp 73f\n\t"                                                                                 \
                                                                                                    \
+    "29:\n\t" TAIL("r2", "32f", "33f", "34f")                                                      \
+                                                                                                   \
+    "30:\n\t"                                                                                      \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
+    "ld r18, X+\n\t"                                                                               \
+    "ld r19, X+\n\t"                                                                               \
+    "brtc 29b\n\t"                                                                                 \
+    PRODUCTS(load, P)                                                                              \
+    "32:\n\t" PRODUCTS(load, Q)                                                                    \
+    "33:\n\t" PRODUCTS(load, R)                                                                    \
+    "34:\n\t" PRODUCTS(load, S)                                                                    \
+    "add r30, r29\n\t"                                                                             \
+    "adc r31, r21\n\t"                                                                             \
+                                                                                                   \
+    "dec r28\n\t"                                                                                  \
+    "breq 40f\n\t"                                                                                 \
+    "rjmp 30b\n\t"                                                                                 \
+                                                                                                   \
     /* What this part did to the sums. */                                                          \
-    "71:\n\t"                                                                                      \
-    "sbrc r16, 1\n\t"                                                                              \
-    "rjmp 84f\n\t"                                                                                 \
+    "40:\n\t"                                                                                      \
+    "in r28, __SP_L__\n\t"                                                                         \
+    "in r29, __SP_H__\n\t"                                                                         \
     "brtc 72f\n\t"                                                                                 \
     FOLD("0", P)                                                                                   \
-    "72:\n\t"                                                                                      \
-    FOLD("1", Q) FOLD("2", R) FOLD("3", S)                                                         \
+    "72:\n\t" FOLD("1", Q) FOLD("2", R) FOLD("3", S)                                               \
     "ldd r16, Y+" F_TO_DO "\n\t"                                                                   \
                                                                                                    \
     /* The next part, or the rest; r16 is the lower byte of what is to do. */                      \
     "73:\n\t"                                                                                      \
-    "ldd r18, Y+" F_PART "\n\t"                                                                    \
+    "ldd r18, Y+" F_COUNT "\n\t"                                                                   \
     "sub r16, r18\n\t"                                                                             \
     "brsh 74f\n\t"                                                                                 \
     "ldd r17, Y+" F_TO_DO_2 "\n\t"                                                                 \
@@ -456,17 +645,27 @@ BP_STATIC_ASSERT(sizeof(bp_layer_fast_t) == 14, avr_layer_fast_size);
     AROUND("0", P) AROUND("1", Q) AROUND("2", R) AROUND("3", S)                                    \
                                                                                                    \
     "75:\n\t"                                                                                      \
-    "ldd r16, Y+" F_KIND "\n\t"                                                                    \
-    "sbrc r16, 1\n\t"                                                                              \
-    "rjmp 92f\n\t"                                                                                 \
     "ldd r17, Y+" F_HALF "\n\t"                                                                    \
     "ldi r18, 0x7F\n\t"                                                                            \
     "add r18, r17\n\t"                                                                             \
     "brtc 76f\n\t"                                                                                 \
     UNFOLD("0", P)                                                                                 \
-    "76:\n\t"                                                                                      \
-    UNFOLD("1", Q) UNFOLD("2", R) UNFOLD("3", S)                                                   \
-    "rjmp 43b\n\t"                                                                                 \
+    "76:\n\t" UNFOLD("1", Q) UNFOLD("2", R) UNFOLD("3", S)                                         \
+    "ldd r26, Y+" F_OUT "\n\t"                                                                     \
+    "ldd r27, Y+" F_OUT_2 "\n\t"                                                                   \
+    "ldd r30, Y+" F_END "\n\t"                                                                     \
+    "ldd r31, Y+" F_END_2 "\n\t"                                                                   \
+    CONSTANTS                                                                                      \
+    "brts 45f\n\t"                                                                                 \
+    TAIL("r2", "46f", "47f", "48f")                                                                \
+    "45:\n\t" end(P)                                                                               \
+    "46:\n\t" end(Q)                                                                               \
+    "47:\n\t" end(R)                                                                               \
+    "48:\n\t" end(S)                                                                               \
+    "in r29, __SP_H__\n\t"                                                                         \
+    "std Y+" F_OUT ", r26\n\t"                                                                     \
+    "std Y+" F_OUT_2 ", r27\n\t"                                                                   \
+    "rjmp 13b\n\t"                                                                                 \
                                                                                                    \
     /* Add the offset to r16:r23:r22:r20. Sums below 0, and those above what TOO_FAR takes for */  \
     /* too high, become the limits: r18 is the upper byte of the latter. */                        \
@@ -488,375 +687,105 @@ BP_STATIC_ASSERT(sizeof(bp_layer_fast_t) == 14, avr_layer_fast_size);
     "clr r20\n\t"                                                                                  \
     "83:\n\t"                                                                                      \
     "ret\n\t"                                                                                      \
-                                                                                                   \
-    /* Any fractions and shift, one output at a time, to 48 bits. A part may add up to */          \
-    /* 2^31 - 2^16, so two bytes tell, and two count. */                                           \
-    "84:\n\t"                                                                                      \
-    "ldd r17, Y+" F_WRAPS "+2\n\t"                                                                 \
-    "ldd r18, Y+" F_TOPS "+3\n\t"                                                                  \
-    "cp r24, r17\n\t"                                                                              \
-    "cpc r25, r18\n\t"                                                                             \
-    "std Y+" F_WRAPS "+2, r24\n\t"                                                                 \
-    "std Y+" F_TOPS "+3, r25\n\t"                                                                  \
-    "brvc 85f\n\t"                                                                                 \
-    "ldd r16, Y+" F_WRAPS "+3\n\t"                                                                 \
-    "ldd r17, Y+" F_WRAPS "\n\t"                                                                   \
-    "subi r16, 1\n\t"                                                                              \
-    "sbci r17, 0\n\t"                                                                              \
-    "sbrs r25, 7\n\t"                                                                              \
-    "rjmp 1f\n\t"                                                                                  \
-    "subi r16, -2\n\t"                                                                             \
-    "sbci r17, -1\n\t"                                                                             \
-    "1:\n\t"                                                                                       \
-    "std Y+" F_WRAPS "+3, r16\n\t"                                                                 \
-    "std Y+" F_WRAPS ", r17\n\t"                                                                   \
-    "85:\n\t"                                                                                      \
-    "ldd r16, Y+" F_STRIDE_2 "\n\t"                                                                \
-    "add r31, r16\n\t"                                                                             \
-    "ldd r16, Y+" F_TO_DO "\n\t"                                                                   \
-    "rjmp 73b\n\t"                                                                                 \
-                                                                                                   \
-    "90:\n\t"                                                                                      \
-    "ldd r30, Y+" F_LAYER "\n\t"                                                                   \
-    "ldd r31, Y+" F_LAYER_2 "\n\t"                                                                 \
-    "sbiw r30, 24\n\t"                                                                             \
-    "lpm r16, Z+\n\t"                                                                              \
-    "lpm r17, Z\n\t"                                                                               \
-    "std Y+" F_LEFT ", r16\n\t"                                                                    \
-    "std Y+" F_LEFT_2 ", r17\n\t"                                                                  \
-    "lsl r16\n\t"                                                                                  \
-    "rol r17\n\t"                                                                                  \
-    "lsl r16\n\t"                                                                                  \
-    "rol r17\n\t"                                                                                  \
-    "subi r16, 4\n\t"                                                                              \
-    "sbci r17, 0\n\t"                                                                              \
-    "std Y+" F_STRIDE_2 ", r17\n\t"                                                                \
-    "subi r16, 12\n\t"                                                                             \
-    "std Y+" F_STRIDE ", r16\n\t"                                                                  \
-                                                                                                   \
-    "91:\n\t"                                                                                      \
-    "ldd r16, Y+" F_LEFT "\n\t"                                                                    \
-    "ldd r17, Y+" F_LEFT_2 "\n\t"                                                                  \
-    "subi r16, 1\n\t"                                                                              \
-    "sbci r17, 0\n\t"                                                                              \
-    "brsh 1f\n\t"                                                                                  \
-    "rjmp 19b\n\t"                                                                                 \
-    "1:\n\t"                                                                                       \
-    "std Y+" F_LEFT ", r16\n\t"                                                                    \
-    "std Y+" F_LEFT_2 ", r17\n\t"                                                                  \
-    "clt\n\t"                                                                                      \
-    "ldi r16, 2\n\t"                                                                               \
-    "mov r2, r16\n\t"                                                                              \
-    "mov r3, r16\n\t"                                                                              \
-    "dec r3\n\t"                                                                                   \
-    "clr r14\n\t"                                                                                  \
-    "clr r15\n\t"                                                                                  \
-    "clr r24\n\t"                                                                                  \
-    "clr r25\n\t"                                                                                  \
-    "clr r21\n\t"                                                                                  \
-    "ldd r30, Y+" F_B "\n\t"                                                                       \
-    "ldd r31, Y+" F_B_2 "\n\t"                                                                     \
-    "rjmp 25b\n\t"                                                                                 \
-                                                                                                   \
-    /* The sum in r27:r23:r22:r20:r19:r18, the bias in r14:r14:r25:r24:r17:r16. */                 \
-    "92:\n\t"                                                                                      \
-    "ldd r23, Y+" F_WRAPS "+3\n\t"                                                                 \
-    "ldd r27, Y+" F_WRAPS "\n\t"                                                                   \
-    "sbrs r25, 7\n\t"                                                                              \
-    "rjmp 1f\n\t"                                                                                  \
-    "subi r23, 1\n\t"                                                                              \
-    "sbci r27, 0\n\t"                                                                              \
-    "1:\n\t"                                                                                       \
-    "mov r18, r14\n\t"                                                                             \
-    "mov r19, r15\n\t"                                                                             \
-    "mov r20, r24\n\t"                                                                             \
-    "mov r22, r25\n\t"                                                                             \
-    "ldd r30, Y+" F_B "\n\t"                                                                       \
-    "ldd r31, Y+" F_B_2 "\n\t"                                                                     \
-    load " r16, Z+\n\t"                                                                            \
-    load " r17, Z+\n\t"                                                                            \
-    "std Y+" F_B ", r30\n\t"                                                                       \
-    "std Y+" F_B_2 ", r31\n\t"                                                                     \
-    "ldd r30, Y+" F_W "\n\t"                                                                       \
-    "ldd r31, Y+" F_W_2 "\n\t"                                                                     \
-    "adiw r30, 4\n\t"                                                                              \
-    "std Y+" F_W ", r30\n\t"                                                                       \
-    "std Y+" F_W_2 ", r31\n\t"                                                                     \
-    "mov r24, r17\n\t"                                                                             \
-    "lsl r24\n\t"                                                                                  \
-    "sbc r24, r24\n\t"                                                                             \
-    "mov r25, r24\n\t"                                                                             \
-    "mov r14, r24\n\t"                                                                             \
-    "ldd r30, Y+" F_LAYER "\n\t"                                                                   \
-    "ldd r31, Y+" F_LAYER_2 "\n\t"                                                                 \
-    "sbiw r30, 12\n\t"                                                                             \
-    "lpm r15, Z+\n\t"                                                                              \
-    "lpm r26, Z\n\t"                                                                               \
-    "tst r15\n\t"                                                                                  \
-    "breq 94f\n\t"                                                                                 \
-    "93:\n\t"                                                                                      \
-    "lsl r16\n\t"                                                                                  \
-    "rol r17\n\t"                                                                                  \
-    "rol r24\n\t"                                                                                  \
-    "rol r25\n\t"                                                                                  \
-    "dec r15\n\t"                                                                                  \
-    "brne 93b\n\t"                                                                                 \
-    "94:\n\t"                                                                                      \
-    "add r18, r16\n\t"                                                                             \
-    "adc r19, r17\n\t"                                                                             \
-    "adc r20, r24\n\t"                                                                             \
-    "adc r22, r25\n\t"                                                                             \
-    "adc r23, r14\n\t"                                                                             \
-    "adc r27, r14\n\t"                                                                             \
-                                                                                                   \
-    /* Shifted; the last bit that leaves is the one that rounds. */                                \
-    "clc\n\t"                                                                                      \
-    "tst r26\n\t"                                                                                  \
-    "breq 96f\n\t"                                                                                 \
-    "95:\n\t"                                                                                      \
-    "asr r27\n\t"                                                                                  \
-    "ror r23\n\t"                                                                                  \
-    "ror r22\n\t"                                                                                  \
-    "ror r20\n\t"                                                                                  \
-    "ror r19\n\t"                                                                                  \
-    "ror r18\n\t"                                                                                  \
-    "dec r26\n\t"                                                                                  \
-    "brne 95b\n\t"                                                                                 \
-    "96:\n\t"                                                                                      \
-    "adc r18, r21\n\t"                                                                             \
-    "adc r19, r21\n\t"                                                                             \
-    "adc r20, r21\n\t"                                                                             \
-    "adc r22, r21\n\t"                                                                             \
-    "adc r23, r21\n\t"                                                                             \
-    "adc r27, r21\n\t"                                                                             \
-                                                                                                   \
-    /* The limit where the upper bytes do not repeat the sign. */                                  \
-    "mov r16, r19\n\t"                                                                             \
-    "lsl r16\n\t"                                                                                  \
-    "sbc r16, r16\n\t"                                                                             \
-    "cp r20, r16\n\t"                                                                              \
-    "cpc r22, r16\n\t"                                                                             \
-    "cpc r23, r16\n\t"                                                                             \
-    "cpc r27, r16\n\t"                                                                             \
-    "breq 97f\n\t"                                                                                 \
-    "lsl r27\n\t"                                                                                  \
-    "sbc r18, r18\n\t"                                                                             \
-    "mov r19, r18\n\t"                                                                             \
-    "com r18\n\t"                                                                                  \
-    "ldi r16, 0x7F\n\t"                                                                            \
-    "eor r19, r16\n\t"                                                                             \
-    "97:\n\t"                                                                                      \
-    "mov r20, r18\n\t"                                                                             \
-    "mov r22, r19\n\t"                                                                             \
-    "subi r22, 0x80\n\t"                                                                           \
-    "clr r23\n\t"                                                                                  \
-    "ldd r26, Y+" F_OUT "\n\t"                                                                     \
-    "ldd r27, Y+" F_OUT_2 "\n\t"                                                                   \
-    "ldd r30, Y+" F_LAYER "\n\t"                                                                   \
-    "ldd r31, Y+" F_LAYER_2 "\n\t"                                                                 \
-    CONSTANTS                                                                                      \
-    "movw r30, r28\n\t"                                                                            \
-    "icall\n\t"                                                                                    \
-    "clr r1\n\t"                                                                                   \
-    "in r28, __SP_L__\n\t"                                                                         \
-    "in r29, __SP_H__\n\t"                                                                         \
-    "std Y+" F_OUT ", r26\n\t"                                                                     \
-    "std Y+" F_OUT_2 ", r27\n\t"                                                                   \
-    "rjmp 91b\n\t"
-
-/* ---- What ends a neuron ----------------------------------------------------------------------
- *
- * z + 2^15 in r22:r20, unless r23 says that it leaves 16 bits: then the upper 9 of the sum's 32 are
- * more than r16 where it is too low (the offset is 2^(15 + shift), so such sums start at 2^31 +
- * 2^(15 + shift), and those too high end below). Stores at X; r21 is 0.
- */
-
-/* r22:r20 in range, or at the limit that TOO_FAR, behind the end, makes of it: 2 cycles. */
-#define LIMIT                                                                                      \
-    "tst r23\n\t"                                                                                  \
-    "brne 8f\n"                                                                                    \
-    "9:\n\t"
-#define TOO_FAR                                                                                    \
-    "8:\n\t"                                                                                       \
-    "lsl r22\n\t"                                                                                  \
-    "rol r23\n\t"                                                                                  \
-    "cp r16, r23\n\t"                                                                              \
-    "sbc r22, r22\n\t"                                                                             \
-    "com r22\n\t"                                                                                  \
-    "mov r20, r22\n\t"                                                                             \
-    "rjmp 9b"
-
-/* z clipped to r14:r17 and r19:r18. */
-__attribute__((naked, noinline)) void bp_avr_clip(void)
-{
-    __asm__ __volatile__(LIMIT 
-                         "subi r22, 0x80\n\t"
-                         "cp r20, r17\n\t"
-                         "cpc r22, r14\n\t"
-                         "brge 1f\n\t"
-                         "mov r20, r17\n\t"
-                         "mov r22, r14\n"
-                         "1:\n\t"
-                         "cp r18, r20\n\t"
-                         "cpc r19, r22\n\t"
-                         "brge 2f\n\t"
-                         "mov r20, r18\n\t"
-                         "mov r22, r19\n"
-                         "2:\n\t"
-                         "st X+, r20\n\t"
-                         "st X+, r22\n\t"
-                         "ret\n" TOO_FAR);
-}
-
-/* r23:r22 = round((E[i] * 2^8 + (E[i + 1] - E[i]) * fr) * r17, 16): the table at r19:r18, 2i in
- * r22, `index` adds what is above, fr in r20. The lowest 8 bits of the sum never reach the result.
- */
-#define LOOK_UP(index, more_fr, more_product)                                                      \
-    "movw r30, r18\n\t"                                                                            \
-    "add r30, r22\n\t"                                                                             \
-    "adc r31, r21\n\t" index                                                                       \
-    "lpm r22, Z+\n\t"                                                                              \
-    "lpm r23, Z+\n\t"                                                                              \
-    "lpm r6, Z+\n\t"                                                                               \
-    "lpm r10, Z\n\t"                                                                               \
-    "sub r6, r22\n\t"                                                                              \
-    "sbc r10, r23\n\t" more_fr                                                                     \
-    "mul r6, r20\n\t" more_product                                                                 \
-    "add r22, r1\n\t"                                                                              \
-    "adc r23, r21\n\t"                                                                             \
-    "mul r10, r20\n\t"                                                                             \
-    "add r22, r0\n\t"                                                                              \
-    "adc r23, r1\n\t"                                                                              \
-    "mul r22, r17\n\t"                                                                             \
-    "lsl r0\n\t"                                                                                   \
-    "adc r1, r21\n\t"                                                                              \
-    "mov r6, r1\n\t"                                                                               \
-    "mul r23, r17\n\t"                                                                             \
-    "movw r22, r0\n\t"                                                                             \
-    "add r22, r6\n\t"                                                                              \
-    "adc r23, r21\n\t"
-
-/* A sigmoid of 2^fa = r17 * 2^8, fa from 11 up, where no y reaches 1: the last entry is 65514, and
- * half a unit 16. With u = |z|, at most 32767, `positive` has 2 * (u >> 8) in r22 and
- * `negative` u >> 8, both the rest in r20, and make the index in r22 and fr of them.
- */
-#define SIGMOID(positive, negative, index, more_fr, more_product)                                  \
-    LIMIT "lsl r22\n\t"                                                                            \
-    "brcc 1f\n\t" positive LOOK_UP(index, more_fr, more_product)                                   \
-    "st X+, r22\n\t"                                                                               \
-    "st X+, r23\n\t"                                                                               \
-    "ret\n" TOO_FAR "\n"                                                                           \
-    "1:\n\t"                                                                                       \
-    "lsr r22\n\t"                                                                                  \
-    "ldi r23, 0x80\n\t"                                                                            \
-    "neg r20\n\t"                                                                                  \
-    "sbc r23, r22\n\t"                                                                             \
-    "mov r22, r23\n\t"                                                                             \
-    "brmi 5f\n"                                                                                    \
-    "4:\n\t" negative LOOK_UP(index, more_fr, more_product)                                        \
-    "mov r6, r17\n\t"                                                                              \
-    "neg r22\n\t"                                                                                  \
-    "sbc r6, r23\n\t"                                                                              \
-    "st X+, r22\n\t"                                                                               \
-    "st X+, r6\n\t"                                                                                \
-    "ret\n"                                                                                        \
-    "5:\n\t"                                                                                       \
-    "ldi r22, 0x7F\n\t"                                                                            \
-    "ser r20\n\t"                                                                                  \
-    "rjmp 4b"
-
-/* 128 intervals. */
-__attribute__((naked, noinline)) void bp_avr_sigmoid_7(void)
-{
-    __asm__ __volatile__(SIGMOID("", "lsl r22\n\t", "", "", ""));
-}
-
-/* 256: twice the index has 9 bits. */
-__attribute__((naked, noinline)) void bp_avr_sigmoid_8(void)
-{
-    __asm__ __volatile__(SIGMOID("lsl r20\n\t"
-                                 "adc r22, r21\n\t",
-                                 "lsl r20\n\t"
-                                 "rol r22\n\t",
-                                 "add r30, r22\n\t"
-                                 "adc r31, r21\n\t",
-                                 "", ""));
-}
-
-/* 64: fr has a ninth bit, of half the weight of r20's lowest; r2 is -1 where it is set. */
-#define INDEX_6                                                                                    \
-    "lsr r22\n\t"                                                                                  \
-    "ror r20\n\t"                                                                                  \
-    "sbc r2, r2\n\t"                                                                               \
-    "lsl r22\n\t"
-
-__attribute__((naked, noinline)) void bp_avr_sigmoid_6(void)
-{
-    __asm__ __volatile__(SIGMOID("lsr r22\n\t" INDEX_6, INDEX_6, "",
-                                 "mov r30, r6\n\t"
-                                 "mov r31, r10\n\t"
-                                 "lsr r31\n\t"
-                                 "ror r30\n\t"
-                                 "and r30, r2\n\t"
-                                 "and r31, r2\n\t",
-                                 "add r0, r30\n\t"
-                                 "adc r22, r31\n\t"
-                                 "adc r23, r21\n\t"));
-}
+    TOO_FAR
 
 /* ---- The kernels ----------------------------------------------------------------------------- */
 
-__attribute__((naked, noinline)) static void bp_avr_layer(void)
+#define KERNEL(name, body)                                                                         \
+    __attribute__((naked, noinline)) void name(void) { __asm__ __volatile__(body); }
+#define KERNELS(name, end)                                                                         \
+    KERNEL(bp_avr_plain_##name, LAYER("ld", end))                                                  \
+    KERNEL(bp_avr_plain_##name##_rom, LAYER("lpm", end))                                           \
+    KERNEL(bp_avr_parts_##name, LAYER_IN_PARTS("ld", end))                                         \
+    KERNEL(bp_avr_parts_##name##_rom, LAYER_IN_PARTS("lpm", end))
+
+KERNELS(clip, CLIP)
+KERNELS(sigmoid_7, SIGMOID_7)
+KERNELS(sigmoid_8, SIGMOID_8)
+
+/* Any number of outputs, fractions and shift. */
+static inline void dense_any(int16_t *z, const int16_t *b, const uint8_t *constants,
+                             const int16_t *w, const int16_t *a_in, uint8_t in_flash)
 {
-    __asm__ __volatile__(LAYER("ld"));
+    const bp_layer_t layer =
+        read_layer((const bp_layer_t *)(constants - offsetof(bp_layer_t, fast.count)));
+    size_t j;
+
+    for (j = 0; j < layer.outputs; j++) {
+        const int16_t *at = w + 2 * j;
+        int64_t acc = (int64_t)read_weight(b + j, in_flash) * ((int32_t)1 << layer.a_in_frac);
+        size_t i;
+
+        for (i = 0; i < even_inputs(&layer); i += 2) {
+            acc += (int32_t)read_weight(at, in_flash) * a_in[i];
+            acc += (int32_t)read_weight(at + 1, in_flash) * a_in[i + 1];
+            at += 2 * (size_t)layer.outputs;
+        }
+        z[j] = clip_z(bp_round64(acc, (uint8_t)layer.z_shift), &layer, NULL);
+    }
 }
 
-__attribute__((naked, noinline)) static void bp_avr_layer_rom(void)
+void bp_avr_any(int16_t *z, const int16_t *b, const uint8_t *constants, const int16_t *w,
+                const int16_t *a_in)
 {
-    __asm__ __volatile__(LAYER("lpm"));
+    dense_any(z, b, constants, w, a_in, 0);
 }
 
-/* Where LAYER finds its arguments, and what it leaves alone: the caller saves for all its layers,
- * but keeps two pointers over a call, r2 and r28.
+void bp_avr_any_rom(int16_t *z, const int16_t *b, const uint8_t *constants, const int16_t *w,
+                    const int16_t *a_in)
+{
+    dense_any(z, b, constants, w, a_in, 1);
+}
+
+/* The arguments are where bp_avr_any() has them. Kernels leave r2, r3, r28 and r29 alone: two
+ * pointers that the caller keeps.
  */
-#define CALL_LAYER(f)                                                                              \
-    register int16_t *at __asm__("r20") = out;                                                     \
-    register const int16_t *biases __asm__("r22") = b;                                             \
-    register const int16_t *weights __asm__("r24") = w;                                            \
-                                                                                                   \
-    (void)counters;                                                                                \
-    __asm__ __volatile__("%~call %x[function]"                                                     \
-                         : "+z"(layer), "+x"(a_in), "+r"(at), "+r"(biases), "+r"(weights)          \
-                         : [function] "i"(f)                                                       \
-                         : "r0", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11",                 \
-                           "r12", "r13", "r14", "r15", "r16", "r17", "r18", "r19", "memory")
-
 #define BP_FAST_DENSE
+#define BP_FAST_DENSE_ROM
+
+static inline void bp_avr_layer(int16_t *out, const bp_layer_t *layer, const int16_t *w,
+                                const int16_t *b, const int16_t *a_in)
+{
+    uint16_t address = bp_rom_u16((const uint16_t *)&layer->fast.kernel);
+    register uint16_t kernel __asm__("r30") = address;
+    register int16_t *at __asm__("r24") = out;
+    register const int16_t *biases __asm__("r22") = b;
+    register const uint8_t *constants __asm__("r20") = &layer->fast.count;
+    register const int16_t *weights __asm__("r18") = w;
+    register const int16_t *inputs __asm__("r16") = a_in;
+
+    __asm__ __volatile__("icall"
+                         : "+r"(kernel), "+r"(at), "+r"(biases), "+r"(constants), "+r"(weights),
+                           "+r"(inputs)
+                         :
+                         : "r0", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11",
+                           "r12", "r13", "r14", "r15", "r26", "r27", "memory");
+}
 
 void bp_dense(int16_t *out, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
               const int16_t *a_in, bp_counters_t *counters)
 {
-    CALL_LAYER(bp_avr_layer);
+    (void)counters;
+    bp_avr_layer(out, layer, w, b, a_in);
 }
 
+/* The constants name the kernel, which knows where the weights are and what ends a neuron. */
 void bp_dense_sigmoid(int16_t *out, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
                       const int16_t *a_in, bp_counters_t *counters)
 {
-    CALL_LAYER(bp_avr_layer);
+    bp_dense(out, layer, w, b, a_in, counters);
 }
-
-#define BP_FAST_DENSE_ROM
 
 void bp_dense_rom(int16_t *out, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
                   const int16_t *a_in, bp_counters_t *counters)
 {
-    CALL_LAYER(bp_avr_layer_rom);
+    bp_dense(out, layer, w, b, a_in, counters);
 }
 
 void bp_dense_sigmoid_rom(int16_t *out, const bp_layer_t *layer, const int16_t *w,
                           const int16_t *b, const int16_t *a_in, bp_counters_t *counters)
 {
-    CALL_LAYER(bp_avr_layer_rom);
+    bp_dense(out, layer, w, b, a_in, counters);
 }
 
 #endif

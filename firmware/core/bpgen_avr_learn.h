@@ -197,7 +197,9 @@ typedef union {
     uint16_t dither;
 } bp_avr_low_t;
 
-/* What a pass keeps in memory. a_in and low are where it is at. */
+/* What a pass keeps in memory. a_in, low and pairs are where it is at; what follows the mode is the
+ * pass's own.
+ */
 typedef struct {
     int16_t *w;
     int16_t *b;
@@ -205,27 +207,23 @@ typedef struct {
     const int16_t *a_in;
     bp_avr_low_t low;
     bp_avr_low_t b_low;
-    uint16_t outputs;
-    uint16_t n;         /* outputs, for DEC and BRNE */
-    uint16_t pairs;     /* of inputs, likewise */
-    uint16_t row;       /* from the second dither of an output to the first of the next */
-    uint8_t bytes;      /* that the shift drops */
-    uint8_t mode;       /* bits 0 and 1: the loops for two shifts; 0 for any */
-    uint8_t u_scale;    /* 2^(fraction of u), by its lowest three bits */
-    uint8_t bias_low;   /* that fraction is below 8 */
-    uint8_t learns;     /* 1 with deltas, and then what follows below: */
-    uint8_t flag;       /* scale_a is 2^(8 - frac), or rise 2^(to - from) */
-    uint16_t rise;      /* scale of the inputs, without deltas */
-    const int16_t *dz;
-    uint16_t to_dz_in;  /* from behind a_in to dz_in, in bytes */
+    const bp_layer_learn_t *layer; /* in flash */
+    bp_alignment_t alignment;
+    const int16_t *dz; /* NULL without deltas */
+    union {
+        uint16_t to_dz_in; /* from behind a_in to dz_in, in bytes */
+        uint16_t rise;     /* without deltas: scale of the inputs */
+    } in;
+    uint16_t row;     /* from the second dither of an output to the first of the next */
+    uint8_t flag;     /* rise is 2^(to - from) */
+    uint8_t bytes;    /* that the shift drops */
+    uint8_t mode;     /* bits 0 and 1: the loops for two shifts; 0 for any */
+    uint8_t pairs;    /* high byte of their count */
+    uint8_t u_scale;  /* 2^(fraction of u), by its lowest three bits */
+    uint8_t scale_a;  /* 2^(16 - frac) */
+    uint8_t fence;    /* highest nibble of top */
     int16_t top;
-    uint8_t fence;      /* its highest nibble */
-    uint8_t scale_a;    /* 2^(16 - frac) */
-    uint8_t sum_shift;
-    uint8_t start;      /* of the sums: what rounds them for a shift of 8 */
-    uint8_t wide;       /* sums of five bytes */
-    uint8_t narrows;    /* that, or another shift */
-    uint8_t odd;        /* the last input has no neighbour, with r3 at 1 */
+    uint8_t odd;      /* the last input has no neighbour, with r3 at 1 */
     uint8_t last_odd;
 } bp_avr_pass_t;
 
@@ -248,14 +246,17 @@ typedef struct {
     "adc " c ", r24\n\t"                                                                           \
     "adc " d ", r25\n\t" carry
 
-/* For an output a = r17:r16 of a sigmoid, r23:r22 = A = a * 2^(16 - frac): 8 cycles. r14 is 2^(16 -
- * frac), or 2^(8 - frac) with T set for fracs up to 8.
+/* For an output a = r17:r16 of a sigmoid, r23:r22 = A = a * 2^(16 - frac), of which r14 is the lowest
+ * byte, or for fracs up to 8, with T set, 2^(8 - frac): 6 and 8 cycles.
  */
-#define BP_AVR_NORMAL                                                                              \
+#define BP_AVR_BYTES                                                                               \
     "mul r16, r14\n\t"                                                                             \
     "movw r22, r0\n\t"                                                                             \
     "mul r17, r14\n\t"                                                                             \
-    "add r23, r0\n\t"                                                                              \
+    "add r23, r0\n\t"
+
+#define BP_AVR_NORMAL                                                                              \
+    BP_AVR_BYTES                                                                                   \
     "brtc .+4\n\t"                                                                                 \
     "mov r23, r22\n\t"                                                                             \
     "clr r22\n\t"
@@ -366,58 +367,18 @@ typedef struct {
     "sbc r24, r17\n\t"                                                                             \
     "ret\n\t"
 
-/* Subroutine 70: the sum r17:r25:r24:r23:r22 to s24 in r25:r24:r23, rounded and clipped. Bits move
- * one by one where the shift is not 8; for less than 8 what does not fit 32 bits is clipped first,
- * for it will be anyway, and the rest fits when moved up. Subroutine 75 clips to 32 bits.
+/* Subroutine 60: from an input a = r17:r16 and its sum, u to r19:r18 and dz_in to X. r5 and r4 may
+ * be spoilt. 83 cycles, call and return included.
  */
-#define BP_AVR_NARROW                                                                              \
-    "70:\n"                                                                                        \
-    "ldd r18, Y+%[sum_shift]\n\t"                                                                  \
-    "cpi r18, 8\n\t"                                                                               \
-    "breq 75f\n\t"                                                                                 \
-    "brsh 72f\n\t"                                                                                 \
-    "rcall 75f\n\t"                                                                                \
-    "71:\n"                                                                                        \
-    "lsl r22\n\t"                                                                                  \
-    "rol r23\n\t"                                                                                  \
-    "rol r24\n\t"                                                                                  \
-    "rol r25\n\t"                                                                                  \
-    "rol r17\n\t"                                                                                  \
-    "inc r18\n\t"                                                                                  \
-    "cpi r18, 8\n\t"                                                                               \
-    "brne 71b\n\t"                                                                                 \
-    "rjmp 73f\n\t"                                                                                 \
-    "72:\n"                                                                                        \
-    "asr r17\n\t"                                                                                  \
-    "ror r25\n\t"                                                                                  \
-    "ror r24\n\t"                                                                                  \
-    "ror r23\n\t"                                                                                  \
-    "ror r22\n\t"                                                                                  \
-    "dec r18\n\t"                                                                                  \
-    "cpi r18, 8\n\t"                                                                               \
-    "brne 72b\n\t"                                                                                 \
-    "73:\n"                                                                                        \
-    "subi r22, 0x80\n\t"                                                                           \
-    "sbci r23, 0xFF\n\t"                                                                           \
-    "sbci r24, 0xFF\n\t"                                                                           \
-    "sbci r25, 0xFF\n\t"                                                                           \
-    "sbci r17, 0xFF\n\t"                                                                           \
-    "75:\n"                                                                                        \
-    "mov r0, r25\n\t"                                                                              \
-    "lsl r0\n\t"                                                                                   \
-    "sbc r0, r0\n\t"                                                                               \
-    "cp r0, r17\n\t"                                                                               \
-    "breq 76f\n\t"                                                                                 \
-    "lsl r17\n\t"                                                                                  \
-    "sbc r22, r22\n\t"                                                                             \
-    "com r22\n\t"                                                                                  \
-    "mov r23, r22\n\t"                                                                             \
-    "mov r24, r22\n\t"                                                                             \
-    "mov r25, r22\n\t"                                                                             \
-    "subi r25, 0x80\n\t"                                                                           \
-    "mov r17, r22\n\t"                                                                             \
-    "com r17\n\t"                                                                                  \
-    "76:\n"                                                                                        \
+#define BP_AVR_UNIT                                                                                \
+    "60:\n"                                                                                        \
+    BP_AVR_BYTES                                                                                   \
+    BP_AVR_INPUT("r18", "r19")                                                                     \
+    BP_AVR_DERIVATIVE                                                                              \
+    BP_AVR_DELTA("r4", "r5", "r6", "r7")                                                           \
+    BP_AVR_CLIPPED("r4")                                                                           \
+    "st X+, r23\n\t"                                                                               \
+    "st X+, r24\n\t"                                                                               \
     "ret\n\t"
 
 /* Subroutine 77: M += round(product, 8 * r11), byte by byte, for the shifts that few learning rates
@@ -527,25 +488,41 @@ typedef struct {
     "sbc r25, r25\n\t"                                                                             \
     "ret\n\t"
 
-/* The biases: g * 2^fu is g * u_scale, moved up a byte unless bias_low. 39 and 45 cycles each for
- * shifts of 8 and 16.
+/* The biases: g * 2^fu is g * u_scale, moved up a byte for an fu of 8 and more. 37 and 46 cycles each
+ * for shifts of 8 and 16.
  *
  *     r4, r5   pass                 r16, r17  outputs left          X  g
  *     r10      mode                 r18, r19  g[j]                  Y  b_low or dither
  *     r11      bytes dropped        r20       u_scale               Z  b
- *     T        bias_low             r22-r25   product
+ *     r12, r13 outputs              r22-r25   product
+ *     T        fu is 8 or more
  */
 #define BP_AVR_BIASES24                                                                            \
     "movw r4, r28\n\t"                                                                             \
-    "ldd r10, Y+%[mode]\n\t"                                                                       \
-    "ldd r11, Y+%[bytes]\n\t"                                                                      \
-    "ldd r16, Y+%[n]\n\t"                                                                          \
-    "ldd r17, Y+%[n]+1\n\t"                                                                        \
-    "ldd r20, Y+%[u_scale]\n\t"                                                                    \
-    "ldd r21, Y+%[bias_low]\n\t"                                                                   \
-    "bst r21, 0\n\t"                                                                               \
+    "ldd r16, Y+%[shift]\n\t"                                                                      \
+    "lsr r16\n\t"                                                                                  \
+    "lsr r16\n\t"                                                                                  \
+    "lsr r16\n\t"                                                                                  \
+    "std Y+%[bytes], r16\n\t"                                                                      \
+    "mov r11, r16\n\t"                                                                             \
+    "cpi r16, 3\n\t"                                                                               \
+    "brne .+2\n\t"                                                                                 \
+    "clr r16\n\t"                                                                                  \
+    "std Y+%[mode], r16\n\t"                                                                       \
+    "mov r10, r16\n\t"                                                                             \
+    "ldd r21, Y+%[frac]\n\t"                                                                       \
+    "ldi r20, 1\n\t"                                                                               \
+    "sbrc r21, 1\n\t"                                                                              \
+    "ldi r20, 4\n\t"                                                                               \
+    "sbrc r21, 0\n\t"                                                                              \
+    "lsl r20\n\t"                                                                                  \
+    "sbrc r21, 2\n\t"                                                                              \
+    "swap r20\n\t"                                                                                 \
+    "std Y+%[u_scale], r20\n\t"                                                                    \
+    "bst r21, 3\n\t"                                                                               \
     "ldd r26, Y+%[g]\n\t"                                                                          \
     "ldd r27, Y+%[g]+1\n\t"                                                                        \
+    "movw r16, r12\n\t"                                                                            \
     "ldd r30, Y+%[b]\n\t"                                                                          \
     "ldd r31, Y+%[b]+1\n\t"                                                                        \
     "ldd r6, Y+%[b_low]\n\t"                                                                       \
@@ -561,45 +538,67 @@ typedef struct {
     "add r24, r1\n\t"                                                                              \
     "adc r25, r2\n\t"                                                                              \
     "clr r22\n\t"                                                                                  \
-    "brtc 42f\n\t"                                                                                 \
+    "brts 42f\n\t"                                                                                 \
     "mov r22, r23\n\t"                                                                             \
     "mov r23, r24\n\t"                                                                             \
     "mov r24, r25\n\t"                                                                             \
     "lsl r25\n\t"                                                                                  \
     "sbc r25, r25\n\t"                                                                             \
     "42:\n"                                                                                        \
+    "\n\t"                                                                                         \
     "sbrs r10, 0\n\t"                                                                              \
     "rjmp 43f\n\t"                                                                                 \
+    "46:\n"                                                                                        \
     BP_AVR_ADD24_8                                                                                 \
-    "rjmp 45f\n\t"                                                                                 \
+    "45:\n"                                                                                        \
+    "dec r16\n\t"                                                                                  \
+    "brne 41b\n\t"                                                                                 \
+    "dec r17\n\t"                                                                                  \
+    "brne 41b\n\t"                                                                                 \
+    "rjmp 47f\n\t"                                                                                 \
     "43:\n"                                                                                        \
     "sbrs r10, 1\n\t"                                                                              \
     "rjmp 44f\n\t"                                                                                 \
-    BP_AVR_ADD24_16                                                                                \
-    "rjmp 45f\n\t"                                                                                 \
+    "mov r22, r23\n\t"                                                                             \
+    "mov r23, r24\n\t"                                                                             \
+    "mov r24, r25\n\t"                                                                             \
+    "lsl r25\n\t"                                                                                  \
+    "sbc r25, r25\n\t"                                                                             \
+    "rjmp 46b\n\t"                                                                                 \
     "44:\n"                                                                                        \
     "rcall 77f\n\t"                                                                                \
-    "45:\n"                                                                                        \
-    "dec r16\n\t"                                                                                  \
-    "breq .+2\n\t"                                                                                 \
-    "rjmp 41b\n\t"                                                                                 \
-    "dec r17\n\t"                                                                                  \
-    "breq .+2\n\t"                                                                                 \
-    "rjmp 41b\n\t"                                                                                 \
+    "rjmp 45b\n\t"                                                                                 \
+    "47:\n"                                                                                        \
     "movw r28, r4\n\t"
 
-/* The same with dither: 38 cycles each for a shift of 16. */
+/* The same with dither: 35 cycles each for a shift of 16. */
 #define BP_AVR_BIASES16                                                                            \
     "movw r4, r28\n\t"                                                                             \
-    "ldd r10, Y+%[mode]\n\t"                                                                       \
-    "ldd r11, Y+%[bytes]\n\t"                                                                      \
-    "ldd r16, Y+%[n]\n\t"                                                                          \
-    "ldd r17, Y+%[n]+1\n\t"                                                                        \
-    "ldd r20, Y+%[u_scale]\n\t"                                                                    \
-    "ldd r21, Y+%[bias_low]\n\t"                                                                   \
-    "bst r21, 0\n\t"                                                                               \
+    "ldd r16, Y+%[shift]\n\t"                                                                      \
+    "lsr r16\n\t"                                                                                  \
+    "lsr r16\n\t"                                                                                  \
+    "lsr r16\n\t"                                                                                  \
+    "std Y+%[bytes], r16\n\t"                                                                      \
+    "mov r11, r16\n\t"                                                                             \
+    "cpi r16, 3\n\t"                                                                               \
+    "brne .+2\n\t"                                                                                 \
+    "clr r16\n\t"                                                                                  \
+    "lsr r16\n\t"                                                                                  \
+    "std Y+%[mode], r16\n\t"                                                                       \
+    "mov r10, r16\n\t"                                                                             \
+    "ldd r21, Y+%[frac]\n\t"                                                                       \
+    "ldi r20, 1\n\t"                                                                               \
+    "sbrc r21, 1\n\t"                                                                              \
+    "ldi r20, 4\n\t"                                                                               \
+    "sbrc r21, 0\n\t"                                                                              \
+    "lsl r20\n\t"                                                                                  \
+    "sbrc r21, 2\n\t"                                                                              \
+    "swap r20\n\t"                                                                                 \
+    "std Y+%[u_scale], r20\n\t"                                                                    \
+    "bst r21, 3\n\t"                                                                               \
     "ldd r26, Y+%[g]\n\t"                                                                          \
     "ldd r27, Y+%[g]+1\n\t"                                                                        \
+    "movw r16, r12\n\t"                                                                            \
     "ldd r30, Y+%[b]\n\t"                                                                          \
     "ldd r31, Y+%[b]+1\n\t"                                                                        \
     "ldd r6, Y+%[b_low]\n\t"                                                                       \
@@ -615,53 +614,50 @@ typedef struct {
     "add r24, r1\n\t"                                                                              \
     "adc r25, r2\n\t"                                                                              \
     "clr r22\n\t"                                                                                  \
-    "brtc 42f\n\t"                                                                                 \
+    "brts 42f\n\t"                                                                                 \
     "mov r22, r23\n\t"                                                                             \
     "mov r23, r24\n\t"                                                                             \
     "mov r24, r25\n\t"                                                                             \
     "lsl r25\n\t"                                                                                  \
     "sbc r25, r25\n\t"                                                                             \
     "42:\n"                                                                                        \
+    "\n\t"                                                                                         \
     "sbrs r10, 0\n\t"                                                                              \
-    "rjmp 43f\n\t"                                                                                 \
-    BP_AVR_ADD16_16                                                                                \
     "rjmp 44f\n\t"                                                                                 \
+    BP_AVR_ADD16_16                                                                                \
     "43:\n"                                                                                        \
-    "rcall 77f\n\t"                                                                                \
-    "44:\n"                                                                                        \
     "subi r28, lo8(-40503)\n\t"                                                                    \
     "sbci r29, hi8(-40503)\n\t"                                                                    \
-    "45:\n"                                                                                        \
     "dec r16\n\t"                                                                                  \
     "brne 41b\n\t"                                                                                 \
     "dec r17\n\t"                                                                                  \
     "brne 41b\n\t"                                                                                 \
+    "rjmp 47f\n\t"                                                                                 \
+    "44:\n"                                                                                        \
+    "rcall 77f\n\t"                                                                                \
+    "rjmp 43b\n\t"                                                                                 \
+    "47:\n"                                                                                        \
     "movw r28, r4\n\t"
 
-/* The deltas of a pair of inputs, and its u. 57 cycles an output, or 69 with fifth bytes, which
- * hold 512 products of any numbers; then some 93 cycles an input.
+/* The deltas of a pair of inputs, and its u. 57 cycles an output, and a unit an input.
  *
- *     r4-r7    sum of the first input   r14, r15  fifth bytes; scale_a, u_scale
- *     r8-r11   sum of the second        r16, r17  dz[j]; a; its derivative; d of the product
- *     r12, r13 outputs                  r18, r19  outputs left; u of the first
- *     r3       pairs left               r20, r21  the pair's w; a and u of the second
+ *     r4-r7    sum of the first input   r14, r15  scale_a, u_scale
+ *     r8-r11   sum of the second        r16, r17  dz[j]; a; its derivative
+ *     r12, r13 outputs                  r18, r19  outputs left; u
+ *     r3       pairs left               r20, r21  the pair's w; the second a; the first u
  *     X        dz, a_in, dz_in          r22-r25   w[j], products
  *     Y        pass                     Z         w
  */
 #define BP_AVR_PAIR_DELTAS                                                                         \
-    "ldd r26, Y+%[dz]\n\t"                                                                         \
-    "ldd r27, Y+%[dz]+1\n\t"                                                                       \
     "movw r20, r30\n\t"                                                                            \
     "movw r18, r12\n\t"                                                                            \
-    "ldd r4, Y+%[start]\n\t"                                                                       \
+    "ldi r22, 0x80\n\t"                                                                            \
+    "mov r4, r22\n\t"                                                                              \
     "clr r5\n\t"                                                                                   \
     "clr r6\n\t"                                                                                   \
     "clr r7\n\t"                                                                                   \
     "movw r8, r4\n\t"                                                                              \
     "movw r10, r6\n\t"                                                                             \
-    "ldd r22, Y+%[wide]\n\t"                                                                       \
-    "sbrc r22, 0\n\t"                                                                              \
-    "rjmp 21f\n\t"                                                                                 \
     "11:\n"                                                                                        \
     "ld r16, X+\n\t"                                                                               \
     "ld r17, X+\n\t"                                                                               \
@@ -671,42 +667,6 @@ typedef struct {
     "brne 11b\n\t"                                                                                 \
     "dec r19\n\t"                                                                                  \
     "brne 11b\n\t"                                                                                 \
-    "ldd r18, Y+%[narrows]\n\t"                                                                    \
-    "sbrs r18, 0\n\t"                                                                              \
-    "rjmp 23f\n\t"                                                                                 \
-    "mov r14, r7\n\t"                                                                              \
-    "lsl r14\n\t"                                                                                  \
-    "sbc r14, r14\n\t"                                                                             \
-    "mov r15, r11\n\t"                                                                             \
-    "lsl r15\n\t"                                                                                  \
-    "sbc r15, r15\n\t"                                                                             \
-    "rjmp 22f\n\t"                                                                                 \
-    "21:\n"                                                                                        \
-    "clr r14\n\t"                                                                                  \
-    "clr r15\n\t"                                                                                  \
-    "12:\n"                                                                                        \
-    "ld r16, X+\n\t"                                                                               \
-    "ld r17, X+\n\t"                                                                               \
-    BP_AVR_ADD_PRODUCT("r4", "r5", "r6", "r7", "sbc r14, r2\n\t", "adc r14, r2\n\t")               \
-    BP_AVR_ADD_PRODUCT("r8", "r9", "r10", "r11", "sbc r15, r2\n\t", "adc r15, r2\n\t")             \
-    "dec r18\n\t"                                                                                  \
-    "brne 12b\n\t"                                                                                 \
-    "dec r19\n\t"                                                                                  \
-    "brne 12b\n\t"                                                                                 \
-    "22:\n"                                                                                        \
-    "movw r22, r4\n\t"                                                                             \
-    "movw r24, r6\n\t"                                                                             \
-    "mov r17, r14\n\t"                                                                             \
-    "rcall 70f\n\t"                                                                                \
-    "movw r4, r22\n\t"                                                                             \
-    "movw r6, r24\n\t"                                                                             \
-    "movw r22, r8\n\t"                                                                             \
-    "movw r24, r10\n\t"                                                                            \
-    "mov r17, r15\n\t"                                                                             \
-    "rcall 70f\n\t"                                                                                \
-    "movw r8, r22\n\t"                                                                             \
-    "movw r10, r24\n\t"                                                                            \
-    "23:\n"                                                                                        \
     "movw r30, r20\n\t"                                                                            \
     "ldd r26, Y+%[a_in]\n\t"                                                                       \
     "ldd r27, Y+%[a_in]+1\n\t"                                                                     \
@@ -716,44 +676,38 @@ typedef struct {
     "ld r21, X+\n\t"                                                                               \
     "std Y+%[a_in], r26\n\t"                                                                       \
     "std Y+%[a_in]+1, r27\n\t"                                                                     \
-    "ldd r14, Y+%[to_dz_in]\n\t"                                                                   \
-    "ldd r15, Y+%[to_dz_in]+1\n\t"                                                                 \
+    "ldd r14, Y+%[in]\n\t"                                                                         \
+    "ldd r15, Y+%[in]+1\n\t"                                                                       \
     "add r26, r14\n\t"                                                                             \
     "adc r27, r15\n\t"                                                                             \
     "ldd r14, Y+%[scale_a]\n\t"                                                                    \
     "ldd r15, Y+%[u_scale]\n\t"                                                                    \
-    BP_AVR_NORMAL                                                                                  \
-    BP_AVR_INPUT("r18", "r19")                                                                     \
-    BP_AVR_DERIVATIVE                                                                              \
-    BP_AVR_DELTA("r4", "r5", "r6", "r7")                                                           \
-    BP_AVR_CLIPPED("r4")                                                                           \
-    "st X+, r23\n\t"                                                                               \
-    "st X+, r24\n\t"                                                                               \
+    "rcall 60f\n\t"                                                                                \
     "movw r16, r20\n\t"                                                                            \
-    BP_AVR_NORMAL                                                                                  \
-    BP_AVR_INPUT("r20", "r21")                                                                     \
-    BP_AVR_DERIVATIVE                                                                              \
-    BP_AVR_DELTA("r8", "r9", "r10", "r11")                                                         \
-    BP_AVR_CLIPPED("r8")                                                                           \
+    "movw r20, r18\n\t"                                                                            \
+    "clr r18\n\t"                                                                                  \
+    "clr r19\n\t"                                                                                  \
     "ldd r22, Y+%[odd]\n\t"                                                                        \
     "cp r22, r3\n\t"                                                                               \
-    "breq 24f\n\t"                                                                                 \
-    "st X+, r23\n\t"                                                                               \
-    "st X+, r24\n\t"                                                                               \
-    "24:\n"
+    "brne .+2\n\t"                                                                                 \
+    "rjmp 3f\n\t"                                                                                  \
+    "movw r4, r8\n\t"                                                                              \
+    "movw r6, r10\n\t"                                                                             \
+    "rcall 60f\n\t"                                                                                \
+    "rjmp 3f\n\t"
 
 /* The u of a pair of inputs without deltas. */
 #define BP_AVR_PAIR_RESCALED                                                                       \
     "ldd r26, Y+%[a_in]\n\t"                                                                       \
     "ldd r27, Y+%[a_in]+1\n\t"                                                                     \
-    "ldd r22, Y+%[rise]\n\t"                                                                       \
-    "ldd r23, Y+%[rise]+1\n\t"                                                                     \
-    "ld r16, X+\n\t"                                                                               \
-    "ld r17, X+\n\t"                                                                               \
-    BP_AVR_RESCALE("r18", "r19")                                                                   \
+    "ldd r22, Y+%[in]\n\t"                                                                       \
+    "ldd r23, Y+%[in]+1\n\t"                                                                     \
     "ld r16, X+\n\t"                                                                               \
     "ld r17, X+\n\t"                                                                               \
     BP_AVR_RESCALE("r20", "r21")                                                                   \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
+    BP_AVR_RESCALE("r18", "r19")                                                                   \
     "std Y+%[a_in], r26\n\t"                                                                       \
     "std Y+%[a_in]+1, r27\n\t"
 
@@ -778,9 +732,9 @@ typedef struct {
     "31:\n"                                                                                        \
     "ld r16, X+\n\t"                                                                               \
     "ld r17, X+\n\t"                                                                               \
-    BP_AVR_SIGNED("r18", "r19")                                                                    \
-    BP_AVR_ADD24_8                                                                                 \
     BP_AVR_SIGNED("r20", "r21")                                                                    \
+    BP_AVR_ADD24_8                                                                                 \
+    BP_AVR_SIGNED("r18", "r19")                                                                    \
     BP_AVR_ADD24_8                                                                                 \
     "dec r14\n\t"                                                                                  \
     "breq .+2\n\t"                                                                                 \
@@ -792,9 +746,9 @@ typedef struct {
     "32:\n"                                                                                        \
     "ld r16, X+\n\t"                                                                               \
     "ld r17, X+\n\t"                                                                               \
-    BP_AVR_SIGNED("r18", "r19")                                                                    \
-    BP_AVR_ADD24_16                                                                                \
     BP_AVR_SIGNED("r20", "r21")                                                                    \
+    BP_AVR_ADD24_16                                                                                \
+    BP_AVR_SIGNED("r18", "r19")                                                                    \
     BP_AVR_ADD24_16                                                                                \
     "dec r14\n\t"                                                                                  \
     "breq .+2\n\t"                                                                                 \
@@ -806,9 +760,9 @@ typedef struct {
     "33:\n"                                                                                        \
     "ld r16, X+\n\t"                                                                               \
     "ld r17, X+\n\t"                                                                               \
-    BP_AVR_SIGNED("r18", "r19")                                                                    \
-    "rcall 77b\n\t"                                                                                \
     BP_AVR_SIGNED("r20", "r21")                                                                    \
+    "rcall 77b\n\t"                                                                                \
+    BP_AVR_SIGNED("r18", "r19")                                                                    \
     "rcall 77b\n\t"                                                                                \
     "dec r14\n\t"                                                                                  \
     "brne 33b\n\t"                                                                                 \
@@ -840,11 +794,11 @@ typedef struct {
     "31:\n"                                                                                        \
     "ld r16, X+\n\t"                                                                               \
     "ld r17, X+\n\t"                                                                               \
-    BP_AVR_SIGNED("r18", "r19")                                                                    \
+    BP_AVR_SIGNED("r20", "r21")                                                                    \
     BP_AVR_ADD16_16                                                                                \
     "subi r28, lo8(-40503)\n\t"                                                                    \
     "sbci r29, hi8(-40503)\n\t"                                                                    \
-    BP_AVR_SIGNED("r20", "r21")                                                                    \
+    BP_AVR_SIGNED("r18", "r19")                                                                    \
     BP_AVR_ADD16_16                                                                                \
     "add r28, r6\n\t"                                                                              \
     "adc r29, r7\n\t"                                                                              \
@@ -856,11 +810,11 @@ typedef struct {
     "33:\n"                                                                                        \
     "ld r16, X+\n\t"                                                                               \
     "ld r17, X+\n\t"                                                                               \
-    BP_AVR_SIGNED("r18", "r19")                                                                    \
+    BP_AVR_SIGNED("r20", "r21")                                                                    \
     "rcall 77b\n\t"                                                                                \
     "subi r28, lo8(-40503)\n\t"                                                                    \
     "sbci r29, hi8(-40503)\n\t"                                                                    \
-    BP_AVR_SIGNED("r20", "r21")                                                                    \
+    BP_AVR_SIGNED("r18", "r19")                                                                    \
     "rcall 77b\n\t"                                                                                \
     "add r28, r6\n\t"                                                                              \
     "adc r29, r7\n\t"                                                                              \
@@ -879,22 +833,42 @@ typedef struct {
     "push r29\n\t"                                                                                 \
     "movw r28, %[p]\n\t"                                                                           \
     "clr r2\n\t"                                                                                   \
+    "ldd r30, Y+%[layer]\n\t"                                                                      \
+    "ldd r31, Y+%[layer]+1\n\t"                                                                    \
+    "lpm r12, Z+\n\t"                                                                              \
+    "lpm r13, Z+\n\t"                                                                              \
+    "lpm r3, Z+\n\t"                                                                               \
+    "lpm r16, Z+\n\t"                                                                              \
+    "std Y+%[pairs], r16\n\t"                                                                      \
+    "lpm r17, Z+\n\t"                                                                              \
+    "std Y+%[last_odd], r17\n\t"                                                                   \
+    "cpi r16, 1\n\t"                                                                               \
+    "breq .+2\n\t"                                                                                 \
+    "clr r17\n\t"                                                                                  \
+    "std Y+%[odd], r17\n\t"                                                                        \
+    "lpm r16, Z+\n\t"                                                                              \
+    "std Y+%[scale_a], r16\n\t"                                                                    \
+    "lpm r16, Z+\n\t"                                                                              \
+    "std Y+%[top], r16\n\t"                                                                        \
+    "lpm r16, Z+\n\t"                                                                              \
+    "std Y+%[top]+1, r16\n\t"                                                                      \
+    "swap r16\n\t"                                                                                 \
+    "andi r16, 0x0F\n\t"                                                                           \
+    "std Y+%[fence], r16\n\t"                                                                      \
     biases                                                                                         \
     "ldd r16, Y+%[flag]\n\t"                                                                       \
     "bst r16, 0\n\t"                                                                               \
-    "ldd r3, Y+%[pairs]\n\t"                                                                       \
-    "ldd r12, Y+%[n]\n\t"                                                                          \
-    "ldd r13, Y+%[n]+1\n\t"                                                                        \
     "ldd r30, Y+%[w]\n\t"                                                                          \
     "ldd r31, Y+%[w]+1\n\t"                                                                        \
     "1:\n"                                                                                         \
-    "ldd r16, Y+%[learns]\n\t"                                                                     \
-    "sbrs r16, 0\n\t"                                                                              \
+    "ldd r26, Y+%[dz]\n\t"                                                                         \
+    "ldd r27, Y+%[dz]+1\n\t"                                                                       \
+    "sbiw r26, 0\n\t"                                                                              \
+    "brne .+2\n\t"                                                                                 \
     "rjmp 2f\n\t"                                                                                  \
     BP_AVR_PAIR_DELTAS                                                                             \
-    "rjmp 3f\n\t"                                                                                  \
+    BP_AVR_UNIT                                                                                    \
     BP_AVR_CLIP                                                                                    \
-    BP_AVR_NARROW                                                                                  \
     rare                                                                                           \
     "2:\n"                                                                                         \
     BP_AVR_PAIR_RESCALED                                                                           \
@@ -906,11 +880,11 @@ typedef struct {
     "dec r3\n\t"                                                                                   \
     "breq .+2\n\t"                                                                                 \
     "rjmp 1b\n\t"                                                                                  \
-    "ldd r16, Y+%[pairs]+1\n\t"                                                                    \
+    "ldd r16, Y+%[pairs]\n\t"                                                                      \
     "ldd r17, Y+%[last_odd]\n\t"                                                                   \
     "dec r16\n\t"                                                                                  \
     "breq 4f\n\t"                                                                                  \
-    "std Y+%[pairs]+1, r16\n\t"                                                                    \
+    "std Y+%[pairs], r16\n\t"                                                                      \
     "cpi r16, 1\n\t"                                                                               \
     "brne .+2\n\t"                                                                                 \
     "std Y+%[odd], r17\n\t"                                                                        \
@@ -926,13 +900,12 @@ typedef struct {
     __asm__ __volatile__(                                                                          \
         text                                                                                       \
         : [p] "+r"(pass)                                                                           \
-        : BP_AVR_AT(w), BP_AVR_AT(dz), BP_AVR_AT(g), BP_AVR_AT(a_in), BP_AVR_AT(b),                \
-          BP_AVR_AT(b_low), BP_AVR_AT(n), BP_AVR_AT(pairs), BP_AVR_AT(to_dz_in), BP_AVR_AT(low),   \
-          BP_AVR_AT(top), BP_AVR_AT(rise), BP_AVR_AT(row), BP_AVR_AT(scale_a),  \
-          BP_AVR_AT(start), BP_AVR_AT(narrows), BP_AVR_AT(wide),               \
-          BP_AVR_AT(sum_shift), BP_AVR_AT(fence), BP_AVR_AT(odd), BP_AVR_AT(last_odd),             \
-          BP_AVR_AT(mode), BP_AVR_AT(bytes), BP_AVR_AT(u_scale), BP_AVR_AT(bias_low),           \
-          BP_AVR_AT(flag), BP_AVR_AT(learns)                                                       \
+        : BP_AVR_AT(w), BP_AVR_AT(b), BP_AVR_AT(g), BP_AVR_AT(a_in), BP_AVR_AT(low),               \
+          BP_AVR_AT(b_low), BP_AVR_AT(layer), [shift] "i"(offsetof(bp_avr_pass_t, alignment.shift)), \
+          [frac] "i"(offsetof(bp_avr_pass_t, alignment.frac)), BP_AVR_AT(dz), BP_AVR_AT(in),       \
+          BP_AVR_AT(row), BP_AVR_AT(flag), BP_AVR_AT(bytes), BP_AVR_AT(mode), BP_AVR_AT(pairs),    \
+          BP_AVR_AT(u_scale), BP_AVR_AT(scale_a), BP_AVR_AT(fence), BP_AVR_AT(top),                \
+          BP_AVR_AT(odd), BP_AVR_AT(last_odd)                                                      \
         : "r0", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "r13", "r14", \
           "r15", "r16", "r17", "r18", "r19", "r20", "r21", "r22", "r23", "r26", "r27", "r30",      \
           "r31", "memory")
@@ -951,24 +924,17 @@ static __attribute__((noinline)) void bp_avr_pass16(bp_avr_pass_t *p)
     BP_AVR_PASS(BP_AVR_PASS_TEXT(BP_AVR_BIASES16, BP_AVR_LOOPS16, BP_AVR_ANY16));
 }
 
-/* What all four kernels have in common. Returns the inputs. */
-static inline uint16_t bp_avr_prepare(bp_avr_pass_t *p, int16_t *w, int16_t *b,
-                                      const bp_layer_t *layer, const int16_t *a_in,
-                                      const int16_t *g, bp_alignment_t alignment)
+/* What all four kernels have in common. */
+static inline void bp_avr_prepare(bp_avr_pass_t *p, int16_t *w, int16_t *b,
+                                  const bp_layer_t *layer, const int16_t *a_in, const int16_t *g,
+                                  bp_alignment_t alignment)
 {
-    uint16_t inputs = bp_rom_u16(&layer->inputs);
-
-    p->outputs = bp_rom_u16(&layer->outputs);
     p->w = w;
     p->b = b;
     p->g = g;
     p->a_in = a_in;
-    p->n = bp_avr_count(p->outputs);
-    p->pairs = bp_avr_count((uint16_t)(inputs + 1) / 2);
-    p->bytes = (uint8_t)alignment.shift >> 3;
-    p->u_scale = bp_avr_power(alignment.frac & 7u);
-    p->bias_low = alignment.frac < 8;
-    return inputs;
+    p->layer = &layer->learn;
+    p->alignment = alignment;
 }
 
 /* The scale of the inputs for BP_AVR_RESCALE. */
@@ -977,34 +943,15 @@ static inline void bp_avr_prepare_update(bp_avr_pass_t *p, const bp_layer_t *lay
     uint8_t rise = (uint8_t)(8 + to - bp_rom_u8(&layer->a_in_frac));
     uint8_t power = bp_avr_power(rise & 7u);
 
-    p->learns = 0;
+    p->dz = NULL;
     p->flag = rise > 15;
-    p->rise = rise > 7 ? (uint16_t)(power << 8) : power;
+    p->in.rise = rise > 7 ? (uint16_t)(power << 8) : power;
 }
 
-/* The scales and limits of the deltas. */
-static inline void bp_avr_prepare_learn(bp_avr_pass_t *p, int16_t *dz_in, const bp_layer_t *layer,
-                                        const int16_t *dz, uint16_t inputs)
+static inline void bp_avr_prepare_learn(bp_avr_pass_t *p, int16_t *dz_in, const int16_t *dz)
 {
-    uint8_t frac = bp_rom_u8(&layer->a_in_frac);
-
-    p->learns = 1;
     p->dz = dz;
-    p->to_dz_in = (uint16_t)dz_in - (uint16_t)p->a_in - 4u;
-    p->scale_a = bp_avr_power((uint8_t)-frac & 7u);
-    p->flag = frac <= 8;
-    p->top = bp_rom_s16(&layer->dz_in_top);
-    p->fence = (uint8_t)((uint16_t)p->top / 4096u);
-    p->sum_shift = bp_rom_u8(&layer->sum_shift);
-    p->wide = bp_rom_u16(&layer->delta_block) < p->outputs;
-    p->narrows = p->wide;
-    p->start = 0x80;
-    if (p->sum_shift != 8) {
-        p->narrows = 1;
-        p->start = 0;
-    }
-    p->last_odd = inputs & 1u;
-    p->odd = p->pairs >> 8 == 1 ? p->last_odd : 0;
+    p->in.to_dz_in = (uint16_t)dz_in - (uint16_t)p->a_in - 4u;
 }
 
 #define BP_FAST_RESIDUAL
@@ -1015,38 +962,34 @@ void bp_update_residual(int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
     bp_avr_pass_t p;
 
     (void)counters;
-    (void)bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
+    bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
     bp_avr_prepare_update(&p, layer, alignment.frac);
     p.low.bytes = w_low;
     p.b_low.bytes = b_low;
-    p.mode = p.bytes == 3 ? 0 : p.bytes;
     bp_avr_pass24(&p);
 }
 
-void bp_learn_residual(int16_t *dz_in, int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
-                       const bp_layer_t *layer, const int16_t *a_in, const int16_t *dz,
-                       const int16_t *g, bp_alignment_t alignment, bp_counters_t *counters)
+void bp_learn_residual_plain(int16_t *dz_in, int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
+                             const bp_layer_t *layer, const int16_t *a_in, const int16_t *dz,
+                             const int16_t *g, bp_alignment_t alignment, bp_counters_t *counters)
 {
     bp_avr_pass_t p;
-    uint16_t inputs;
 
     (void)counters;
-    inputs = bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
-    bp_avr_prepare_learn(&p, dz_in, layer, dz, inputs);
+    bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
+    bp_avr_prepare_learn(&p, dz_in, dz);
     p.low.bytes = w_low;
     p.b_low.bytes = b_low;
-    p.mode = p.bytes == 3 ? 0 : p.bytes;
     bp_avr_pass24(&p);
 }
 
-static inline void bp_avr_prepare_dither(bp_avr_pass_t *p, uint16_t inputs, uint16_t dither)
+static inline void bp_avr_prepare_dither(bp_avr_pass_t *p, const bp_layer_t *layer, uint16_t dither)
 {
-    uint16_t row = dither_at(0, inputs);
+    uint16_t row = dither_at(0, bp_rom_u16(&layer->inputs));
 
     p->low.dither = dither;
     p->row = (uint16_t)(row - WEYL);
-    p->b_low.dither = (uint16_t)(dither + row * p->outputs);
-    p->mode = p->bytes == 2;
+    p->b_low.dither = (uint16_t)(dither + row * bp_rom_u16(&layer->outputs));
 }
 
 #define BP_FAST_STOCHASTIC
@@ -1055,26 +998,24 @@ void bp_update_stochastic(int16_t *w, int16_t *b, const bp_layer_t *layer, const
                           bp_counters_t *counters)
 {
     bp_avr_pass_t p;
-    uint16_t inputs;
 
     (void)counters;
-    inputs = bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
+    bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
     bp_avr_prepare_update(&p, layer, alignment.frac);
-    bp_avr_prepare_dither(&p, inputs, dither);
+    bp_avr_prepare_dither(&p, layer, dither);
     bp_avr_pass16(&p);
 }
 
-void bp_learn_stochastic(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_t *layer,
-                         const int16_t *a_in, const int16_t *dz, const int16_t *g,
-                         bp_alignment_t alignment, uint16_t dither, bp_counters_t *counters)
+void bp_learn_stochastic_plain(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_t *layer,
+                               const int16_t *a_in, const int16_t *dz, const int16_t *g,
+                               bp_alignment_t alignment, uint16_t dither, bp_counters_t *counters)
 {
     bp_avr_pass_t p;
-    uint16_t inputs;
 
     (void)counters;
-    inputs = bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
-    bp_avr_prepare_learn(&p, dz_in, layer, dz, inputs);
-    bp_avr_prepare_dither(&p, inputs, dither);
+    bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
+    bp_avr_prepare_learn(&p, dz_in, dz);
+    bp_avr_prepare_dither(&p, layer, dither);
     bp_avr_pass16(&p);
 }
 
@@ -1187,21 +1128,11 @@ static inline void bp_avr_output_deltas(int16_t *deltas, const int16_t *outputs,
                          : "r0", "r16", "r17", "r18", "r19", "r20", "r24", "r25", "memory");
 }
 
-#define BP_FAST_OUTPUT_DELTA
-void bp_output_delta_sigmoid(int16_t *dz, const int16_t *a, const int16_t *t, uint8_t frac,
-                             uint8_t shift, int16_t top, bp_counters_t *counters, size_t n)
+void bp_output_delta_sigmoid_plain(int16_t *dz, const int16_t *a, const int16_t *t, uint8_t frac,
+                                   uint8_t shift, int16_t top, bp_counters_t *counters, size_t n)
 {
-    size_t j;
-
-    if (shift > 8 && shift <= 16) {
-        bp_avr_output_deltas(dz, a, t, frac, shift, top, (uint16_t)n);
-        return;
-    }
-    for (j = 0; j < n; j++) {
-        int32_t error = (int32_t)a[j] - t[j];
-        dz[j] = bp_clamp(bp_round32(error * bp_sigmoid_derivative(a[j], frac), shift), top,
-                         BP_COUNTER(counters, deltas));
-    }
+    (void)counters;
+    bp_avr_output_deltas(dz, a, t, frac, shift, top, (uint16_t)n);
 }
 
 /* ---- The separate calls ---------------------------------------------------------------------- */
@@ -1228,50 +1159,58 @@ static inline int32_t bp_avr_round_wide(bp_avr_wide_t sum, uint8_t shift)
     return (int32_t)(sum.low >> 8 | (uint32_t)(uint8_t)sum.fifth << 24);
 }
 
-/* The sums of a pair of inputs over n outputs, with fifth bytes, which hold 512 products of any
- * numbers: 69 cycles an output.
+/* The sums of a pair of inputs over all outputs, with fifth bytes, which hold 512 products of any
+ * numbers: 69 cycles an output. Returns the weights of the next pair.
  */
+static inline const int16_t *bp_avr_backward(int32_t *sum, const int16_t *w, const int16_t *dz,
+                                             uint16_t count, uint8_t shift)
+{
+    uint8_t start = shift == 8 ? 0x80 : 0;
+    const int16_t *next;
+    bp_avr_wide_t pair[2];
+    register uint8_t zero __asm__("r2") = 0;
+    register uint32_t sum0 __asm__("r4") = start;
+    register uint32_t sum1 __asm__("r8") = start;
+    register uint16_t n __asm__("r18") = count;
+    register int8_t fifth0 __asm__("r14") = 0;
+    register int8_t fifth1 __asm__("r15") = 0;
+    register const int16_t *deltas __asm__("r26") = dz;
+    register const int16_t *ws __asm__("r30") = w;
+
+    __asm__ __volatile__("1:\n\t"
+                         "ld r16, X+\n\t"
+                         "ld r17, X+\n\t"
+                         BP_AVR_ADD_PRODUCT("r4", "r5", "r6", "r7", "sbc r14, r2\n\t",
+                                            "adc r14, r2\n\t")
+                         BP_AVR_ADD_PRODUCT("r8", "r9", "r10", "r11", "sbc r15, r2\n\t",
+                                            "adc r15, r2\n\t")
+                         "dec r18\n\t"
+                         "brne 1b\n\t"
+                         "dec r19\n\t"
+                         "brne 1b\n\t"
+                         "clr __zero_reg__"
+                         : "+r"(sum0), "+r"(sum1), "+r"(fifth0), "+r"(fifth1), "+r"(n),
+                           "+r"(deltas), "+r"(ws)
+                         : "r"(zero)
+                         : "r0", "r16", "r17", "r22", "r23", "r24", "r25", "memory");
+    pair[0] = (bp_avr_wide_t){sum0, fifth0};
+    pair[1] = (bp_avr_wide_t){sum1, fifth1};
+    next = ws;
+    sum[0] = bp_avr_round_wide(pair[0], shift);
+    sum[1] = bp_avr_round_wide(pair[1], shift);
+    return next;
+}
+
 #define BP_FAST_BACKWARD
 void bp_backward(int32_t *sum, const bp_layer_t *layer, const int16_t *w, const int16_t *dz)
 {
-    uint16_t outputs = bp_rom_u16(&layer->outputs);
-    uint16_t count = bp_avr_count(outputs);
+    uint16_t count = bp_avr_count(bp_rom_u16(&layer->outputs));
     uint16_t left = (uint16_t)(bp_rom_u16(&layer->inputs) + 1) / 2;
     uint8_t shift = bp_rom_u8(&layer->sum_shift);
-    uint8_t start = shift == 8 ? 0x80 : 0;
 
     do {
-        bp_avr_wide_t pair[2];
-        register uint8_t zero __asm__("r2") = 0;
-        register uint32_t sum0 __asm__("r4") = start;
-        register uint32_t sum1 __asm__("r8") = start;
-        register uint16_t n __asm__("r18") = count;
-        register int8_t fifth0 __asm__("r14") = 0;
-        register int8_t fifth1 __asm__("r15") = 0;
-        register const int16_t *deltas __asm__("r26") = dz;
-        register const int16_t *ws __asm__("r30") = w;
-
-        __asm__ __volatile__("1:\n\t"
-                             "ld r16, X+\n\t"
-                             "ld r17, X+\n\t"
-                             BP_AVR_ADD_PRODUCT("r4", "r5", "r6", "r7", "sbc r14, r2\n\t",
-                                                "adc r14, r2\n\t")
-                             BP_AVR_ADD_PRODUCT("r8", "r9", "r10", "r11", "sbc r15, r2\n\t",
-                                                "adc r15, r2\n\t")
-                             "dec r18\n\t"
-                             "brne 1b\n\t"
-                             "dec r19\n\t"
-                             "brne 1b\n\t"
-                             "clr __zero_reg__"
-                             : "+r"(sum0), "+r"(sum1), "+r"(fifth0), "+r"(fifth1), "+r"(n),
-                               "+r"(deltas), "+r"(ws)
-                             : "r"(zero)
-                             : "r0", "r16", "r17", "r22", "r23", "r24", "r25", "memory");
-        pair[0] = (bp_avr_wide_t){sum0, fifth0};
-        pair[1] = (bp_avr_wide_t){sum1, fifth1};
-        *sum++ = bp_avr_round_wide(pair[0], shift);
-        *sum++ = bp_avr_round_wide(pair[1], shift);
-        w += 2 * outputs;
+        w = bp_avr_backward(sum, w, dz, count, shift);
+        sum += 2;
     } while (--left != 0);
 }
 
@@ -1340,6 +1279,47 @@ void bp_delta_sigmoid(int16_t *deltas, const int32_t *sums, const int16_t *outpu
                          : "+r"(dz), "+r"(a), "+r"(sum), "+r"(n), "+r"(zero)
                          : "r"(top), "r"(scale_a)
                          : "r0", "r16", "r17", "r18", "r19", "r20", "r21", "r24", "r25", "memory");
+}
+
+/* ---- Layers that are not plain: first the deltas, then the step ------------------------------- */
+
+static __attribute__((noinline)) void bp_avr_deltas(int16_t *dz_in, const bp_layer_t *layer,
+                                                    const int16_t *w, const int16_t *a_in,
+                                                    const int16_t *dz)
+{
+    uint16_t count = bp_avr_count(bp_rom_u16(&layer->outputs));
+    uint16_t left = bp_rom_u16(&layer->inputs);
+    uint8_t shift = bp_rom_u8(&layer->sum_shift);
+    uint8_t frac = bp_rom_u8(&layer->a_in_frac);
+    int16_t top = bp_rom_s16(&layer->dz_in_top);
+    int32_t sum[2];
+
+    for (; left > 1; left = (uint16_t)(left - 2)) {
+        w = bp_avr_backward(sum, w, dz, count, shift);
+        bp_delta_sigmoid(dz_in, sum, a_in, frac, top, NULL, 2);
+        dz_in += 2;
+        a_in += 2;
+    }
+    if (left != 0) {
+        (void)bp_avr_backward(sum, w, dz, count, shift);
+        bp_delta_sigmoid(dz_in, sum, a_in, frac, top, NULL, 1);
+    }
+}
+
+void bp_learn_residual(int16_t *dz_in, int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
+                       const bp_layer_t *layer, const int16_t *a_in, const int16_t *dz,
+                       const int16_t *g, bp_alignment_t alignment, bp_counters_t *counters)
+{
+    bp_avr_deltas(dz_in, layer, w, a_in, dz);
+    bp_update_residual(w, w_low, b, b_low, layer, a_in, g, alignment, counters);
+}
+
+void bp_learn_stochastic(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_t *layer,
+                         const int16_t *a_in, const int16_t *dz, const int16_t *g,
+                         bp_alignment_t alignment, uint16_t dither, bp_counters_t *counters)
+{
+    bp_avr_deltas(dz_in, layer, w, a_in, dz);
+    bp_update_stochastic(w, b, layer, a_in, g, alignment, dither, counters);
 }
 
 #endif

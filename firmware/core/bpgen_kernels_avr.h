@@ -9,8 +9,12 @@
 
 #include "bpgen_unit.h"
 
+#if BP_SMALL
+#include "bpgen_avr_small.h"
+#else
 #include "bpgen_avr_forward.h"
 #include "bpgen_avr_learn.h"
 #include "bpgen_avr_s8.h"
+#endif
 
 #endif

@@ -161,15 +161,77 @@ INLINE int32_t shift_sum(sum_t sum, uint8_t shift)
 
 /* ---- Forward -------------------------------------------------------------------------------- */
 
+#if defined(__ARM_ARCH_6M__)
+/* The loop of bp_sigmoid(), below. r3 is z, u, then y, and r5 all ones where z is negative. */
+INLINE void sigmoids(int16_t *first, int16_t *behind, const uint16_t *entries, uint32_t index_shift,
+                     uint32_t result_shift, uint32_t rounds, uint32_t remainder, uint32_t unit)
+{
+    register int16_t *a __asm__("r0") = first;
+    register const uint16_t *table __asm__("r1") = entries;
+    register uint32_t shift __asm__("r2") = index_shift;
+    register uint32_t mask __asm__("r7") = remainder;
+    register uint32_t half __asm__("r8") = rounds;
+    register uint32_t surplus __asm__("r9") = result_shift;
+    register uint32_t one __asm__("r10") = unit;
+    register int16_t *end __asm__("r11") = behind;
+
+    __asm__ volatile(".syntax unified\n"
+                     "1:\n\t"
+                     "ldrh r3, [r0]\n\t"
+                     "sxth r3, r3\n\t"
+                     "asrs r5, r3, #31\n\t"
+                     "eors r3, r5\n\t"
+                     "subs r3, r3, r5\n\t"
+                     "lsrs r4, r3, #15\n\t"
+                     "subs r3, r3, r4\n\t"
+                     "movs r4, r3\n\t"
+                     "lsrs r4, r2\n\t"
+                     "lsls r4, r4, #1\n\t"
+                     "adds r4, r4, r1\n\t"
+                     "ldrh r6, [r4]\n\t"
+                     "ldrh r4, [r4, #2]\n\t"
+                     "subs r4, r4, r6\n\t"
+                     "ands r3, r7\n\t"
+                     "muls r3, r4\n\t"
+                     "lsls r6, r2\n\t"
+                     "adds r3, r3, r6\n\t"
+                     "add r3, r8\n\t"
+                     "mov r6, r9\n\t"
+                     "lsrs r3, r6\n\t"
+                     "mov r6, r10\n\t"
+                     "ands r6, r5\n\t"
+                     "eors r3, r5\n\t"
+                     "subs r3, r3, r5\n\t"
+                     "adds r3, r3, r6\n\t"
+                     "cmp r3, r10\n\t"
+                     "bne 2f\n\t"
+                     "subs r3, #1\n"
+                     "2:\n\t"
+                     "strh r3, [r0]\n\t"
+                     "adds r0, #2\n\t"
+                     "cmp r0, r11\n\t"
+                     "bne 1b"
+                     : "+r"(a)
+                     : "r"(table), "r"(shift), "r"(mask), "r"(half), "r"(surplus), "r"(one),
+                       "r"(end)
+                     : "r3", "r4", "r5", "r6", "cc", "memory");
+}
+#endif
+
 void bp_sigmoid(int16_t *a, const uint16_t *table, uint8_t bits, uint8_t frac, size_t n)
 {
     const uint32_t shift = 15u - bits;
     const uint32_t surplus = 16 + shift - frac;
     const uint32_t half = (uint32_t)half_of((uint8_t)surplus);
     const uint32_t mask = ((uint32_t)1 << shift) - 1;
-    const int32_t one = (int32_t)1 << frac;
+    const uint32_t one = (uint32_t)1 << frac;
     int16_t *const end = a + n;
 
+#if defined(__ARM_ARCH_6M__)
+    if (n != 0) {
+        sigmoids(a, end, table, shift, surplus, half, mask, one);
+    }
+#else
     while (a != end) {
         int32_t z = *a;
         uint32_t u = (uint32_t)(z < 0 ? -z : z);
@@ -181,9 +243,10 @@ void bp_sigmoid(int16_t *a, const uint16_t *table, uint8_t bits, uint8_t frac, s
         entry = table + (u >> shift);
         p = ((uint32_t)entry[0] << shift) + ((uint32_t)entry[1] - entry[0]) * (u & mask);
         y = (int32_t)((p + half) >> surplus);
-        y = z < 0 ? one - y : y;
+        y = z < 0 ? (int32_t)one - y : y;
         *a++ = (int16_t)(y - bp_shr32(y, frac)); /* `one` becomes one less */
     }
+#endif
 }
 
 /* z of the sum, which has half a unit of z in it. What is beyond 32 bits is beyond s16 after any
@@ -348,7 +411,7 @@ void bp_dense_sigmoid(int16_t *a, const bp_layer_t *layer, const int16_t *w, con
 
 /* ---- Backward ------------------------------------------------------------------------------- */
 
-/* The derivative of a sigmoid, s-shaped, from its output a: ((a * (one - a) + half) >> down) << up,
+/* The derivative of a sigmoid from its output a: ((a * (one - a) + half) >> down) << up,
  * where down or up is 0.
  */
 typedef struct {

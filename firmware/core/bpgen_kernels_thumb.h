@@ -1,8 +1,10 @@
 /* bpgen_kernels_thumb.h -- the loops over weights in assembly, for Cortex-M0, M0+ and M3.
  *
  * bpgen_kernels_lanes.h includes this, and its C for other cores says what each of these computes.
- * A loop takes the same instructions whatever the numbers, but that on M0 a weight which its step
- * takes to a limit needs 2 more, 3 in the stochastic update.
+ * The loops take the same instructions whatever the numbers, but on M0 one or two more for a z that
+ * is clipped, and in the residual update one more or less for a weight that is.
+ * Where the sums of a layer could exceed what a loop provides for, which those of a sensible format
+ * do not, C stands in.
  * SPDX-License-Identifier: 0BSD
  */
 #ifndef BPGEN_KERNELS_THUMB_H
@@ -123,73 +125,27 @@ INLINE void dense_groups(dense_t *dense)
           "memory");
 }
 
-/* One z, in C. */
-INLINE int16_t dense_1(const bp_layer_t *layer, const dense_t *d, size_t j)
-{
-    sum_t sum = (int64_t)d->b[j] * d->scale + d->half;
-    const int16_t *w = d->w + 2 * j;
-    const int16_t *a;
-
-    for (a = d->a_in; a != d->end; a += 2) {
-        add_two(&sum, w[0], a[0], w[1], a[1]);
-        w += d->stride / 2;
-    }
-    return z_of(sum, layer);
-}
-
-/* The last 4 outputs may be some of the 4 before. In C: fewer than 4, and sums that shifted do not
- * fit 32 bits, for they are below (inputs + 2) * 2^30.
- */
-void bp_dense(int16_t *z, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
-              const int16_t *a_in, bp_counters_t *counters)
-{
-    const size_t n = layer->outputs;
-    const size_t again = (0 - n) & 3;
-    size_t j;
-    dense_t d;
-
-    (void)counters;
-    d.shift = (uint32_t)layer->z_shift;
-    d.unshift = 32 - d.shift;
-    d.scale = (int32_t)1 << layer->a_in_frac;
-    d.half = half_of((uint8_t)d.shift);
-    d.b = b;
-    d.w = w;
-    d.stride = 4 * n;
-    d.a_in = a_in;
-    d.end = a_in + even_inputs(layer);
-    d.entry = (0 - even_inputs(layer) / 2) & 3;
-    d.lowest = layer->z_lowest;
-    d.top = layer->z_top;
-    d.z = z;
-    d.z_end = z + (n & ~(size_t)3);
-    if (n < 4 || layer->inputs + (size_t)2 > (size_t)2 << d.shift) {
-        for (j = 0; j < n; j++) {
-            z[j] = dense_1(layer, &d, j);
-        }
-        return;
-    }
-    dense_groups(&d);
-    if (again != 0) {
-        d.b -= again;
-        d.w -= 2 * again;
-        d.z -= again;
-        d.z_end = z + n;
-        dense_groups(&d);
-    }
-}
-
 #else
 
-/* Read by offset. */
+/* What a group of 4 outputs takes from memory, by offset. */
 typedef struct {
+    sum_t sum[4];
+    const int16_t *b;
+    uint32_t b_shift; /* 16 less the fraction bits of the inputs */
+    int32_t half;     /* rounds the sums */
     const int16_t *w;
     const int16_t *a_in; /* at a multiple of 4 */
     const int16_t *end;
-    size_t block;  /* bytes of inputs whose products fit 32 bits */
-    size_t stride; /* bytes of weights from a pair of inputs to the next */
-    sum_t *sum;
-} dot_t;
+    uint32_t first; /* bytes of inputs in the first block of products that fit 32 bits */
+    uint32_t block; /* and in the others */
+    uint32_t skip;  /* bytes of weights from the 4 outputs to those for the next inputs */
+    uint32_t shift;
+    uint32_t unshift; /* 32 - shift */
+    int32_t lowest;
+    int32_t top;
+    int16_t *z;
+    const int16_t *z_end;
+} dense_t;
 
 /* r0: inputs, r1: weights, r2 and r3: a pair of inputs; block sums in r8 to r11. */
 #define MULTIPLY(words, block) \
@@ -207,26 +163,65 @@ typedef struct {
     "adds r4, r2\n\t" \
     "stmia r5!, {r3, r4}\n\t"
 
-INLINE void dot4(const dot_t *dot)
+/* A sum is made as a sum_t whose high has 2^15 more; the loop over blocks begins with it. */
+#define BEGIN_SUM(at) \
+    "ldrh r4, [r1, #" at "]\n\t" \
+    "lsls r4, r4, #16\n\t" \
+    "asrs r4, r2\n\t" \
+    "adds r4, r4, r3\n\t" \
+    "asrs r5, r4, #16\n\t" \
+    "adds r5, r5, r0\n\t" \
+    "stmia r6!, {r4, r5}\n\t"
+/* r0: 32 - shift, r1: z, r5: shift, r8: lowest, r9: top. Low's upper half, taken from high, leaves
+ * whole multiples of 2^16 and less than 2^15 + 1 below 2^15.
+ */
+#define FINISH(n) \
+    "ldmia r6!, {r2, r3}\n\t" \
+    "lsrs r4, r2, #16\n\t" \
+    "subs r3, r3, r4\n\t" \
+    "asrs r3, r3, #16\n\t" \
+    "lsls r3, r0\n\t" \
+    "lsrs r2, r5\n\t" \
+    "orrs r2, r3\n\t" \
+    "cmp r2, r8\n\t" \
+    "bge 1" n "f\n\t" \
+    "mov r2, r8\n" \
+    "1" n ":\n\t" \
+    "cmp r2, r9\n\t" \
+    "ble 2" n "f\n\t" \
+    "mov r2, r9\n" \
+    "2" n ":\n\t" \
+    "strh r2, [r1]\n\t" \
+    "adds r1, #2\n\t"
+
+/* All groups of 4 outputs up to z_end, which is behind one. */
+INLINE void dense_groups(dense_t *dense)
 {
-    register const dot_t *p __asm__("r7") = dot;
+    register dense_t *d __asm__("r7") = dense;
 
     __asm__ volatile(
-        ".syntax unified\n\t"
-        "ldr r1, [r7, #0]\n\t"
-        "ldr r0, [r7, #4]\n\t"
-        "ldr r2, [r7, #16]\n\t"
-        "subs r2, #16\n\t"
-        "mov r12, r2\n"
+        ".syntax unified\n"
+        "0:\n\t"
+        "ldr r1, [r7, #32]\n\t"
+        "ldr r2, [r7, #36]\n\t"
+        "ldr r3, [r7, #40]\n\t"
+        "movs r0, #128\n\t"
+        "lsls r0, r0, #8\n\t"
+        "movs r6, r7\n\t"
+        BEGIN_SUM("0")
+        BEGIN_SUM("2")
+        BEGIN_SUM("4")
+        BEGIN_SUM("6")
+        "adds r1, #8\n\t"
+        "str r1, [r7, #32]\n\t"
+        "ldr r1, [r7, #44]\n\t"
+        "ldr r0, [r7, #48]\n\t"
+        "ldr r2, [r7, #64]\n\t"
+        "mov r12, r2\n\t"
+        "mov lr, r0\n\t"
+        "ldr r3, [r7, #56]\n"
         "1:\n\t"
-        "ldr r2, [r7, #12]\n\t"
-        "adds r2, r0\n\t"
-        "ldr r3, [r7, #8]\n\t"
-        "cmp r2, r3\n\t"
-        "bls 2f\n\t"
-        "movs r2, r3\n"
-        "2:\n\t"
-        "mov lr, r2\n\t"
+        "add lr, r3\n\t"
         "movs r2, #0\n\t"
         "mov r8, r2\n\t"
         "mov r9, r2\n\t"
@@ -245,114 +240,203 @@ INLINE void dot4(const dot_t *dot)
         "add r1, r12\n\t"
         "cmp r0, lr\n\t"
         "bne 3b\n\t"
-        "ldr r6, [r7, #20]\n\t"
-        "movs r5, r6\n\t"
+        "movs r6, r7\n\t"
+        "movs r5, r7\n\t"
         ADD_BLOCK("r8")
         ADD_BLOCK("r9")
         ADD_BLOCK("r10")
         ADD_BLOCK("r11")
-        "ldr r3, [r7, #8]\n\t"
-        "cmp r0, r3\n\t"
-        "bne 1b"
+        "ldr r2, [r7, #52]\n\t"
+        "ldr r3, [r7, #60]\n\t"
+        "cmp r0, r2\n\t"
+        "bne 1b\n\t"
+        "movs r6, r7\n\t"
+        "ldr r2, [r7, #76]\n\t"
+        "mov r8, r2\n\t"
+        "ldr r2, [r7, #80]\n\t"
+        "mov r9, r2\n\t"
+        "ldr r5, [r7, #68]\n\t"
+        "ldr r0, [r7, #72]\n\t"
+        "ldr r1, [r7, #84]\n\t"
+        FINISH("0")
+        FINISH("1")
+        FINISH("2")
+        FINISH("3")
+        "str r1, [r7, #84]\n\t"
+        "ldr r2, [r7, #44]\n\t"
+        "adds r2, #16\n\t"
+        "str r2, [r7, #44]\n\t"
+        "ldr r2, [r7, #88]\n\t"
+        "cmp r1, r2\n\t"
+        "beq 5f\n\t"
+        "b 0b\n"
+        "5:"
         :
-        : "r"(p)
+        : "r"(d)
         : "r0", "r1", "r2", "r3", "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "lr", "cc",
           "memory");
 }
 
-INLINE void dense_lanes(int16_t *z, const bp_layer_t *layer, dot_t dot, const int16_t *b,
-                        size_t lanes)
-{
-    const int32_t half = half_of((uint8_t)layer->z_shift);
-    const int16_t *a;
-    sum_t sum[LANES];
-    size_t k;
+#endif
 
-    EACH (k, lanes) {
-        sum[k] = sum_of32((int32_t)b[k] * ((int32_t)1 << layer->a_in_frac) + half);
+/* One z, in C. */
+INLINE int16_t dense_1(const bp_layer_t *layer, const int16_t *w, int16_t b, const int16_t *a_in)
+{
+    const int16_t *const end = a_in + even_inputs(layer);
+    sum_t sum = sum_of32((int32_t)b * ((int32_t)1 << layer->a_in_frac) +
+                         half_of((uint8_t)layer->z_shift));
+
+    for (; a_in != end; a_in += 2) {
+        add_two(&sum, w[0], a_in[0], w[1], a_in[1]);
+        w += 2 * (size_t)layer->outputs;
     }
-    dot.sum = sum;
-    if (lanes == LANES) {
-        dot4(&dot);
-    } else {
-        for (a = dot.a_in; a != dot.end; a += 2) {
-            add_two(sum, dot.w[0], a[0], dot.w[1], a[1]);
-            dot.w += 2 * (size_t)layer->outputs;
-        }
-    }
-    for (k = 0; k < lanes; k++) {
-        z[k] = z_of(sum[k], layer);
-    }
+    return z_of(sum, layer);
 }
 
-/* The last 4 outputs may be some of the 4 before; fewer than 4 come one by one. */
+/* The last 4 outputs may be some of the 4 before. In C: fewer than 4, and sums that shifted do not
+ * fit 32 bits, for they are below (inputs + 2) * 2^30.
+ */
 void bp_dense(int16_t *z, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
               const int16_t *a_in, bp_counters_t *counters)
 {
-    const bp_layer_t l = *layer;
-    const size_t last = (size_t)l.outputs - LANES; /* with as many outputs */
-    size_t j = 0;
-    dot_t dot;
+    const size_t n = layer->outputs;
+    const size_t inputs = even_inputs(layer);
+    const size_t again = (0 - n) & 3;
+    size_t j;
+    dense_t d;
 
     (void)counters;
-    dot.a_in = a_in;
-    dot.end = a_in + even_inputs(&l);
-    dot.block = 2 * (size_t)l.block;
-    dot.stride = 4 * (size_t)l.outputs;
-    if (l.outputs < LANES) {
-        for (; j < l.outputs; j++) {
-            dot.w = w + 2 * j;
-            dense_lanes(z + j, &l, dot, b + j, 1);
+    d.shift = (uint32_t)layer->z_shift;
+    if (n < 4 || inputs > 32767 || inputs + 2 > (size_t)2 << d.shift) {
+        for (j = 0; j < n; j++) {
+            z[j] = dense_1(layer, w + 2 * j, b[j], a_in);
         }
         return;
     }
-    for (;;) {
-        dot.w = w + 2 * j;
-        dense_lanes(z + j, &l, dot, b + j, LANES);
-        if (j == last) {
-            return;
-        }
-        j = j + LANES < last ? j + LANES : last;
+    d.unshift = 32 - d.shift;
+    d.half = half_of((uint8_t)d.shift);
+    d.b = b;
+    d.w = w;
+    d.a_in = a_in;
+    d.end = a_in + inputs;
+#if defined(__ARM_ARCH_7M__)
+    d.scale = (int32_t)1 << layer->a_in_frac;
+    d.stride = 4 * n;
+    d.entry = (0 - inputs / 2) & 3;
+#else
+    d.b_shift = 16u - layer->a_in_frac;
+    d.skip = 4 * n - 16;
+    d.block = 2u * layer->block;
+    d.first = 2u * (uint32_t)inputs;
+    while (d.first > d.block) {
+        d.first -= d.block;
+    }
+#endif
+    d.lowest = layer->z_lowest;
+    d.top = layer->z_top;
+    d.z = z;
+    d.z_end = z + (n & ~(size_t)3);
+    dense_groups(&d);
+    if (again != 0) {
+        d.b -= again;
+        d.w -= 2 * again;
+        d.z -= again;
+        d.z_end = z + n;
+        dense_groups(&d);
     }
 }
 
-#endif
+/* ---- Updates -------------------------------------------------------------------------------- */
 
-/* ---- Updates: the weights of a pair of inputs to an even number of outputs ------------------- */
+/* What the rows of a layer, the weights of two inputs each, take from memory, by offset. */
+typedef struct {
+    const int16_t *g;
+    const int16_t *g_end;
+    uint32_t left; /* from an input to u */
+    int32_t half;
+    uint32_t right;
+    uint32_t is_odd; /* whether the number of outputs is */
+    uint32_t dither; /* of the row's first weight, in the upper half */
+    uint32_t weyl;   /* from an input to the next, likewise */
+    const int16_t *a_end;
+} rows_t;
+
+INLINE rows_t rows_of(const bp_layer_t *layer, const int16_t *g, bp_alignment_t alignment)
+{
+    const scale_t scale = scale_of(layer, alignment);
+    rows_t rows;
+
+    rows.g = g;
+    rows.g_end = g + layer->outputs;
+    rows.left = scale.left;
+    rows.half = scale.half;
+    rows.right = scale.right;
+    rows.is_odd = layer->outputs % 2u;
+    rows.dither = 0;
+    rows.weyl = 0;
+    rows.a_end = NULL;
+    return rows;
+}
 
 #if defined(__ARM_ARCH_7M__)
 
-#define MOVE24(u, shift) \
-    "ldrsh %[m], [%[w]]\n\t" \
-    "ldrb %[x], [%[w_low]]\n\t" \
-    "mla %[p], %[g], %[" u "], %[half]\n\t" \
-    "add %[x], %[x], %[m], lsl #8\n\t" \
-    "add %[x], %[x], %[p], asr #" shift "\n\t" \
-    "ssat %[x], #24, %[x]\n\t" \
-    "strb %[x], [%[w_low]], #1\n\t" \
-    "asr %[x], %[x], #8\n\t" \
-    "strh %[x], [%[w]], #2\n\t"
-#define MOVE_TWO24(shift) \
-    "ldrsh %[g], [%[step]], #2\n\t" \
-    MOVE24("u0", shift) \
-    MOVE24("u1", shift)
-#define RUN24(shift) \
-    __asm__ volatile( \
-        "1:\n\t" \
-        MOVE_TWO24(shift) \
-        MOVE_TWO24(shift) \
-        "cmp %[step], %[end]\n\t" \
-        "bne 1b" \
-        : [w] "+r"(w), [w_low] "+r"(w_low), [step] "+r"(step), [g] "=&r"(g), [m] "=&r"(m), \
-          [x] "=&r"(x), [p] "=&r"(p) \
-        : [end] "r"(end), [u0] "r"(u0), [u1] "r"(u1), [half] "r"(half) \
-        : "cc", "memory")
+/* A row's steps are at r2 up to r3, its u are r10 and r11. */
+#define BEGIN_ROW(a) \
+    "ldm lr, {r2, r3, r4, r5, r6, r7}\n\t" \
+    "ldrsh r10, [" a "], #2\n\t" \
+    "ldrsh r11, [" a "], #2\n\t" \
+    "lsl r10, r10, r4\n\t" \
+    "lsl r11, r11, r4\n\t" \
+    "add r10, r10, r5\n\t" \
+    "add r11, r11, r5\n\t" \
+    "asr r10, r10, r6\n\t" \
+    "asr r11, r11, r6\n\t"
+/* An odd number of outputs enters in the middle. */
+#define ROWS(a, a_end, begin, output) \
+    "push {r7}\n" \
+    "1:\n\t" \
+    BEGIN_ROW(a) \
+    begin \
+    "cbnz r7, 3f\n" \
+    "2:\n\t" \
+    output \
+    "3:\n\t" \
+    output \
+    "cmp r2, r3\n\t" \
+    "bne 2b\n\t" \
+    "cmp " a ", " a_end "\n\t" \
+    "bne 1b\n\t" \
+    "pop {r7}"
 
-INLINE void run24(int16_t *w, uint8_t *w_low, const int16_t *step, const int16_t *end, int32_t u0,
-                  int32_t u1, uint8_t shift)
+#define MOVE24(u, shift) \
+    "ldrsh r5, [r0]\n\t" \
+    "ldrb r6, [r1]\n\t" \
+    "mla r7, r4, " u ", r12\n\t" \
+    "add r6, r6, r5, lsl #8\n\t" \
+    "add r6, r6, r7, asr #" shift "\n\t" \
+    "ssat r6, #24, r6\n\t" \
+    "strb r6, [r1], #1\n\t" \
+    "asr r6, r6, #8\n\t" \
+    "strh r6, [r0], #2\n\t"
+#define OUTPUT24(shift) \
+    "ldrsh r4, [r2], #2\n\t" \
+    MOVE24("r10", shift) \
+    MOVE24("r11", shift)
+#define RUN24(shift) \
+    __asm__ volatile(ROWS("r8", "r9", "", OUTPUT24(shift)) \
+                     : "+r"(w), "+r"(w_low), "+r"(a) \
+                     : "r"(a_end), "r"(half), "r"(lr) \
+                     : "r2", "r3", "r4", "r5", "r6", "r10", "r11", "cc", "memory")
+
+INLINE void run24(const rows_t *rows, int16_t *weights, uint8_t *low, const int16_t *a_in,
+                  const int16_t *end, uint8_t shift)
 {
-    const int32_t half = half_of(shift);
-    int32_t g, m, x, p;
+    register int16_t *w __asm__("r0") = weights;
+    register uint8_t *w_low __asm__("r1") = low;
+    register const int16_t *a __asm__("r8") = a_in;
+    register const int16_t *a_end __asm__("r9") = end;
+    register int32_t half __asm__("r12") = half_of(shift);
+    register const rows_t *lr __asm__("lr") = rows;
 
     if (shift == 8) {
         RUN24("8");
@@ -363,34 +447,38 @@ INLINE void run24(int16_t *w, uint8_t *w_low, const int16_t *step, const int16_t
     }
 }
 
-#define MOVE16(u, r, shift, down) \
-    "ldrsh %[m], [%[w]]\n\t" \
-    "lsr %[p], %[" r "], #" down "\n\t" \
-    "mla %[p], %[g], %[" u "], %[p]\n\t" \
-    "add %[" r "], %[" r "], %[row]\n\t" \
-    "add %[m], %[m], %[p], asr #" shift "\n\t" \
-    "ssat %[m], #16, %[m]\n\t" \
-    "strh %[m], [%[w]], #2\n\t"
-#define MOVE_TWO16(shift, down) \
-    "ldrsh %[g], [%[step]], #2\n\t" \
-    MOVE16("u0", "r0", shift, down) \
-    MOVE16("u1", "r1", shift, down)
+/* r6 and r8: the dithers of an output, r9: from an output to the next. */
+#define BEGIN_ROW16 \
+    "ldrd r6, r4, [lr, #24]\n\t" \
+    "add r8, r6, r4\n\t" \
+    "add r5, r8, r4\n\t" \
+    "str r5, [lr, #24]\n\t"
+#define MOVE16(u, dither, shift, down) \
+    "ldrsh r5, [r0]\n\t" \
+    "lsr r7, " dither ", #" down "\n\t" \
+    "mla r7, r4, " u ", r7\n\t" \
+    "add " dither ", " dither ", r9\n\t" \
+    "add r5, r5, r7, asr #" shift "\n\t" \
+    "ssat r5, #16, r5\n\t" \
+    "strh r5, [r0], #2\n\t"
+#define OUTPUT16(shift, down) \
+    "ldrsh r4, [r2], #2\n\t" \
+    MOVE16("r10", "r6", shift, down) \
+    MOVE16("r11", "r8", shift, down)
 #define RUN16(shift, down) \
-    __asm__ volatile( \
-        "1:\n\t" \
-        MOVE_TWO16(shift, down) \
-        MOVE_TWO16(shift, down) \
-        "cmp %[step], %[end]\n\t" \
-        "bne 1b" \
-        : [w] "+r"(w), [step] "+r"(step), [r0] "+r"(r0), [r1] "+r"(r1), [g] "=&r"(g), \
-          [m] "=&r"(m), [p] "=&r"(p) \
-        : [end] "r"(end), [u0] "r"(u0), [u1] "r"(u1), [row] "r"(row) \
-        : "cc", "memory")
+    __asm__ volatile(ROWS("r1", "r12", BEGIN_ROW16, OUTPUT16(shift, down)) \
+                     : "+r"(w), "+r"(a) \
+                     : "r"(a_end), "r"(next), "r"(lr) \
+                     : "r2", "r3", "r4", "r5", "r6", "r8", "r10", "r11", "cc", "memory")
 
-INLINE void run16(int16_t *w, const int16_t *step, const int16_t *end, int32_t u0, int32_t u1,
-                  uint32_t r0, uint32_t r1, uint32_t row, uint8_t shift)
+INLINE void run16(rows_t *rows, int16_t *weights, const int16_t *a_in, const int16_t *end,
+                  uint32_t row, uint8_t shift)
 {
-    int32_t g, m, p;
+    register int16_t *w __asm__("r0") = weights;
+    register const int16_t *a __asm__("r1") = a_in;
+    register uint32_t next __asm__("r9") = row;
+    register const int16_t *a_end __asm__("r12") = end;
+    register rows_t *lr __asm__("lr") = rows;
 
     if (shift == 16) {
         RUN16("16", "16");
@@ -404,8 +492,35 @@ INLINE void run16(int16_t *w, const int16_t *step, const int16_t *end, int32_t u
 /* A master of 24 bits, or a weight and its dither, stand in the upper bits of a word; what moves
  * them is added to the whole word, which overflows when they do. They then end at the limit on the
  * side of what has not overflowed: after asrs r5, #31 all ones for the upper one, but for the sign.
- * r0: w, r1: w_low or u0, r2: steps, r7: u1.
+ * r0: w, r1: w_low or u0, r2 up to r9: steps, r7: u1, lr: the rows_t, r10: 2^15, r11: inputs.
  */
+
+/* The next two inputs as u0, in r4, and u1. */
+#define BEGIN_ROW \
+    "mov r3, lr\n\t" \
+    "ldmia r3!, {r2, r4, r5, r6, r7}\n\t" \
+    "mov r9, r4\n\t" \
+    "mov r4, r11\n\t" \
+    "ldmia r4!, {r3}\n\t" \
+    "mov r11, r4\n\t" \
+    "sxth r4, r3\n\t" \
+    "asrs r3, r3, #16\n\t" \
+    "lsls r4, r5\n\t" \
+    "lsls r3, r5\n\t" \
+    "adds r4, r4, r6\n\t" \
+    "adds r3, r3, r6\n\t" \
+    "asrs r4, r7\n\t" \
+    "asrs r3, r7\n\t" \
+    "movs r7, r3\n\t"
+/* An odd number of outputs enters in the middle. */
+#define ENTER_ROW \
+    "ldr r3, [r3, #20]\n\t" \
+    "cmp r3, #0\n\t" \
+    "bne 3f\n"
+#define NEXT_ROW \
+    "cmp r11, r12\n\t" \
+    "beq 5f\n\t" \
+    "b 1b\n"
 #define STEP_AND_PRODUCTS(at, u0, words) \
     "ldrh r3, [r2, #" at "]\n\t" \
     "sxth r3, r3\n\t" \
@@ -416,66 +531,85 @@ INLINE void run16(int16_t *w, const int16_t *step, const int16_t *end, int32_t u
 #define LOWER_WEIGHT "lsls r6, r4, #16\n\t"
 #define UPPER_WEIGHT "lsrs r6, r4, #16\n\tlsls r6, r6, #16\n\t"
 
-#define MOVE24(product, weight, w, low, n) \
+#define ADD24(product, weight, low) \
     "ldrb r5, [r1, #" low "]\n\t" \
     "lsls r5, r5, #8\n\t" \
     "adds r5, #128\n\t" \
     "adds r5, " product "\n\t" \
     weight \
-    "adds r5, r6\n\t" \
-    "bvs 1" n "f\n\t" \
+    "adds r5, r6\n\t"
+#define STORE24(w, low) \
     "lsrs r6, r5, #8\n\t" \
     "strb r6, [r1, #" low "]\n\t" \
     "lsrs r5, r5, #16\n\t" \
-    "strh r5, [r0, #" w "]\n" \
-    "2" n ":\n\t"
-#define LIMIT24(w, low, n) \
-    "1" n ":\n\t" \
+    "strh r5, [r0, #" w "]\n\t"
+#define LIMIT24(w, low) \
     "asrs r5, r5, #31\n\t" \
     "strb r5, [r1, #" low "]\n\t" \
-    "mov r6, r10\n\t" \
-    "eors r5, r6\n\t" \
-    "strh r5, [r0, #" w "]\n\t" \
+    "add r5, r10\n\t" \
+    "strh r5, [r0, #" w "]\n\t"
+#define MOVE24(product, weight, w, low, n) \
+    ADD24(product, weight, low) \
+    "bvs 1" n "f\n\t" \
+    STORE24(w, low) \
+    "2" n ":\n\t"
+/* What is out of line takes an instruction more: in every second weight that is the other case. */
+#define MOVE24_OR_LIMIT(product, weight, w, low, n) \
+    ADD24(product, weight, low) \
+    "bvc 1" n "f\n\t" \
+    LIMIT24(w, low) \
+    "2" n ":\n\t"
+#define ELSE(n, store) \
+    "1" n ":\n\t" \
+    store \
     "b 2" n "b\n"
 #define RUN24(shift_r6, shift_r3) \
     __asm__ volatile( \
         ".syntax unified\n" \
         "1:\n\t" \
+        BEGIN_ROW \
+        "mov r8, r4\n\t" \
+        "mov r3, lr\n\t" \
+        ENTER_ROW \
+        "2:\n\t" \
         STEP_AND_PRODUCTS("0", "r8", "0") \
         shift_r6 \
         MOVE24("r6", LOWER_WEIGHT, "0", "0", "0") \
         shift_r3 \
-        MOVE24("r3", UPPER_WEIGHT, "2", "1", "1") \
-        STEP_AND_PRODUCTS("2", "r8", "4") \
+        MOVE24_OR_LIMIT("r3", UPPER_WEIGHT, "2", "1", "1") \
+        "adds r0, #4\n\t" \
+        "adds r1, #2\n\t" \
+        "adds r2, #2\n" \
+        "3:\n\t" \
+        STEP_AND_PRODUCTS("0", "r8", "0") \
         shift_r6 \
-        MOVE24("r6", LOWER_WEIGHT, "4", "2", "2") \
+        MOVE24("r6", LOWER_WEIGHT, "0", "0", "2") \
         shift_r3 \
-        MOVE24("r3", UPPER_WEIGHT, "6", "3", "3") \
-        "adds r0, #8\n\t" \
-        "adds r1, #4\n\t" \
-        "adds r2, #4\n\t" \
+        MOVE24_OR_LIMIT("r3", UPPER_WEIGHT, "2", "1", "3") \
+        "adds r0, #4\n\t" \
+        "adds r1, #2\n\t" \
+        "adds r2, #2\n\t" \
         "cmp r2, r9\n\t" \
-        "bne 1b\n\t" \
-        "b 2f\n" \
-        LIMIT24("0", "0", "0") \
-        LIMIT24("2", "1", "1") \
-        LIMIT24("4", "2", "2") \
-        LIMIT24("6", "3", "3") \
-        "2:" \
-        : "+r"(w), "+r"(w_low), "+r"(step) \
-        : "r"(end), "r"(u0), "r"(u1), "r"(sign) \
-        : "r3", "r4", "r5", "r6", "cc", "memory")
+        "bne 2b\n\t" \
+        NEXT_ROW \
+        ELSE("0", LIMIT24("0", "0")) \
+        ELSE("1", STORE24("2", "1")) \
+        ELSE("2", LIMIT24("0", "0")) \
+        ELSE("3", STORE24("2", "1")) \
+        "5:" \
+        : "+r"(w), "+r"(w_low), "+r"(a) \
+        : "r"(sign), "r"(a_end), "r"(lr) \
+        : "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "cc", "memory")
 
-INLINE void run24(int16_t *weights, uint8_t *low, const int16_t *steps, const int16_t *last,
-                  int32_t v0, int32_t v1, uint8_t shift)
+INLINE void run24(const rows_t *rows, int16_t *weights, uint8_t *low, const int16_t *a_in,
+                  const int16_t *end, uint8_t shift)
 {
     register int16_t *w __asm__("r0") = weights;
     register uint8_t *w_low __asm__("r1") = low;
-    register const int16_t *step __asm__("r2") = steps;
-    register int32_t u1 __asm__("r7") = v1;
-    register int32_t u0 __asm__("r8") = v0;
-    register const int16_t *end __asm__("r9") = last;
     register int32_t sign __asm__("r10") = 32768;
+    register const int16_t *a __asm__("r11") = a_in;
+    register const int16_t *a_end __asm__("r12") = end;
+    register const rows_t *lr __asm__("lr") = rows;
 
     if (shift == 8) {
         RUN24("", "");
@@ -486,65 +620,89 @@ INLINE void run24(int16_t *weights, uint8_t *low, const int16_t *steps, const in
     }
 }
 
-#define MOVE16(product, weight, dither, w, n) \
+/* The dithers of an output's weights are at r8 and lr; the rows_t, then, on the stack. */
+#define BEGIN_DITHERS \
+    "mov r1, r4\n\t" \
+    "mov r3, lr\n\t" \
+    "push {r3}\n\t" \
+    "ldr r4, [r3, #24]\n\t" \
+    "ldr r5, [r3, #28]\n\t" \
+    "mov r8, r4\n\t" \
+    "adds r4, r4, r5\n\t" \
+    "mov lr, r4\n\t" \
+    "adds r4, r4, r5\n\t" \
+    "str r4, [r3, #24]\n\t"
+
+#define ADD16(product, weight, dither) \
     "mov r5, " dither "\n\t" \
     "lsrs r5, r5, #16\n\t" \
     "add " dither ", r12\n\t" \
     "adds r5, " product "\n\t" \
     weight \
-    "adds r5, r6\n\t" \
-    "bvs 1" n "f\n\t" \
+    "adds r5, r6\n\t"
+#define STORE16(w) \
     "lsrs r5, r5, #16\n\t" \
-    "strh r5, [r0, #" w "]\n" \
-    "2" n ":\n\t"
-#define LIMIT16(w, n) \
-    "1" n ":\n\t" \
+    "strh r5, [r0, #" w "]\n\t"
+#define LIMIT16(w) \
     "asrs r5, r5, #31\n\t" \
-    "mov r6, r10\n\t" \
-    "eors r5, r6\n\t" \
-    "strh r5, [r0, #" w "]\n\t" \
-    "b 2" n "b\n"
+    "add r5, r10\n\t" \
+    "strh r5, [r0, #" w "]\n\t"
+/* Either case takes 4 instructions from here. */
+#define MOVE16(product, weight, dither, w, n) \
+    ADD16(product, weight, dither) \
+    "bvc 1" n "f\n\t" \
+    LIMIT16(w) \
+    "2" n ":\n\t"
 #define RUN16(shift_r6, shift_r3) \
     __asm__ volatile( \
         ".syntax unified\n" \
         "1:\n\t" \
+        BEGIN_ROW \
+        BEGIN_DITHERS \
+        ENTER_ROW \
+        "2:\n\t" \
         STEP_AND_PRODUCTS("0", "r1", "0") \
         shift_r6 \
         MOVE16("r6", LOWER_WEIGHT, "r8", "0", "0") \
         shift_r3 \
-        MOVE16("r3", UPPER_WEIGHT, "r11", "2", "1") \
-        STEP_AND_PRODUCTS("2", "r1", "4") \
+        MOVE16("r3", UPPER_WEIGHT, "lr", "2", "1") \
+        "adds r0, #4\n\t" \
+        "adds r2, #2\n" \
+        "3:\n\t" \
+        STEP_AND_PRODUCTS("0", "r1", "0") \
         shift_r6 \
-        MOVE16("r6", LOWER_WEIGHT, "r8", "4", "2") \
+        MOVE16("r6", LOWER_WEIGHT, "r8", "0", "2") \
         shift_r3 \
-        MOVE16("r3", UPPER_WEIGHT, "r11", "6", "3") \
-        "adds r0, #8\n\t" \
-        "adds r2, #4\n\t" \
+        MOVE16("r3", UPPER_WEIGHT, "lr", "2", "3") \
+        "adds r0, #4\n\t" \
+        "adds r2, #2\n\t" \
         "cmp r2, r9\n\t" \
-        "bne 1b\n\t" \
-        "b 2f\n" \
-        LIMIT16("0", "0") \
-        LIMIT16("2", "1") \
-        LIMIT16("4", "2") \
-        LIMIT16("6", "3") \
-        "2:" \
-        : "+r"(w), "+r"(step), "+r"(r0), "+r"(r1) \
-        : "r"(end), "r"(u0), "r"(u1), "r"(sign), "r"(row) \
-        : "r3", "r4", "r5", "r6", "cc", "memory")
+        "bne 2b\n\t" \
+        "pop {r3}\n\t" \
+        "mov lr, r3\n\t" \
+        "ldr r3, [r3, #32]\n\t" \
+        "cmp r11, r3\n\t" \
+        "beq 5f\n\t" \
+        "b 1b\n" \
+        ELSE("0", STORE16("0")) \
+        ELSE("1", STORE16("2")) \
+        ELSE("2", STORE16("0")) \
+        ELSE("3", STORE16("2")) \
+        "5:" \
+        : "+r"(w), "+r"(a), "+r"(lr) \
+        : "r"(sign), "r"(next) \
+        : "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "cc", "memory")
 
-INLINE void run16(int16_t *weights, const int16_t *steps, const int16_t *last, int32_t v0,
-                  int32_t v1, uint32_t dither0, uint32_t dither1, uint32_t next, uint8_t shift)
+INLINE void run16(rows_t *rows, int16_t *weights, const int16_t *a_in, const int16_t *end,
+                  uint32_t row, uint8_t shift)
 {
     register int16_t *w __asm__("r0") = weights;
-    register int32_t u0 __asm__("r1") = v0;
-    register const int16_t *step __asm__("r2") = steps;
-    register int32_t u1 __asm__("r7") = v1;
-    register uint32_t r0 __asm__("r8") = dither0;
-    register const int16_t *end __asm__("r9") = last;
     register int32_t sign __asm__("r10") = 32768;
-    register uint32_t r1 __asm__("r11") = dither1;
-    register uint32_t row __asm__("r12") = next;
+    register const int16_t *a __asm__("r11") = a_in;
+    register uint32_t next __asm__("r12") = row;
+    register rows_t *lr __asm__("lr") = rows;
 
+    rows->a_end = end;
     if (shift == 16) {
         RUN16("", "");
     } else {
@@ -554,32 +712,26 @@ INLINE void run16(int16_t *weights, const int16_t *steps, const int16_t *last, i
 
 #endif
 
-/* In C: what is left of an odd number of outputs, and shifts that a sensible learning rate does not
- * have.
- */
+/* In C: shifts that a sensible learning rate does not have. */
 INLINE void residual_weights(int16_t *w, uint8_t *w_low, const bp_layer_t *layer,
                              const int16_t *a_in, const int16_t *g, bp_alignment_t alignment)
 {
     const scale_t scale = scale_of(layer, alignment);
-    const uint8_t shift = (uint8_t)alignment.shift;
-    const size_t outputs = layer->outputs;
-    const size_t run = shift < 8 ? 0 : outputs & ~(size_t)1;
+    const rows_t rows = rows_of(layer, g, alignment);
     const int16_t *const end = a_in + even_inputs(layer);
-    size_t j;
 
+    if (alignment.shift >= 8) {
+        run24(&rows, w, w_low, a_in, end, (uint8_t)alignment.shift);
+        return;
+    }
     do {
         int32_t u0 = scaled(a_in[0], scale);
         int32_t u1 = scaled(a_in[1], scale);
 
-        if (run != 0) {
-            run24(w, w_low, g, g + run, u0, u1, shift);
+        for (g = rows.g; g != rows.g_end; g++) {
+            step_residual(w++, w_low++, *g * u0, alignment.shift, NULL);
+            step_residual(w++, w_low++, *g * u1, alignment.shift, NULL);
         }
-        for (j = run; j < outputs; j++) {
-            step_residual(w + 2 * j, w_low + 2 * j, g[j] * u0, (int8_t)shift, NULL);
-            step_residual(w + 2 * j + 1, w_low + 2 * j + 1, g[j] * u1, (int8_t)shift, NULL);
-        }
-        w += 2 * outputs;
-        w_low += 2 * outputs;
         a_in += 2;
     } while (a_in != end);
 }
@@ -588,33 +740,28 @@ INLINE void stochastic_weights(int16_t *w, const bp_layer_t *layer, const int16_
                                const int16_t *g, bp_alignment_t alignment, uint16_t dither)
 {
     const scale_t scale = scale_of(layer, alignment);
-    const uint8_t shift = (uint8_t)alignment.shift;
-    const size_t outputs = layer->outputs;
-    const size_t run = shift < 16 ? 0 : outputs & ~(size_t)1;
     const int16_t *const end = a_in + even_inputs(layer);
-    const uint32_t row = (WEYL << 16) * layer->inputs; /* dithers are in the upper half */
-    uint32_t r0 = (uint32_t)dither << 16;
-    size_t j;
+    const uint16_t row = dither_at(0, layer->inputs);
+    rows_t rows = rows_of(layer, g, alignment);
 
+    if (alignment.shift >= 16) {
+        rows.dither = (uint32_t)dither << 16;
+        rows.weyl = WEYL << 16;
+        run16(&rows, w, a_in, end, (uint32_t)row << 16, (uint8_t)alignment.shift);
+        return;
+    }
     do {
         int32_t u0 = scaled(a_in[0], scale);
         int32_t u1 = scaled(a_in[1], scale);
-        uint32_t r1 = r0 + (WEYL << 16);
+        uint16_t r = dither;
 
-        if (run != 0) {
-            run16(w, g, g + run, u0, u1, r0, r1, row, shift);
+        for (g = rows.g; g != rows.g_end; g++) {
+            step_stochastic(w++, *g * u0, alignment.shift, r, NULL);
+            step_stochastic(w++, *g * u1, alignment.shift, dither_at(r, 1), NULL);
+            r = (uint16_t)(r + row);
         }
-        for (j = run; j < outputs; j++) {
-            uint32_t skipped = row * (uint32_t)j;
-
-            step_stochastic(w + 2 * j, g[j] * u0, (int8_t)shift,
-                            (uint16_t)((r0 + skipped) >> 16), NULL);
-            step_stochastic(w + 2 * j + 1, g[j] * u1, (int8_t)shift,
-                            (uint16_t)((r1 + skipped) >> 16), NULL);
-        }
-        w += 2 * outputs;
         a_in += 2;
-        r0 = r1 + (WEYL << 16);
+        dither = dither_at(dither, 2);
     } while (a_in != end);
 }
 

@@ -22,6 +22,7 @@ PORTABLE(bp_sigmoid);
 
 typedef struct {
     const bp_layer_t *layer;
+    const bp_layer_t *layer_rom;
     uint16_t inputs;
     uint16_t outputs;
     int16_t a_top;
@@ -141,11 +142,11 @@ static void compute(const case_t *c, uint8_t from_rom)
         bp_dense_s8(fast + GUARD, c->layer, byte_w, wide_b, bytes, counters);
         portable_bp_dense_s8(slow + GUARD, c->layer, byte_w, wide_b, bytes, counters + 1);
     } else if (from_rom && c->is_fused) {
-        bp_dense_sigmoid_rom(fast + GUARD, c->layer, rom_w, rom_b, a_in, counters);
-        portable_bp_dense_sigmoid_rom(slow + GUARD, c->layer, rom_w, rom_b, a_in, counters + 1);
+        bp_dense_sigmoid_rom(fast + GUARD, c->layer_rom, rom_w, rom_b, a_in, counters);
+        portable_bp_dense_sigmoid_rom(slow + GUARD, c->layer_rom, rom_w, rom_b, a_in, counters + 1);
     } else if (from_rom) {
-        bp_dense_rom(fast + GUARD, c->layer, rom_w, rom_b, a_in, counters);
-        portable_bp_dense_rom(slow + GUARD, c->layer, rom_w, rom_b, a_in, counters + 1);
+        bp_dense_rom(fast + GUARD, c->layer_rom, rom_w, rom_b, a_in, counters);
+        portable_bp_dense_rom(slow + GUARD, c->layer_rom, rom_w, rom_b, a_in, counters + 1);
     } else if (c->is_fused) {
         bp_dense_sigmoid(fast + GUARD, c->layer, w, b, a_in, counters);
         portable_bp_dense_sigmoid(slow + GUARD, c->layer, w, b, a_in, counters + 1);
@@ -196,10 +197,9 @@ int main(void)
         }
         report(number, differing);
     }
-    report(990, sigmoids(sigmoid_5, 5));
-    report(991, sigmoids(sigmoid_6, 6));
-    report(992, sigmoids(sigmoid_7, 7));
-    report(993, sigmoids(sigmoid_8, 8));
+    report(990, sigmoids(sigmoid_7, 7));
+    report(991, sigmoids(sigmoid_8, 8));
+    report(992, sigmoids(sigmoid_9, 9));
     cli(); /* asleep for ever: the simulator ends */
     sleep_enable();
     sleep_cpu();

@@ -55,6 +55,7 @@ static uint32_t state = SEED;
 static const bp_layer_t *layer;
 static limits_t limits;
 static bp_alignment_t alignment;
+static uint8_t round_;
 
 static uint16_t random16(void)
 {
@@ -157,10 +158,9 @@ static void report(const char *name)
 /* The result of `once` for all layers of [first, end), several times. */
 static void check(const char *name, uint16_t first, uint16_t end, void (*once)(void))
 {
-    uint8_t round;
     uint16_t i;
 
-    for (round = 0; round < ROUNDS; round++) {
+    for (round_ = 0; round_ < ROUNDS; round_++) {
         for (i = first; i < end; i++) {
             layer = layers + i;
             memcpy_P(&limits, layer_limits + i, sizeof limits);
@@ -189,9 +189,18 @@ static void update_stochastic(void)
     compare_memory();
 }
 
+/* A plain layer is one every other time. */
+static uint8_t is_plain(void)
+{
+    uint8_t frac = pgm_read_byte(&layer->a_in_frac);
+
+    return round_ % 2 != 0 && pgm_read_byte(&layer->sum_shift) == 8 && frac >= 9 && frac <= 15 &&
+           pgm_read_word(&layer->delta_block) >= pgm_read_word(&layer->outputs);
+}
+
 static void learn_residual(void)
 {
-    bp_learn_residual(fast.dz_in, fast.w, fast.w_low, fast.b, fast.b_low, layer, a, dz, g,
+    (is_plain() ? bp_learn_residual_plain : bp_learn_residual)(fast.dz_in, fast.w, fast.w_low, fast.b, fast.b_low, layer, a, dz, g,
                       alignment, &fast.counters);
     portable_bp_learn_residual(slow.dz_in, slow.w, slow.w_low, slow.b, slow.b_low, layer, a, dz, g,
                                alignment, &slow.counters);
@@ -202,7 +211,7 @@ static void learn_stochastic(void)
 {
     uint16_t dither = random16();
 
-    bp_learn_stochastic(fast.dz_in, fast.w, fast.b, layer, a, dz, g, alignment, dither,
+    (is_plain() ? bp_learn_stochastic_plain : bp_learn_stochastic)(fast.dz_in, fast.w, fast.b, layer, a, dz, g, alignment, dither,
                         &fast.counters);
     portable_bp_learn_stochastic(slow.dz_in, slow.w, slow.b, layer, a, dz, g, alignment, dither,
                                  &slow.counters);
@@ -243,7 +252,7 @@ static void output_delta(void)
     for (i = 0; i < OUTPUTS; i++) {
         dz[i] = below(4) ? any(32767) : -32768;
     }
-    bp_output_delta_sigmoid(fast.dz_in, a, dz, frac, shift, top, &fast.counters, OUTPUTS);
+    (shift >= 9 && shift <= 16 ? bp_output_delta_sigmoid_plain : bp_output_delta_sigmoid)(fast.dz_in, a, dz, frac, shift, top, &fast.counters, OUTPUTS);
     portable_bp_output_delta_sigmoid(slow.dz_in, a, dz, frac, shift, top, &slow.counters, OUTPUTS);
     compare_memory();
 }

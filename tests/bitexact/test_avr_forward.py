@@ -13,18 +13,21 @@ import pytest
 
 from bpgen import lut
 from bpgen.data import FIRMWARE
-from bpgen.emit.view import avr_parts
+from bpgen.emit.view import avr_sigmoid, avr_sum
 from bpgen.proof import Sum, block_size, forward_bound
 
 CORE = FIRMWARE / "core"
 ASSEMBLY = "bpgen_avr_forward.h"
 PROGRAM = Path(__file__).parent / "avr_forward.c"
-FLAGS = ("-mmcu=atmega2560", "-std=gnu99", "-fwrapv", "-Wall", "-Wextra", "-Werror")
+FLAGS = (
+    *("-mmcu=atmega2560", "-std=gnu99", "-fwrapv", "-Wall", "-Wextra", "-Werror"),
+    "-Wno-missing-field-initializers",  # of what layers have for learning
+)
 SUITE_SEED = 4
 ROM = 3000
 MOST_WEIGHTS = 1400
-TABLE_FRACTIONS = {5: 8, 6: 11, 7: 12, 8: 14}  # of activations that have tables of so many bits
-SIGMOIDS = range(990, 994)  # what avr_forward.c reports bp_sigmoid as
+TABLE_FRACTIONS = {7: 13, 8: 14, 9: 15}  # of activations that have tables of so many bits
+SIGMOIDS = range(990, 993)  # what avr_forward.c reports bp_sigmoid as
 Tool = Callable[[str], str]
 
 
@@ -43,29 +46,42 @@ class Layer:
     is_byte: bool = False
 
     @property
+    def frac(self) -> int:
+        """The outputs' fraction: from 11 to 13 with 7 bits."""
+        return 11 + self.inputs % 3 if self.bits == 7 else TABLE_FRACTIONS.get(self.bits, 12)
+
+    @property
+    def sum(self) -> Sum:
+        shift = max(self.z_shift, 0)
+        bound = forward_bound(self.inputs, self.a_top, self.a_in_frac, shift)
+        plain = bound < 2**31
+        block = self.inputs + self.inputs % 2 if plain else block_size(self.a_top)
+        return Sum(self.inputs, self.a_top, 0, shift, bound, plain, block)
+
+    @property
+    def is_fused(self) -> bool:
+        kind, _ = avr_sum(self.sum, self.outputs, self.a_in_frac)
+        return self.bits > 0 and kind != "any"
+
+    @property
     def stored(self) -> int:
         return (self.inputs + 1) // 2 * 2 * self.outputs
 
     def c(self, number: int) -> str:
-        bound = forward_bound(self.inputs, self.a_top, self.a_in_frac, max(self.z_shift, 0))
-        plain = bound < 2**31
-        block = self.inputs + self.inputs % 2 if plain else block_size(self.a_top)
-        shift = max(self.z_shift, 0)
-        total = Sum(self.inputs, self.a_top, 0, shift, bound, plain, block)
-        kind, part = avr_parts(total, self.outputs, self.a_in_frac)
-        frac = TABLE_FRACTIONS.get(self.bits, 12)
+        kind, count = avr_sum(self.sum, self.outputs, self.a_in_frac)
         table = f"sigmoid_{self.bits}" if self.bits else "NULL"
-        end = (
-            f"bp_avr_sigmoid_{self.bits}, {1 << frac - 8}, {table}"
-            if self.bits
-            else f"bp_avr_clip, {self.z_lowest & 65535}, {self.z_top}"
-        )
-        return (
-            f"static const bp_layer_t layer_{number} BP_ROM = {{\n"
-            f"    {self.inputs}, {self.outputs}, {block}, 0, {self.z_lowest}, {self.z_top}, 0,\n"
-            f"    {self.a_in_frac}, {self.z_shift}, 0, {frac}, {self.bits}, {table},\n"
-            f"    BP_LAYER_FAST({kind}, {self.outputs}, {part}, {(self.inputs + 1) // 2},\n"
-            f"                  {self.a_in_frac}, {self.z_shift}, {end}),\n}};\n"
+        end, first, second = "_clip", self.z_lowest & 65535, str(self.z_top)
+        if self.is_fused:
+            end, first, second = f"_sigmoid_{self.bits}", avr_sigmoid(self.frac), table
+        kernel = f"bp_avr_{kind}{'' if kind == 'any' else end}"
+        return "".join(
+            f"static const bp_layer_t layer_{number}{rom} BP_ROM = {{\n"
+            f"    {self.inputs}, {self.outputs}, {self.sum.block}, 0,\n"
+            f"    {self.z_lowest}, {self.z_top}, 0,\n"
+            f"    {self.a_in_frac}, {self.z_shift}, 0, {self.frac}, {self.bits}, {table},\n"
+            f"    BP_LAYER_FAST({kernel}{rom}, {count}, {self.outputs}, {(self.inputs + 1) // 2},\n"
+            f"                  {self.a_in_frac}, {self.z_shift}, {first}, {second}),\n}};\n"
+            for rom in ("", "_rom")
         )
 
 
@@ -73,7 +89,7 @@ def layers() -> list[Layer]:
     """The corners, then random ones: plain, in parts, and of any shift."""
     found = [
         *(Layer(4, outputs, 4095, 12, 12, 7) for outputs in range(1, 10)),
-        *(Layer(n, 3, 4095, 12, 12, 6) for n in (1, 2, 3, 5, 14, 15)),
+        *(Layer(n, 3, 4095, 12, 12, 8) for n in (1, 2, 3, 5, 14, 15)),
         *(Layer(40, outputs, 4095, 12, 12, 0) for outputs in range(1, 10)),
         *(Layer(n, 5, 4095, 12, 13, 8) for n in (15, 16, 17, 28, 29, 30, 31, 33)),
         *(Layer(n, 6, 32767, 15, 15, 7) for n in (1, 2, 3, 4, 5, 9)),
@@ -108,7 +124,7 @@ def layers() -> list[Layer]:
             min(top, 32767),
             int(rng.integers(4, 16)),
             int(rng.integers(9, 17)) if rng.integers(4) else int(rng.integers(0, 31)),
-            int(rng.choice([0, 6, 7, 8])),
+            int(rng.choice([0, 7, 7, 8])),
         )
         if layer.stored <= MOST_WEIGHTS:
             found.append(layer)
@@ -133,8 +149,8 @@ def header() -> str:
     lines += [layer.c(number) for number, layer in enumerate(LAYERS)]
     lines.append("static const case_t cases[] BP_ROM = {\n")
     lines += [
-        f"    {{&layer_{number}, {x.inputs}, {x.outputs}, {x.a_top}, "
-        f"{int(x.bits > 0)}, {int(x.is_byte)}}},\n"
+        f"    {{&layer_{number}, &layer_{number}_rom, {x.inputs}, {x.outputs}, {x.a_top}, "
+        f"{int(x.is_fused)}, {int(x.is_byte)}}},\n"
         for number, x in enumerate(LAYERS)
     ]
     lines.append("};\n")
@@ -155,7 +171,8 @@ def differing(
     assembly.write_text(edit(assembly.read_text(encoding="utf-8")), encoding="utf-8")
     (folder / "layers.h").write_text(header())
     declared = set(re.findall(r"\b(bp_\w+)\(", (folder / "bpgen_kernels.h").read_text("utf-8")))
-    renamed = [f"-D{name}=portable_{name}" for name in sorted(declared - {"bp_counters_agree"})]
+    kept = {"bp_counters_agree", *(name for name in declared if name.endswith("_plain"))}  # macros
+    renamed = [f"-D{name}=portable_{name}" for name in sorted(declared - kept)]
     renamed += ["-Dbp_counters_are_on=portable_on", "-Dbp_counters_are_off=portable_off"]
 
     def compile_c(name: str, source: Path, *more: str) -> Path:
@@ -202,13 +219,15 @@ def test_every_layer_gives_the_bits_of_the_portable_c(
         ('"sbc " D ", r21', '"nop'),  # of PRODUCT
         ('"adc " C ", r22', '"add " C ", r22'),
         ('"sbrc " D ", 7', '"sbrs " D ", 7'),  # of AROUND
-        ("sbci r17, -1", "sbci r17, 0"),  # of the count of two bytes
         ("ldi r18, 0x7F", "ldi r18, 0x7E"),  # of a sum in parts
-        ("adc r27, r14", "nop"),
         ("cp r16, r23", "cp r23, r16"),  # of TOO_FAR
-        ("ldi r22, 0x7F", "ldi r22, 0x3F"),  # of z = -32768
-        ("and r31, r2", "nop"),  # of 64 intervals
-        ("cpc r22, r14", "cp r22, r14"),  # of bp_avr_clip
+        ("sbci r20, 255", "nop"),  # of SIGMOID_8, z = -32768
+        ("cp r21, r0", "clc"),  # of SIGMOID, halves of z < 0
+        ("com r23", "nop"),
+        ("add r22, r29", "nop"),
+        ("cpc r22, r29", "cp r22, r29"),  # of CLIP
+        ("sbci r17, -1", "sbci r17, 0"),  # of the next group's weights
+        ("subi r23, -16", "subi r23, -12"),  # of the last group's stride
     ],
 )
 def test_a_wrong_instruction_is_noticed(line: str, broken: str, tool: Tool, tmp_path: Path) -> None:

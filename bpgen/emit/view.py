@@ -244,12 +244,16 @@ def build_view(model: IntModel, prefix: str, self_test: SelfTest, *, small: bool
     """
     Everything the templates need to print `model` with names that start with `prefix`.
 
-    `small` code makes no use of kernels that do in one pass what others do in two.
+    `small` code makes no use of kernels that do in one pass what others do in two, and of sums
+    with 40 bits; a model that needs more keeps the other kernels.
 
     Raises BpgenError for a prefix that is no free C identifier, and where a bound cannot be proven.
     """
     cfmt.check_identifier(prefix)
-    layers = tuple(_layers(model, prefix, prove(model)))
+    proofs = prove(model)
+    layers = tuple(_layers(model, prefix, proofs))
+    sums = [total for proof in proofs for total in (proof.forward, proof.backward) if total]
+    small = small and all(total.bound < 1 << 39 for total in sums)
     state = tuple(_state(model, layers))
     squared = model.loss == "squared_error"
     output = layers[-1]
@@ -391,7 +395,7 @@ def _layer(
         avr_count=count,
         avr_first=avr_sigmoid(layer.a_format.frac) if fused else 0 if relu else -z_top & 65535,
         avr_second=_table_name(prefix, layer) if fused else str(z_top),
-        plain="_plain" if _is_plain(backward, previous.a_format.frac) else "",
+        plain=_learn_kind(backward, previous.a_format.frac),
         table_bits=_table(layer).bits if _table_name(prefix, layer) else 0,
         forward=_sum(proof.forward),
         dz=f"dz{k}" if has_dz else "",
@@ -499,9 +503,13 @@ def _delta_call(layer: Dense, k: int) -> str:
     }[layer.activation]
 
 
-def _is_plain(backward: Sum | None, a_in_frac: int) -> bool:
-    """Whether the kernel for plain layers does, see bpgen_kernels.h."""
-    return backward is not None and backward.plain and backward.shift == 8 and 9 <= a_in_frac <= 15
+def _learn_kind(backward: Sum | None, a_in_frac: int) -> str:
+    """Which of the kernels of bpgen_kernels.h makes the deltas and the step of a layer."""
+    if backward is None or backward.shift != 8 or not 9 <= a_in_frac <= 15:
+        return ""
+    if backward.plain:
+        return "_plain"
+    return "_wide" if backward.terms <= 512 else ""
 
 
 def _output_delta_call(model: IntModel, layer: Dense, k: int) -> str:

@@ -246,8 +246,8 @@ typedef struct {
     "adc " c ", r24\n\t"                                                                           \
     "adc " d ", r25\n\t" carry
 
-/* For an output a = r17:r16 of a sigmoid, r23:r22 = A = a * 2^(16 - frac), of which r14 is the lowest
- * byte, or for fracs up to 8, with T set, 2^(8 - frac): 6 and 8 cycles.
+/* For an output a = r17:r16 of a sigmoid, r23:r22 = A = a * 2^(16 - frac), of which r14 is the
+ * lowest byte, or for fracs up to 8, with T set, 2^(8 - frac): 6 and 8 cycles.
  */
 #define BP_AVR_BYTES                                                                               \
     "mul r16, r14\n\t"                                                                             \
@@ -488,8 +488,8 @@ typedef struct {
     "sbc r25, r25\n\t"                                                                             \
     "ret\n\t"
 
-/* The biases: g * 2^fu is g * u_scale, moved up a byte for an fu of 8 and more. 37 and 46 cycles each
- * for shifts of 8 and 16.
+/* The biases: g * 2^fu is g * u_scale, moved up a byte for an fu of 8 and more. 37 and 46 cycles
+ * each for shifts of 8 and 16.
  *
  *     r4, r5   pass                 r16, r17  outputs left          X  g
  *     r10      mode                 r18, r19  g[j]                  Y  b_low or dither
@@ -648,7 +648,7 @@ typedef struct {
  *     X        dz, a_in, dz_in          r22-r25   w[j], products
  *     Y        pass                     Z         w
  */
-#define BP_AVR_PAIR_DELTAS                                                                         \
+#define BP_AVR_PAIR_DELTAS(start, borrow0, carry0, borrow1, carry1, narrow)                        \
     "movw r20, r30\n\t"                                                                            \
     "movw r18, r12\n\t"                                                                            \
     "ldi r22, 0x80\n\t"                                                                            \
@@ -658,15 +658,17 @@ typedef struct {
     "clr r7\n\t"                                                                                   \
     "movw r8, r4\n\t"                                                                              \
     "movw r10, r6\n\t"                                                                             \
+    start                                                                                          \
     "11:\n"                                                                                        \
     "ld r16, X+\n\t"                                                                               \
     "ld r17, X+\n\t"                                                                               \
-    BP_AVR_ADD_PRODUCT("r4", "r5", "r6", "r7", "", "")                                             \
-    BP_AVR_ADD_PRODUCT("r8", "r9", "r10", "r11", "", "")                                           \
+    BP_AVR_ADD_PRODUCT("r4", "r5", "r6", "r7", borrow0, carry0)                                    \
+    BP_AVR_ADD_PRODUCT("r8", "r9", "r10", "r11", borrow1, carry1)                                  \
     "dec r18\n\t"                                                                                  \
     "brne 11b\n\t"                                                                                 \
     "dec r19\n\t"                                                                                  \
     "brne 11b\n\t"                                                                                 \
+    narrow                                                                                         \
     "movw r30, r20\n\t"                                                                            \
     "ldd r26, Y+%[a_in]\n\t"                                                                       \
     "ldd r27, Y+%[a_in]+1\n\t"                                                                     \
@@ -693,15 +695,39 @@ typedef struct {
     "rjmp 3f\n\t"                                                                                  \
     "movw r4, r8\n\t"                                                                              \
     "movw r6, r10\n\t"                                                                             \
-    "rcall 60f\n\t"                                                                                \
-    "rjmp 3f\n\t"
+    "rcall 60f\n\t"
+
+#define BP_AVR_PLAIN BP_AVR_PAIR_DELTAS("", "", "", "", "", "")
+
+/* The same with fifth bytes in r14 and r15, which hold 512 products of any numbers: 69 cycles an
+ * output. The sums end in 32 bits.
+ */
+#define BP_AVR_CLIP40(fifth, high, mid, low)                                                       \
+    "mov r22, " high "\n\t"                                                                        \
+    "lsl r22\n\t"                                                                                  \
+    "sbc r22, r22\n\t"                                                                             \
+    "cp r22, " fifth "\n\t"                                                                        \
+    "breq .+14\n\t"                                                                                \
+    "lsl " fifth "\n\t"                                                                            \
+    "sbc " low ", " low "\n\t"                                                                     \
+    "com " low "\n\t"                                                                              \
+    "mov " mid ", " low "\n\t"                                                                     \
+    "mov " high ", " low "\n\t"                                                                    \
+    "ldi r22, 0x80\n\t"                                                                            \
+    "eor " high ", r22\n\t"
+
+#define BP_AVR_WIDE                                                                                \
+    BP_AVR_PAIR_DELTAS("clr r14\n\tclr r15\n\t", "sbc r14, r2\n\t", "adc r14, r2\n\t",             \
+                       "sbc r15, r2\n\t", "adc r15, r2\n\t",                                       \
+                       BP_AVR_CLIP40("r14", "r7", "r6", "r5")                                      \
+                       BP_AVR_CLIP40("r15", "r11", "r10", "r9"))
 
 /* The u of a pair of inputs without deltas. */
 #define BP_AVR_PAIR_RESCALED                                                                       \
     "ldd r26, Y+%[a_in]\n\t"                                                                       \
     "ldd r27, Y+%[a_in]+1\n\t"                                                                     \
-    "ldd r22, Y+%[in]\n\t"                                                                       \
-    "ldd r23, Y+%[in]+1\n\t"                                                                     \
+    "ldd r22, Y+%[in]\n\t"                                                                         \
+    "ldd r23, Y+%[in]+1\n\t"                                                                       \
     "ld r16, X+\n\t"                                                                               \
     "ld r17, X+\n\t"                                                                               \
     BP_AVR_RESCALE("r20", "r21")                                                                   \
@@ -721,14 +747,11 @@ typedef struct {
 #define BP_AVR_LOOPS24                                                                             \
     "movw r4, r28\n\t"                                                                             \
     "ldd r10, Y+%[mode]\n\t"                                                                       \
-    "ldd r11, Y+%[bytes]\n\t"                                                                      \
     "ldd r6, Y+%[low]\n\t"                                                                         \
     "ldd r7, Y+%[low]+1\n\t"                                                                       \
     "movw r28, r6\n\t"                                                                             \
-    "sbrc r10, 1\n\t"                                                                              \
-    "rjmp 32f\n\t"                                                                                 \
     "sbrs r10, 0\n\t"                                                                              \
-    "rjmp 33f\n\t"                                                                                 \
+    "rjmp 32f\n\t"                                                                                 \
     "31:\n"                                                                                        \
     "ld r16, X+\n\t"                                                                               \
     "ld r17, X+\n\t"                                                                               \
@@ -742,53 +765,63 @@ typedef struct {
     "dec r15\n\t"                                                                                  \
     "breq .+2\n\t"                                                                                 \
     "rjmp 31b\n\t"                                                                                 \
-    "rjmp 34f\n\t"                                                                                 \
-    "32:\n"                                                                                        \
-    "ld r16, X+\n\t"                                                                               \
-    "ld r17, X+\n\t"                                                                               \
-    BP_AVR_SIGNED("r20", "r21")                                                                    \
-    BP_AVR_ADD24_16                                                                                \
-    BP_AVR_SIGNED("r18", "r19")                                                                    \
-    BP_AVR_ADD24_16                                                                                \
-    "dec r14\n\t"                                                                                  \
-    "breq .+2\n\t"                                                                                 \
-    "rjmp 32b\n\t"                                                                                 \
-    "dec r15\n\t"                                                                                  \
-    "breq .+2\n\t"                                                                                 \
-    "rjmp 32b\n\t"                                                                                 \
-    "rjmp 34f\n\t"                                                                                 \
-    "33:\n"                                                                                        \
-    "ld r16, X+\n\t"                                                                               \
-    "ld r17, X+\n\t"                                                                               \
-    BP_AVR_SIGNED("r20", "r21")                                                                    \
-    "rcall 77b\n\t"                                                                                \
-    BP_AVR_SIGNED("r18", "r19")                                                                    \
-    "rcall 77b\n\t"                                                                                \
-    "dec r14\n\t"                                                                                  \
-    "brne 33b\n\t"                                                                                 \
-    "dec r15\n\t"                                                                                  \
-    "brne 33b\n\t"                                                                                 \
     "34:\n"                                                                                        \
     "movw r6, r28\n\t"                                                                             \
     "movw r28, r4\n\t"                                                                             \
     "std Y+%[low], r6\n\t"                                                                         \
     "std Y+%[low]+1, r7\n\t"
 
+/* Those of other shifts. */
+#define BP_AVR_RARE24                                                                              \
+    "32:\n"                                                                                        \
+    "sbrs r10, 1\n\t"                                                                              \
+    "rjmp 33f\n\t"                                                                                 \
+    "35:\n"                                                                                        \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
+    BP_AVR_SIGNED("r20", "r21")                                                                    \
+    BP_AVR_ADD24_16                                                                                \
+    BP_AVR_SIGNED("r18", "r19")                                                                    \
+    BP_AVR_ADD24_16                                                                                \
+    "dec r14\n\t"                                                                                  \
+    "breq .+2\n\t"                                                                                 \
+    "rjmp 35b\n\t"                                                                                 \
+    "dec r15\n\t"                                                                                  \
+    "breq .+2\n\t"                                                                                 \
+    "rjmp 35b\n\t"                                                                                 \
+    "rjmp 34b\n\t"                                                                                 \
+    "33:\n"                                                                                        \
+    "movw r28, r4\n\t"                                                                             \
+    "ldd r11, Y+%[bytes]\n\t"                                                                      \
+    "movw r28, r6\n\t"                                                                             \
+    "36:\n"                                                                                        \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
+    BP_AVR_SIGNED("r20", "r21")                                                                    \
+    "rcall 77f\n\t"                                                                                \
+    BP_AVR_SIGNED("r18", "r19")                                                                    \
+    "rcall 77f\n\t"                                                                                \
+    "dec r14\n\t"                                                                                  \
+    "brne 36b\n\t"                                                                                 \
+    "dec r15\n\t"                                                                                  \
+    "brne 36b\n\t"                                                                                 \
+    "rjmp 34b\n\t"                                                                                 \
+    BP_AVR_ANY24
+
 /* The same with dither: 75 cycles for two with a shift of 16. */
 #define BP_AVR_LOOPS16                                                                             \
     "movw r4, r28\n\t"                                                                             \
     "ldd r10, Y+%[mode]\n\t"                                                                       \
-    "ldd r11, Y+%[bytes]\n\t"                                                                      \
     "ldd r6, Y+%[row]\n\t"                                                                         \
     "ldd r7, Y+%[row]+1\n\t"                                                                       \
-    "ldd r16, Y+%[low]\n\t"                                                                     \
-    "ldd r17, Y+%[low]+1\n\t"                                                                   \
-    "movw r8, r16\n\t"                                                                             \
+    "ldd r16, Y+%[low]\n\t"                                                                        \
+    "ldd r17, Y+%[low]+1\n\t"                                                                      \
+    "movw r24, r16\n\t"                                                                            \
     "subi r16, lo8(-2*40503)\n\t"                                                                  \
     "sbci r17, hi8(-2*40503)\n\t"                                                                  \
-    "std Y+%[low], r16\n\t"                                                                     \
-    "std Y+%[low]+1, r17\n\t"                                                                   \
-    "movw r28, r8\n\t"                                                                             \
+    "std Y+%[low], r16\n\t"                                                                        \
+    "std Y+%[low]+1, r17\n\t"                                                                      \
+    "movw r28, r24\n\t"                                                                            \
     "sbrs r10, 0\n\t"                                                                              \
     "rjmp 33f\n\t"                                                                                 \
     "31:\n"                                                                                        \
@@ -806,32 +839,42 @@ typedef struct {
     "brne 31b\n\t"                                                                                 \
     "dec r15\n\t"                                                                                  \
     "brne 31b\n\t"                                                                                 \
-    "rjmp 34f\n\t"                                                                                 \
+    "34:\n"                                                                                        \
+    "movw r28, r4\n\t"
+
+/* Those of other shifts. */
+#define BP_AVR_RARE16                                                                              \
     "33:\n"                                                                                        \
+    "movw r28, r4\n\t"                                                                             \
+    "ldd r11, Y+%[bytes]\n\t"                                                                      \
+    "movw r28, r24\n\t"                                                                            \
+    "36:\n"                                                                                        \
     "ld r16, X+\n\t"                                                                               \
     "ld r17, X+\n\t"                                                                               \
     BP_AVR_SIGNED("r20", "r21")                                                                    \
-    "rcall 77b\n\t"                                                                                \
+    "rcall 77f\n\t"                                                                                \
     "subi r28, lo8(-40503)\n\t"                                                                    \
     "sbci r29, hi8(-40503)\n\t"                                                                    \
     BP_AVR_SIGNED("r18", "r19")                                                                    \
-    "rcall 77b\n\t"                                                                                \
+    "rcall 77f\n\t"                                                                                \
     "add r28, r6\n\t"                                                                              \
     "adc r29, r7\n\t"                                                                              \
     "dec r14\n\t"                                                                                  \
-    "brne 33b\n\t"                                                                                 \
+    "brne 36b\n\t"                                                                                 \
     "dec r15\n\t"                                                                                  \
-    "brne 33b\n\t"                                                                                 \
-    "34:\n"                                                                                        \
-    "movw r28, r4\n\t"
+    "brne 36b\n\t"                                                                                 \
+    "rjmp 34b\n\t"                                                                                 \
+    BP_AVR_ANY16
 
 /* A pass: biases, then all pairs. r2 is zero and r3 counts pairs, up to 256 at a time; only the
  * very last may lack a neighbour. T is the flag.
  */
-#define BP_AVR_PASS_TEXT(biases, loops, rare)                                                      \
+#define BP_AVR_PASS_TEXT(biases, deltas, loops, rare)                                              \
+    "push r8\n\t"                                                                                  \
+    "push r9\n\t"                                                                                  \
     "push r28\n\t"                                                                                 \
     "push r29\n\t"                                                                                 \
-    "movw r28, %[p]\n\t"                                                                           \
+    "movw r28, r24\n\t"                                                                            \
     "clr r2\n\t"                                                                                   \
     "ldd r30, Y+%[layer]\n\t"                                                                      \
     "ldd r31, Y+%[layer]+1\n\t"                                                                    \
@@ -863,15 +906,10 @@ typedef struct {
     "1:\n"                                                                                         \
     "ldd r26, Y+%[dz]\n\t"                                                                         \
     "ldd r27, Y+%[dz]+1\n\t"                                                                       \
-    "sbiw r26, 0\n\t"                                                                              \
+    "tst r27\n\t"                                                                                  \
     "brne .+2\n\t"                                                                                 \
     "rjmp 2f\n\t"                                                                                  \
-    BP_AVR_PAIR_DELTAS                                                                             \
-    BP_AVR_UNIT                                                                                    \
-    BP_AVR_CLIP                                                                                    \
-    rare                                                                                           \
-    "2:\n"                                                                                         \
-    BP_AVR_PAIR_RESCALED                                                                           \
+    deltas                                                                                         \
     "3:\n"                                                                                         \
     "ldd r26, Y+%[g]\n\t"                                                                          \
     "ldd r27, Y+%[g]+1\n\t"                                                                        \
@@ -892,36 +930,62 @@ typedef struct {
     "4:\n"                                                                                         \
     "pop r29\n\t"                                                                                  \
     "pop r28\n\t"                                                                                  \
-    "clr __zero_reg__\n\t"
+    "pop r9\n\t"                                                                                   \
+    "pop r8\n\t"                                                                                   \
+    "clr __zero_reg__\n\t"                                                                         \
+    "ret\n\t"                                                                                      \
+    "2:\n"                                                                                         \
+    BP_AVR_PAIR_RESCALED                                                                           \
+    "rjmp 3b\n\t"                                                                                  \
+    BP_AVR_UNIT                                                                                    \
+    BP_AVR_CLIP                                                                                    \
+    rare
 
 #define BP_AVR_AT(member) [member] "i"(offsetof(bp_avr_pass_t, member))
 
 #define BP_AVR_PASS(text)                                                                          \
     __asm__ __volatile__(                                                                          \
         text                                                                                       \
-        : [p] "+r"(pass)                                                                           \
+        :                                                                                          \
         : BP_AVR_AT(w), BP_AVR_AT(b), BP_AVR_AT(g), BP_AVR_AT(a_in), BP_AVR_AT(low),               \
-          BP_AVR_AT(b_low), BP_AVR_AT(layer), [shift] "i"(offsetof(bp_avr_pass_t, alignment.shift)), \
+          BP_AVR_AT(b_low), BP_AVR_AT(layer),                                                      \
+          [shift] "i"(offsetof(bp_avr_pass_t, alignment.shift)),                                   \
           [frac] "i"(offsetof(bp_avr_pass_t, alignment.frac)), BP_AVR_AT(dz), BP_AVR_AT(in),       \
           BP_AVR_AT(row), BP_AVR_AT(flag), BP_AVR_AT(bytes), BP_AVR_AT(mode), BP_AVR_AT(pairs),    \
           BP_AVR_AT(u_scale), BP_AVR_AT(scale_a), BP_AVR_AT(fence), BP_AVR_AT(top),                \
-          BP_AVR_AT(odd), BP_AVR_AT(last_odd)                                                      \
-        : "r0", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "r13", "r14", \
-          "r15", "r16", "r17", "r18", "r19", "r20", "r21", "r22", "r23", "r26", "r27", "r30",      \
-          "r31", "memory")
+          BP_AVR_AT(odd), BP_AVR_AT(last_odd))
 
-static __attribute__((noinline)) void bp_avr_pass24(bp_avr_pass_t *p)
+/* Passes save no register but Y: whoever calls one through bp_avr_call() does, once for all. */
+static __attribute__((naked, noinline)) void bp_avr_pass24(void)
 {
-    register bp_avr_pass_t *pass __asm__("r24") = p;
-
-    BP_AVR_PASS(BP_AVR_PASS_TEXT(BP_AVR_BIASES24, BP_AVR_LOOPS24, BP_AVR_ANY24));
+    BP_AVR_PASS(BP_AVR_PASS_TEXT(BP_AVR_BIASES24, BP_AVR_PLAIN, BP_AVR_LOOPS24, BP_AVR_RARE24));
 }
 
-static __attribute__((noinline)) void bp_avr_pass16(bp_avr_pass_t *p)
+static __attribute__((naked, noinline)) void bp_avr_wide_pass24(void)
+{
+    BP_AVR_PASS(BP_AVR_PASS_TEXT(BP_AVR_BIASES24, BP_AVR_WIDE, BP_AVR_LOOPS24, BP_AVR_RARE24));
+}
+
+static __attribute__((naked, noinline)) void bp_avr_pass16(void)
+{
+    BP_AVR_PASS(BP_AVR_PASS_TEXT(BP_AVR_BIASES16, BP_AVR_PLAIN, BP_AVR_LOOPS16, BP_AVR_RARE16));
+}
+
+static __attribute__((naked, noinline)) void bp_avr_wide_pass16(void)
+{
+    BP_AVR_PASS(BP_AVR_PASS_TEXT(BP_AVR_BIASES16, BP_AVR_WIDE, BP_AVR_LOOPS16, BP_AVR_RARE16));
+}
+
+__attribute__((always_inline)) static inline void bp_avr_call(void (*text)(void), bp_avr_pass_t *p)
 {
     register bp_avr_pass_t *pass __asm__("r24") = p;
 
-    BP_AVR_PASS(BP_AVR_PASS_TEXT(BP_AVR_BIASES16, BP_AVR_LOOPS16, BP_AVR_ANY16));
+    __asm__ __volatile__("%~call %x[text]"
+                         : "+r"(pass)
+                         : [text] "i"(text)
+                         : "r0", "r2", "r3", "r4", "r5", "r6", "r7", "r10", "r11",
+                           "r12", "r13", "r14", "r15", "r16", "r17", "r18", "r19", "r20", "r21",
+                           "r22", "r23", "r26", "r27", "r30", "r31", "memory");
 }
 
 /* What all four kernels have in common. */
@@ -966,7 +1030,7 @@ void bp_update_residual(int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
     bp_avr_prepare_update(&p, layer, alignment.frac);
     p.low.bytes = w_low;
     p.b_low.bytes = b_low;
-    bp_avr_pass24(&p);
+    bp_avr_call(bp_avr_pass24, &p);
 }
 
 void bp_learn_residual_plain(int16_t *dz_in, int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
@@ -980,16 +1044,28 @@ void bp_learn_residual_plain(int16_t *dz_in, int16_t *w, uint8_t *w_low, int16_t
     bp_avr_prepare_learn(&p, dz_in, dz);
     p.low.bytes = w_low;
     p.b_low.bytes = b_low;
-    bp_avr_pass24(&p);
+    bp_avr_call(bp_avr_pass24, &p);
+}
+
+void bp_learn_residual_wide(int16_t *dz_in, int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
+                            const bp_layer_t *layer, const int16_t *a_in, const int16_t *dz,
+                            const int16_t *g, bp_alignment_t alignment, bp_counters_t *counters)
+{
+    bp_avr_pass_t p;
+
+    (void)counters;
+    bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
+    bp_avr_prepare_learn(&p, dz_in, dz);
+    p.low.bytes = w_low;
+    p.b_low.bytes = b_low;
+    bp_avr_call(bp_avr_wide_pass24, &p);
 }
 
 static inline void bp_avr_prepare_dither(bp_avr_pass_t *p, const bp_layer_t *layer, uint16_t dither)
 {
-    uint16_t row = dither_at(0, bp_rom_u16(&layer->inputs));
-
     p->low.dither = dither;
-    p->row = (uint16_t)(row - WEYL);
-    p->b_low.dither = (uint16_t)(dither + row * bp_rom_u16(&layer->outputs));
+    p->row = bp_rom_u16(&layer->learn.row);
+    p->b_low.dither = (uint16_t)(dither + bp_rom_u16(&layer->learn.biases));
 }
 
 #define BP_FAST_STOCHASTIC
@@ -1003,7 +1079,7 @@ void bp_update_stochastic(int16_t *w, int16_t *b, const bp_layer_t *layer, const
     bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
     bp_avr_prepare_update(&p, layer, alignment.frac);
     bp_avr_prepare_dither(&p, layer, dither);
-    bp_avr_pass16(&p);
+    bp_avr_call(bp_avr_pass16, &p);
 }
 
 void bp_learn_stochastic_plain(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_t *layer,
@@ -1016,7 +1092,20 @@ void bp_learn_stochastic_plain(int16_t *dz_in, int16_t *w, int16_t *b, const bp_
     bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
     bp_avr_prepare_learn(&p, dz_in, dz);
     bp_avr_prepare_dither(&p, layer, dither);
-    bp_avr_pass16(&p);
+    bp_avr_call(bp_avr_pass16, &p);
+}
+
+void bp_learn_stochastic_wide(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_t *layer,
+                              const int16_t *a_in, const int16_t *dz, const int16_t *g,
+                              bp_alignment_t alignment, uint16_t dither, bp_counters_t *counters)
+{
+    bp_avr_pass_t p;
+
+    (void)counters;
+    bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
+    bp_avr_prepare_learn(&p, dz_in, dz);
+    bp_avr_prepare_dither(&p, layer, dither);
+    bp_avr_call(bp_avr_wide_pass16, &p);
 }
 
 /* ---- Deltas of outputs ----------------------------------------------------------------------- */
@@ -1281,7 +1370,7 @@ void bp_delta_sigmoid(int16_t *deltas, const int32_t *sums, const int16_t *outpu
                          : "r0", "r16", "r17", "r18", "r19", "r20", "r21", "r24", "r25", "memory");
 }
 
-/* ---- Layers that are not plain: first the deltas, then the step ------------------------------- */
+/* ---- Layers that are not plain: first the deltas, then the step ------------------------------ */
 
 static __attribute__((noinline)) void bp_avr_deltas(int16_t *dz_in, const bp_layer_t *layer,
                                                     const int16_t *w, const int16_t *a_in,

@@ -32,6 +32,14 @@ int16_t bp_quantize_input(int32_t count, int32_t offset, uint16_t multiplier, ui
 
 /* ---- Layers --------------------------------------------------------------------------------- */
 
+/* What assembly for AVR cores wants of a layer besides, made from the same numbers. */
+#if defined(__AVR__)
+#include "bpgen_layer_avr.h"
+#else
+#define BP_LAYER_FAST(...)
+#define BP_LAYER_LEARN(...)
+#endif
+
 /* A layer of weights, in flash. w[j][i] leads from input i to output j.
  *
  * In memory the weights of two inputs stand side by side, w [(inputs + 1) / 2][outputs][2], one
@@ -40,68 +48,6 @@ int16_t bp_quantize_input(int32_t count, int32_t offset, uint16_t multiplier, ui
  * number of inputs has one more, always 0. Its weights change nothing and nothing changes them.
  * Inputs and weights begin on a word: see BP_ALIGNED.
  */
-#if defined(__AVR__)
-/* What the kernels of AVR cores want of a layer, see bpgen_avr_forward.h. */
-typedef struct {
-    void (*kernel)(void);
-    uint8_t count;     /* at once: 4 * (pairs of inputs - 1) + the outputs above a multiple of 4,
-                        * less 1; in parts: pairs in a part of the sum */
-    uint8_t outputs;
-    uint8_t scale;     /* 2^(a_in_frac - 8) */
-    uint8_t half;      /* 2^(z_shift - 9) */
-    uint8_t end_scale; /* 2^(16 - z_shift) */
-    uint16_t first;    /* a sigmoid's 2^(a_frac - 8) + 2^(23 - a_frac), or z_lowest */
-    const void *second; /* its table, or z_top */
-    uint16_t pairs;
-} bp_layer_fast_t;
-
-void bp_avr_plain_clip(void);
-void bp_avr_plain_clip_rom(void);
-void bp_avr_plain_sigmoid_7(void);
-void bp_avr_plain_sigmoid_7_rom(void);
-void bp_avr_plain_sigmoid_8(void);
-void bp_avr_plain_sigmoid_8_rom(void);
-void bp_avr_parts_clip(void);
-void bp_avr_parts_clip_rom(void);
-void bp_avr_parts_sigmoid_7(void);
-void bp_avr_parts_sigmoid_7_rom(void);
-void bp_avr_parts_sigmoid_8(void);
-void bp_avr_parts_sigmoid_8_rom(void);
-void bp_avr_any(int16_t *z, const int16_t *b, const uint8_t *constants, const int16_t *w,
-                const int16_t *a_in);
-void bp_avr_any_rom(int16_t *z, const int16_t *b, const uint8_t *constants, const int16_t *w,
-                    const int16_t *a_in);
-
-#if BP_AVR && !BPGEN_COUNTERS && !BP_SMALL
-#define BP_KERNEL(kernel) (void (*)(void))(kernel)
-#else
-#define BP_KERNEL(kernel) 0
-#endif
-#define BP_POWER(bit) (uint8_t)(1u << ((bit) & 7))
-#define BP_LAYER_FAST(kernel, count, outputs, pairs, a_in_frac, z_shift, first, second)            \
-    {                                                                                              \
-        BP_KERNEL(kernel), count, (uint8_t)(outputs), BP_POWER(a_in_frac),                         \
-            BP_POWER((z_shift) + 7), BP_POWER(16 - (z_shift)), first, (const void *)(second),      \
-            pairs                                                                                  \
-    }
-
-/* The same of bpgen_avr_learn.h, which reads it in this order. Counts are for two loops of bytes. */
-typedef struct {
-    uint16_t outputs;
-    uint16_t pairs;
-    uint8_t odd;     /* the last pair is one input */
-    uint8_t scale_a; /* 2^(16 - a_in_frac) */
-    int16_t top;     /* dz_in_top */
-} bp_layer_learn_t;
-
-#define BP_COUNT_BYTES(n) (uint16_t)(((n) & 255) | (((n) + 255) & 0xFF00))
-#define BP_LAYER_LEARN(inputs, outputs, a_in_frac, dz_in_top)                                      \
-    {                                                                                              \
-        BP_COUNT_BYTES(outputs), BP_COUNT_BYTES(((inputs) + 1) / 2), (inputs) & 1,                 \
-            (uint8_t)(1u << ((16 - (a_in_frac)) & 7)), dz_in_top                                   \
-    }
-#endif
-
 typedef struct {
     uint16_t inputs;
     uint16_t outputs;
@@ -270,8 +216,8 @@ void bp_learn_stochastic(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_
                          const int16_t *a_in, const int16_t *dz, const int16_t *g,
                          bp_alignment_t alignment, uint16_t dither, bp_counters_t *counters);
 
-/* The same for layers whose sums fit 32 bits, with a sum_shift of 8 and an a_in_frac of 9 to 15; and
- * bp_output_delta_sigmoid() for a shift of 9 to 16.
+/* The same for layers with a sum_shift of 8 and an a_in_frac of 9 to 15: plain where sums fit 32
+ * bits, wide for others of up to 512 outputs. And bp_output_delta_sigmoid() for a shift of 9 to 16.
  */
 #if BP_AVR && !BPGEN_COUNTERS && !BP_SMALL
 void bp_learn_residual_plain(int16_t *dz_in, int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
@@ -280,11 +226,19 @@ void bp_learn_residual_plain(int16_t *dz_in, int16_t *w, uint8_t *w_low, int16_t
 void bp_learn_stochastic_plain(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_t *layer,
                                const int16_t *a_in, const int16_t *dz, const int16_t *g,
                                bp_alignment_t alignment, uint16_t dither, bp_counters_t *counters);
+void bp_learn_residual_wide(int16_t *dz_in, int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
+                            const bp_layer_t *layer, const int16_t *a_in, const int16_t *dz,
+                            const int16_t *g, bp_alignment_t alignment, bp_counters_t *counters);
+void bp_learn_stochastic_wide(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_t *layer,
+                              const int16_t *a_in, const int16_t *dz, const int16_t *g,
+                              bp_alignment_t alignment, uint16_t dither, bp_counters_t *counters);
 void bp_output_delta_sigmoid_plain(int16_t *dz, const int16_t *a, const int16_t *t, uint8_t frac,
                                    uint8_t shift, int16_t top, bp_counters_t *counters, size_t n);
 #else
 #define bp_learn_residual_plain bp_learn_residual
 #define bp_learn_stochastic_plain bp_learn_stochastic
+#define bp_learn_residual_wide bp_learn_residual
+#define bp_learn_stochastic_wide bp_learn_stochastic
 #define bp_output_delta_sigmoid_plain bp_output_delta_sigmoid
 #endif
 

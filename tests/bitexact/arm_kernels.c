@@ -223,8 +223,8 @@ static void begin(int sigmoids)
 /* An output's table and fraction; what it is squashed from is s16q12. */
 static void begin_sigmoid(void)
 {
-    static const uint16_t *const made[] = {sigmoid_4, sigmoid_6, sigmoid_7, sigmoid_8, sigmoid_9};
-    static const uint8_t bits[] = {4, 6, 7, 8, 9};
+    static const uint16_t *const made[] = {sigmoid_7, sigmoid_8, sigmoid_9};
+    static const uint8_t bits[] = {7, 8, 9};
     uint16_t which = below(sizeof bits);
 
     layer.table = made[which];

@@ -189,18 +189,24 @@ static void update_stochastic(void)
     compare_memory();
 }
 
-/* A plain layer is one every other time. */
-static uint8_t is_plain(void)
+/* Which kernel learns: the one for any layer every other time. */
+static uint8_t kind(void)
 {
     uint8_t frac = pgm_read_byte(&layer->a_in_frac);
 
-    return round_ % 2 != 0 && pgm_read_byte(&layer->sum_shift) == 8 && frac >= 9 && frac <= 15 &&
-           pgm_read_word(&layer->delta_block) >= pgm_read_word(&layer->outputs);
+    if (round_ % 2 == 0 || pgm_read_byte(&layer->sum_shift) != 8 || frac < 9 || frac > 15) {
+        return 0;
+    }
+    return pgm_read_word(&layer->delta_block) >= pgm_read_word(&layer->outputs) ? 1 : 2;
 }
 
 static void learn_residual(void)
 {
-    (is_plain() ? bp_learn_residual_plain : bp_learn_residual)(fast.dz_in, fast.w, fast.w_low, fast.b, fast.b_low, layer, a, dz, g,
+    __typeof__(bp_learn_residual) *const learn = kind() == 0   ? bp_learn_residual
+                                              : kind() == 1 ? bp_learn_residual_plain
+                                                            : bp_learn_residual_wide;
+
+    learn(fast.dz_in, fast.w, fast.w_low, fast.b, fast.b_low, layer, a, dz, g,
                       alignment, &fast.counters);
     portable_bp_learn_residual(slow.dz_in, slow.w, slow.w_low, slow.b, slow.b_low, layer, a, dz, g,
                                alignment, &slow.counters);
@@ -210,8 +216,11 @@ static void learn_residual(void)
 static void learn_stochastic(void)
 {
     uint16_t dither = random16();
+    __typeof__(bp_learn_stochastic) *const learn = kind() == 0   ? bp_learn_stochastic
+                                              : kind() == 1 ? bp_learn_stochastic_plain
+                                                            : bp_learn_stochastic_wide;
 
-    (is_plain() ? bp_learn_stochastic_plain : bp_learn_stochastic)(fast.dz_in, fast.w, fast.b, layer, a, dz, g, alignment, dither,
+    learn(fast.dz_in, fast.w, fast.b, layer, a, dz, g, alignment, dither,
                         &fast.counters);
     portable_bp_learn_stochastic(slow.dz_in, slow.w, slow.b, layer, a, dz, g, alignment, dither,
                                  &slow.counters);
@@ -244,6 +253,7 @@ static void delta_sigmoid(void)
 /* The fraction of dz is such that the product's shift is 1 to 24, or not positive. */
 static void output_delta(void)
 {
+    __typeof__(bp_output_delta_sigmoid) *delta = bp_output_delta_sigmoid;
     uint8_t frac = pgm_read_byte(&layer->a_in_frac);
     uint8_t shift = (uint8_t)(frac + 16 - below(frac + 16 < 25 ? (uint16_t)(frac + 17) : 25));
     int16_t top = (int16_t)pgm_read_word(&layer->dz_in_top);
@@ -252,7 +262,10 @@ static void output_delta(void)
     for (i = 0; i < OUTPUTS; i++) {
         dz[i] = below(4) ? any(32767) : -32768;
     }
-    (shift >= 9 && shift <= 16 ? bp_output_delta_sigmoid_plain : bp_output_delta_sigmoid)(fast.dz_in, a, dz, frac, shift, top, &fast.counters, OUTPUTS);
+    if (shift >= 9 && shift <= 16) {
+        delta = bp_output_delta_sigmoid_plain;
+    }
+    delta(fast.dz_in, a, dz, frac, shift, top, &fast.counters, OUTPUTS);
     portable_bp_output_delta_sigmoid(slow.dz_in, a, dz, frac, shift, top, &slow.counters, OUTPUTS);
     compare_memory();
 }

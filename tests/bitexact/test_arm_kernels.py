@@ -50,7 +50,9 @@ def differing(
         (folder / source.name).write_text(edit(text) if source.name == file else text, "utf-8")
     (folder / "tables.h").write_text(tables(), encoding="utf-8")
     header = (folder / "bpgen_kernels.h").read_text("utf-8")
-    declared = re.findall(r"^(?!static)[a-z].*\b(bp_\w+)(?<!_rom|gree)\(", header, re.MULTILINE)
+    declared = re.findall(
+        r"^(?!static)[a-z].*\b(bp_\w+)(?<!_rom|gree|lain|wide)\(", header, re.MULTILINE
+    )
     renamed = [f"-D{name}=portable_{name}" for name in declared]
     renamed += ["-Dbp_counters_are_on=portable_on", "-Dbp_counters_are_off=portable_off"]
     common = [tool(core.family.command), *core.family.flags, *FLAGS, f"-I{folder}"]

@@ -58,7 +58,8 @@ def _layer(rng: np.random.Generator, case: int, *, sigmoid: bool) -> tuple[str, 
     shift = 8 if rng.integers(2) else 16
     layer = (
         f"{{.inputs = {inputs}, .outputs = {outputs}, .delta_block = {block}, "
-        f".dz_in_top = {dz_in_top}, .a_in_frac = {frac}, .sum_shift = {sum_shift}, .learn = BP_LAYER_LEARN({inputs}, {outputs}, {frac}, {dz_in_top})}}"
+        f".dz_in_top = {dz_in_top}, .a_in_frac = {frac}, .sum_shift = {sum_shift}, "
+        f".learn = BP_LAYER_LEARN({inputs}, {outputs}, {frac}, {dz_in_top})}}"
     )
     limits = f"{{{top}, {dz_top}, {shift}, {u_frac}, {int(sigmoid)}}}"
     return layer, limits, (inputs + inputs % 2) * outputs
@@ -96,7 +97,8 @@ def differing(
     assembly.write_text(edit(assembly.read_text(encoding="utf-8")), encoding="utf-8")
     (folder / "layers.h").write_text(layers())
     declared = set(re.findall(r"\b(bp_\w+)\(", (folder / "bpgen_kernels.h").read_text("utf-8")))
-    declared = {name for name in declared if not name.endswith("_plain")} - {"bp_counters_agree"}
+    declared = {name for name in declared if not name.endswith(("_plain", "_wide"))}
+    declared.discard("bp_counters_agree")
     renamed = [f"-D{name}=portable_{name}" for name in sorted(declared)]
     renamed += ["-Dbp_counters_are_on=portable_on", "-Dbp_counters_are_off=portable_off"]
 
@@ -143,6 +145,7 @@ MUTANTS = [
     ({"update_stochastic", "learn_stochastic"}, '"cpc r8, r25', '"cp r8, r24', 0),
     ({"learn_residual", "learn_stochastic"}, '"cp r22, r3', '"cp r22, r22', 0),
     ({"learn_residual", "learn_stochastic"}, "sbc r15, r2", "nop", 0),
+    ({"learn_residual", "learn_stochastic"}, '"cp r22, " fifth "', '"cp r22, r22', 0),
     ({"learn_residual", "learn_stochastic"}, '"brlo .+2', '"rjmp .+2', 0),
     ({"delta_sigmoid"}, '"cp r0, r21', '"cp r0, r0', 0),
     ({"output_delta"}, '"adc r1, r2', '"nop', 0),

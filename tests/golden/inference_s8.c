@@ -76,11 +76,9 @@ static const bp_layer_t inference_s8_layer1 BP_ROM = {
     0, 255, 0, /* range of z, top of dz0 */
     8, 9, 0, 5, /* fractions and shifts */
     0, NULL,
-#if defined(__AVR__)
-    BP_LAYER_FAST(
-        3, 5, 1, 2, /* how it adds up, see bpgen_kernels.h */
-        8, 9, 0, 0, 255),
-#endif
+    BP_LAYER_FAST(0, 0, 5, 2, 8, 9,
+        0, 255)
+    BP_LAYER_LEARN(3, 5, 8, 0)
 };
 
 /* Layer 2: 5 -> 2, linear. The sum has 3 fraction bits, z is s16q12.
@@ -92,11 +90,9 @@ static const bp_layer_t inference_s8_layer2 BP_ROM = {
     -255, 255, 0, /* range of z, top of dz1 */
     5, -9, 0, 12, /* fractions and shifts */
     0, NULL,
-#if defined(__AVR__)
-    BP_LAYER_FAST(
-        3, 2, 1, 3, /* how it adds up, see bpgen_kernels.h */
-        5, -9, 0, 65281, 255),
-#endif
+    BP_LAYER_FAST(0, 0, 2, 3, 5, -9,
+        65281, 255)
+    BP_LAYER_LEARN(5, 2, 5, 0)
 };
 
 void inference_s8_reset(inference_s8_state_t *s)
@@ -130,9 +126,11 @@ void inference_s8_forward(inference_s8_state_t *s)
     bp_counters_t *counters = BP_COUNTERS(s);
     int16_t z[5];
 
-    bp_dense_s8(z, &inference_s8_layer1, inference_s8_w1_rom, inference_s8_b1_rom, s->a0, counters);
+    bp_dense_s8(z, &inference_s8_layer1,
+        inference_s8_w1_rom, inference_s8_b1_rom, s->a0, counters);
     bp_narrow(s->a1, z, 5);
-    bp_dense_s8(s->a2, &inference_s8_layer2, inference_s8_w2_rom, inference_s8_b2_rom, s->a1, counters);
+    bp_dense_s8(s->a2, &inference_s8_layer2,
+        inference_s8_w2_rom, inference_s8_b2_rom, s->a1, counters);
 }
 
 size_t inference_s8_argmax(const inference_s8_state_t *s)

@@ -100,11 +100,9 @@ static const bp_layer_t residual_layer1 BP_ROM = {
     -32767, 32767, 0, /* range of z, top of dz0 */
     12, 12, 0, 11, /* fractions and shifts */
     7, residual_sigmoid128,
-#if defined(__AVR__)
-    BP_LAYER_FAST(
-        3, 3, 1, 1, /* how it adds up, see bpgen_kernels.h */
-        12, 12, bp_avr_sigmoid_7, 8, residual_sigmoid128),
-#endif
+    BP_LAYER_FAST(bp_avr_any, 0, 3, 1, 12, 12,
+        32769, 32767)
+    BP_LAYER_LEARN(2, 3, 12, 0)
 };
 
 /* Layer 2: 3 -> 2, sigmoid. The sum has 23 fraction bits, z is s16q12.
@@ -117,18 +115,16 @@ static const bp_layer_t residual_layer2 BP_ROM = {
     -32767, 32767, 8000, /* range of z, top of dz1 */
     11, 11, 9, 11, /* fractions and shifts */
     7, residual_sigmoid128,
-#if defined(__AVR__)
-    BP_LAYER_FAST(
-        0, 2, 2, 2, /* how it adds up, see bpgen_kernels.h */
-        11, 11, bp_avr_sigmoid_7, 8, residual_sigmoid128),
-#endif
+    BP_LAYER_FAST(bp_avr_plain_sigmoid_7, 5, 2, 2, 11, 11,
+        4104, residual_sigmoid128)
+    BP_LAYER_LEARN(3, 2, 11, 8000)
 };
 
 /* dz2 (s16q11) of the loss: half the squared error. */
 static void residual_delta2(residual_state_t *s,
     const int16_t t[RESIDUAL_N_OUT])
 {
-    bp_output_delta_sigmoid(s->dz2, s->a2, t, 11, 16, 8000, BP_COUNTERS(s), 2);
+    bp_output_delta_sigmoid_plain(s->dz2, s->a2, t, 11, 16, 8000, BP_COUNTERS(s), 2);
 }
 
 /* dz1 (s16q10) from dz2 and layer 2's weights, as they are before its update. */
@@ -147,8 +143,8 @@ static void residual_update1(residual_state_t *s)
     int16_t g[3];
 
     bp_descent(g, s->dz1, s->learning_rate_mantissa, 3);
-    bp_update_residual(s->w1, s->w1_low, s->b1, s->b1_low, &residual_layer1, s->a0, g,
-                       s->alignment1, BP_COUNTERS(s));
+    bp_update_residual(s->w1, s->w1_low, s->b1, s->b1_low,
+        &residual_layer1, s->a0, g, s->alignment1, BP_COUNTERS(s));
 }
 
 /* Layer 2 steps down its gradient. */
@@ -157,8 +153,8 @@ static void residual_update2(residual_state_t *s)
     int16_t g[2];
 
     bp_descent(g, s->dz2, s->learning_rate_mantissa, 2);
-    bp_update_residual(s->w2, s->w2_low, s->b2, s->b2_low, &residual_layer2, s->a1, g,
-                       s->alignment2, BP_COUNTERS(s));
+    bp_update_residual(s->w2, s->w2_low, s->b2, s->b2_low,
+        &residual_layer2, s->a1, g, s->alignment2, BP_COUNTERS(s));
 }
 
 /* dz1 and the step of layer 2, in one pass over its weights. */
@@ -167,8 +163,8 @@ static void residual_learn2(residual_state_t *s)
     int16_t g[2];
 
     bp_descent(g, s->dz2, s->learning_rate_mantissa, 2);
-    bp_learn_residual(s->dz1, s->w2, s->w2_low, s->b2, s->b2_low, &residual_layer2, s->a1,
-                      s->dz2, g, s->alignment2, BP_COUNTERS(s));
+    bp_learn_residual(s->dz1, s->w2, s->w2_low, s->b2, s->b2_low,
+        &residual_layer2, s->a1, s->dz2, g, s->alignment2, BP_COUNTERS(s));
 }
 
 void residual_reset(residual_state_t *s)
@@ -216,8 +212,11 @@ void residual_forward(residual_state_t *s)
 {
     bp_counters_t *counters = BP_COUNTERS(s);
 
-    bp_dense_sigmoid(s->a1, &residual_layer1, s->w1, s->b1, s->a0, counters);
-    bp_dense_sigmoid(s->a2, &residual_layer2, s->w2, s->b2, s->a1, counters);
+    bp_dense(s->a1, &residual_layer1,
+        s->w1, s->b1, s->a0, counters);
+    bp_sigmoid(s->a1, residual_sigmoid128, 7, 11, 3);
+    bp_dense_sigmoid(s->a2, &residual_layer2,
+        s->w2, s->b2, s->a1, counters);
 }
 
 size_t residual_argmax(const residual_state_t *s)
@@ -278,8 +277,10 @@ uint32_t residual_crc32(const residual_state_t *s)
 {
     uint32_t crc = 0;
 
-    crc = bp_crc32_parameters(crc, &residual_layer1, s->w1, s->w1_low, s->b1, s->b1_low);
-    crc = bp_crc32_parameters(crc, &residual_layer2, s->w2, s->w2_low, s->b2, s->b2_low);
+    crc = bp_crc32_parameters(crc, &residual_layer1,
+        s->w1, s->w1_low, s->b1, s->b1_low);
+    crc = bp_crc32_parameters(crc, &residual_layer2,
+        s->w2, s->w2_low, s->b2, s->b2_low);
     return crc;
 }
 

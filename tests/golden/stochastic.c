@@ -167,11 +167,9 @@ static const bp_layer_t stochastic_layer1 BP_ROM = {
     -32767, 32767, 0, /* range of z, top of dz0 */
     12, 12, 0, 11, /* fractions and shifts */
     8, stochastic_tanh_opt256,
-#if defined(__AVR__)
-    BP_LAYER_FAST(
-        3, 3, 1, 2, /* how it adds up, see bpgen_kernels.h */
-        12, 12, bp_avr_clip, 32769, 32767),
-#endif
+    BP_LAYER_FAST(bp_avr_any, 0, 3, 2, 12, 12,
+        32769, 32767)
+    BP_LAYER_LEARN(4, 3, 12, 0)
 };
 
 /* Layer 2: 3 -> 2, softmax. The sum has 23 fraction bits, z is s16q10.
@@ -184,11 +182,9 @@ static const bp_layer_t stochastic_layer2 BP_ROM = {
     -32767, 32767, 8000, /* range of z, top of dz1 */
     11, 13, 9, 11, /* fractions and shifts */
     8, NULL,
-#if defined(__AVR__)
-    BP_LAYER_FAST(
-        0, 2, 2, 2, /* how it adds up, see bpgen_kernels.h */
-        11, 13, bp_avr_clip, 32769, 32767),
-#endif
+    BP_LAYER_FAST(bp_avr_plain_clip, 5, 2, 2, 11, 13,
+        32769, 32767)
+    BP_LAYER_LEARN(3, 2, 11, 8000)
 };
 
 /* dz2 (s16q11) of the loss: cross-entropy. */
@@ -223,8 +219,8 @@ static void stochastic_update1(stochastic_state_t *s)
 
     bp_descent(g, s->dz1, s->learning_rate_mantissa, 3);
     bp_decay_stochastic(s->w1, &stochastic_layer1, s->decay, dither, BP_COUNTERS(s));
-    bp_update_stochastic(s->w1, s->b1, &stochastic_layer1, s->a0, g, s->alignment1, dither,
-                         BP_COUNTERS(s));
+    bp_update_stochastic(s->w1, s->b1, &stochastic_layer1, s->a0, g,
+        s->alignment1, dither, BP_COUNTERS(s));
 }
 
 /* Layer 2 steps down its gradient. */
@@ -235,8 +231,8 @@ static void stochastic_update2(stochastic_state_t *s)
 
     bp_descent(g, s->dz2, s->learning_rate_mantissa, 2);
     bp_decay_stochastic(s->w2, &stochastic_layer2, s->decay, dither, BP_COUNTERS(s));
-    bp_update_stochastic(s->w2, s->b2, &stochastic_layer2, s->a1, g, s->alignment2, dither,
-                         BP_COUNTERS(s));
+    bp_update_stochastic(s->w2, s->b2, &stochastic_layer2, s->a1, g,
+        s->alignment2, dither, BP_COUNTERS(s));
 }
 
 void stochastic_reset(stochastic_state_t *s)
@@ -286,9 +282,11 @@ void stochastic_forward(stochastic_state_t *s)
 {
     bp_counters_t *counters = BP_COUNTERS(s);
 
-    bp_dense(s->a1, &stochastic_layer1, s->w1, s->b1, s->a0, counters);
+    bp_dense(s->a1, &stochastic_layer1,
+        s->w1, s->b1, s->a0, counters);
     bp_tanh_opt(s->a1, stochastic_tanh_opt256, 8, 11, 3);
-    bp_dense(s->a2, &stochastic_layer2, s->w2, s->b2, s->a1, counters);
+    bp_dense(s->a2, &stochastic_layer2,
+        s->w2, s->b2, s->a1, counters);
     bp_softmax(s->a2, stochastic_exp256, 8, 10, 11, 2);
 }
 
@@ -352,8 +350,10 @@ uint32_t stochastic_crc32(const stochastic_state_t *s)
 {
     uint32_t crc = 0;
 
-    crc = bp_crc32_parameters(crc, &stochastic_layer1, s->w1, NULL, s->b1, NULL);
-    crc = bp_crc32_parameters(crc, &stochastic_layer2, s->w2, NULL, s->b2, NULL);
+    crc = bp_crc32_parameters(crc, &stochastic_layer1,
+        s->w1, NULL, s->b1, NULL);
+    crc = bp_crc32_parameters(crc, &stochastic_layer2,
+        s->w2, NULL, s->b2, NULL);
     return crc;
 }
 

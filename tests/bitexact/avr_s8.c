@@ -1,0 +1,148 @@
+/* avr_s8.c -- the kernels of bpgen_avr_s8.h against the same in portable C, on one AVR.
+ *
+ * test_avr_s8.py writes layers.h, links bpgen_kernels.c twice, the second time with -DBP_PORTABLE
+ * and all names behind portable_, and reads a line a layer from the serial port: its number, then
+ * how many of its results differ.
+ */
+#include <avr/interrupt.h>
+#include <avr/io.h>
+#include <avr/sleep.h>
+#include <string.h>
+
+#include "bpgen_kernels.h"
+
+#define PORTABLE(name) __typeof__(name) portable_##name
+
+PORTABLE(bp_dense_s8);
+PORTABLE(bp_sigmoid);
+
+typedef struct {
+    const bp_layer_t *layer;
+    uint16_t inputs;
+    uint16_t outputs;
+    uint16_t w; /* where in rom the weights start */
+    uint16_t b; /* and the biases */
+} case_t;
+
+#include "layers.h" /* cases[] and rom[] in flash, tables, LONGEST and WIDEST */
+
+#define ROUNDS 6
+#define GUARD 4
+
+static const int16_t edges[] = {
+    0,    1,   -1,  2,     -2,    127,    128,   -128,  129,    255,
+    -255, 256, 257, 16383, 16384, -16384, 32766, 32767, -32767, -32768,
+};
+
+static uint8_t a_in[LONGEST];
+static int16_t fast[WIDEST + 2 * GUARD], slow[WIDEST + 2 * GUARD];
+static uint32_t state = 1;
+
+static uint16_t random16(void)
+{
+    state = state * 1664525u + 1013904223u;
+    return (uint16_t)(state >> 16);
+}
+
+static int16_t any(void)
+{
+    if (random16() < 20000) {
+        return edges[random16() % (sizeof edges / sizeof *edges)];
+    }
+    return (int16_t)((int16_t)random16() >> random16() % 15);
+}
+
+/* All at the top, all 0, the top here and there, or anything. */
+static void fill(const case_t *c, uint8_t round)
+{
+    uint16_t i;
+
+    for (i = 0; i < c->inputs; i++) {
+        a_in[i] = round == 0 ? 255 : round == 1 ? 0 : (uint8_t)random16();
+        if (round == 2) {
+            a_in[i] = a_in[i] & 1 ? 255 : 0;
+        }
+    }
+    if (c->inputs & 1) {
+        a_in[c->inputs] = 0;
+    }
+    for (i = 0; i < WIDEST + 2 * GUARD; i++) {
+        fast[i] = slow[i] = (int16_t)i;
+    }
+}
+
+static void put(char c)
+{
+    UDR0 = (uint8_t)c;
+    while (!(UCSR0A & (1 << UDRE0))) {
+    }
+}
+
+static void report(uint16_t number, uint16_t differing)
+{
+    uint16_t unit;
+
+    for (unit = 100; unit != 0; unit /= 10) {
+        put((char)('0' + number / unit % 10));
+    }
+    put(' ');
+    for (unit = 10000; unit != 0; unit /= 10) {
+        put((char)('0' + differing / unit % 10));
+    }
+    put(';');
+    put('\n');
+}
+
+/* How many results differ for a table, whatever is in front of it. */
+static uint16_t sigmoids(const uint16_t *table, uint8_t bits)
+{
+    uint16_t differing = 0;
+    uint8_t frac;
+
+    for (frac = 4; frac <= 15; frac++) {
+        uint8_t round;
+
+        for (round = 0; round < 40; round++) {
+            uint8_t n = (uint8_t)(random16() % 17);
+            uint8_t i;
+
+            for (i = 0; i < 20; i++) {
+                fast[i] = slow[i] = any();
+            }
+            bp_sigmoid(fast, table, bits, frac, n);
+            portable_bp_sigmoid(slow, table, bits, frac, n);
+            differing = (uint16_t)(differing + (memcmp(fast, slow, sizeof fast) != 0));
+        }
+    }
+    return differing;
+}
+
+int main(void)
+{
+    bp_counters_t counters = {0};
+    uint16_t number;
+
+    UCSR0B = 1 << TXEN0;
+    for (number = 0; number < sizeof cases / sizeof *cases; number++) {
+        case_t c;
+        uint16_t differing = 0;
+        uint8_t round;
+
+        memcpy_P(&c, cases + number, sizeof c);
+        for (round = 0; round < ROUNDS; round++) {
+            fill(&c, round);
+            bp_dense_s8(fast + GUARD, c.layer, rom + c.w, biases + c.b, a_in, &counters);
+            portable_bp_dense_s8(slow + GUARD, c.layer, rom + c.w, biases + c.b, a_in, &counters);
+            differing = (uint16_t)(differing + (memcmp(fast, slow, sizeof fast) != 0));
+        }
+        report(number, differing);
+    }
+    report(990, sigmoids(sigmoid_5, 5));
+    report(991, sigmoids(sigmoid_7, 7));
+    report(992, sigmoids(sigmoid_8, 8));
+    report(993, sigmoids(sigmoid_9, 9));
+    cli(); /* asleep for ever: the simulator ends */
+    sleep_enable();
+    sleep_cpu();
+    return 0;
+}

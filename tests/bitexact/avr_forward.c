@@ -27,7 +27,6 @@ typedef struct {
     uint16_t outputs;
     int16_t a_top;
     uint8_t is_fused;
-    uint8_t is_byte;
 } case_t;
 
 #include "layers.h" /* cases[] and rom[ROM] in flash, LONGEST, WIDEST and WEIGHTS */
@@ -72,7 +71,7 @@ static int16_t within(int16_t x, int16_t top)
 static void fill(const case_t *c, uint8_t round)
 {
     uint16_t pairs = (uint16_t)((c->inputs + 1) / 2);
-    uint16_t weights = c->is_byte ? 0 : (uint16_t)(pairs * 2 * c->outputs);
+    uint16_t weights = (uint16_t)(pairs * 2 * c->outputs);
     uint16_t i;
 
     for (i = 0; i < weights; i++) {
@@ -134,14 +133,7 @@ static void compute(const case_t *c, uint8_t from_rom)
     const int16_t *rom_w = rom + below((uint16_t)(ROM - (c->inputs + 1) / 2 * 2 * c->outputs));
     const int16_t *rom_b = rom + below((uint16_t)(ROM - c->outputs));
 
-    if (c->is_byte) {
-        const int8_t *byte_w = (const int8_t *)rom_w;
-        const int32_t *wide_b = (const int32_t *)(rom + below((uint16_t)(ROM - 2 * c->outputs)));
-        const uint8_t *bytes = (const uint8_t *)a_in;
-
-        bp_dense_s8(fast + GUARD, c->layer, byte_w, wide_b, bytes, counters);
-        portable_bp_dense_s8(slow + GUARD, c->layer, byte_w, wide_b, bytes, counters + 1);
-    } else if (from_rom && c->is_fused) {
+    if (from_rom && c->is_fused) {
         bp_dense_sigmoid_rom(fast + GUARD, c->layer_rom, rom_w, rom_b, a_in, counters);
         portable_bp_dense_sigmoid_rom(slow + GUARD, c->layer_rom, rom_w, rom_b, a_in, counters + 1);
     } else if (from_rom) {

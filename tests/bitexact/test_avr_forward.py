@@ -43,7 +43,6 @@ class Layer:
     bits: int
     z_lowest: int = -32767
     z_top: int = 32767
-    is_byte: bool = False
 
     @property
     def frac(self) -> int:
@@ -80,7 +79,7 @@ class Layer:
             f"    {self.z_lowest}, {self.z_top}, 0,\n"
             f"    {self.a_in_frac}, {self.z_shift}, 0, {self.frac}, {self.bits}, {table},\n"
             f"    BP_LAYER_FAST({kernel}{rom}, {count}, {self.outputs}, {(self.inputs + 1) // 2},\n"
-            f"                  {self.a_in_frac}, {self.z_shift}, {first}, {second}),\n}};\n"
+            f"                  {self.a_in_frac}, {self.z_shift}, {first}, {second})\n}};\n"
             for rom in ("", "_rom")
         )
 
@@ -102,16 +101,6 @@ def layers() -> list[Layer]:
         *(Layer(n, 1, 20000, 14, 14, 0) for n in (254, 256, 511)),
         *(Layer(n, 1, 32767, 15, 18, 0) for n in (511, 513, 700)),
         *(Layer(12, 5, 4095, 12, 12, 0, lowest, 900) for lowest in (0, -900)),
-        *(
-            Layer(n, outputs, 255, 8, 6, 0, is_byte=True)
-            for n in (1, 2, 7)
-            for outputs in range(1, 10)
-        ),
-        *(
-            Layer(n, 5, 255, 8, 11, 0, is_byte=True)
-            for n in (254, 255, 256, 257, 258, 300, 513, 600)
-        ),
-        *(Layer(9, 3, 255, 8, shift, 0, -900, 32000, is_byte=True) for shift in range(-6, 24)),
         Layer(12, 5, 16383, 12, 12, 0, 0, 32767),
     ]
     rng = np.random.default_rng([SUITE_SEED, 0])
@@ -150,14 +139,14 @@ def header() -> str:
     lines.append("static const case_t cases[] BP_ROM = {\n")
     lines += [
         f"    {{&layer_{number}, &layer_{number}_rom, {x.inputs}, {x.outputs}, {x.a_top}, "
-        f"{int(x.is_fused)}, {int(x.is_byte)}}},\n"
+        f"{int(x.is_fused)}}},\n"
         for number, x in enumerate(LAYERS)
     ]
     lines.append("};\n")
     lines.append(f"#define ROM {ROM}\n")
     lines.append(f"#define LONGEST {max(x.inputs for x in LAYERS) + 1}\n")
     lines.append(f"#define WIDEST {max(x.outputs for x in LAYERS)}\n")
-    lines.append(f"#define WEIGHTS {max(x.stored for x in LAYERS if not x.is_byte)}\n")
+    lines.append(f"#define WEIGHTS {max(x.stored for x in LAYERS)}\n")
     return "".join(lines)
 
 
@@ -171,7 +160,7 @@ def differing(
     assembly.write_text(edit(assembly.read_text(encoding="utf-8")), encoding="utf-8")
     (folder / "layers.h").write_text(header())
     declared = set(re.findall(r"\b(bp_\w+)\(", (folder / "bpgen_kernels.h").read_text("utf-8")))
-    kept = {"bp_counters_agree", *(name for name in declared if name.endswith("_plain"))}  # macros
+    kept = {"bp_counters_agree", *(name for name in declared if name.endswith(("_plain", "_wide")))}
     renamed = [f"-D{name}=portable_{name}" for name in sorted(declared - kept)]
     renamed += ["-Dbp_counters_are_on=portable_on", "-Dbp_counters_are_off=portable_off"]
 

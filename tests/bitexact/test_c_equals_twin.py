@@ -241,7 +241,7 @@ SLIPS = {
     ),
     "the second input of a pair dropped": (
         KERNELS,
-        "sum += (int32_t)read(w + 1) * a_in[i + 1];",
+        "sum += (int32_t)read_weight(w + 1, in_flash) * a_in[i + 1];",
         "(void)a_in[i + 1];",
         "residual",
     ),

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import re
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bpgen.data import FIRMWARE
 from bpgen.proof import WEIGHT_LIMIT, block_size, plain_delta_top
+from tests.bitexact.avr_side_by_side import Edit, Tool, said
 
-CORE = FIRMWARE / "core"
 ASSEMBLY = "bpgen_avr_learn.h"
 PROGRAM = Path(__file__).parent / "avr_learn.c"
-FLAGS = ("-mmcu=atmega2560", "-std=gnu99", "-fwrapv", "-Wall", "-Wextra", "-Werror")
 KERNELS = {
     "update_residual",
     "update_stochastic",
@@ -31,7 +27,6 @@ KERNELS = {
 SEED = 20260
 MAX_INPUTS = 9
 LONGEST = 260  # outputs, more than a byte counts
-Tool = Callable[[str], str]
 
 
 def _layer(rng: np.random.Generator, case: int, *, sigmoid: bool) -> tuple[str, str, int]:
@@ -87,43 +82,10 @@ def layers() -> str:
     )
 
 
-def differing(
-    folder: Path, tool: Tool, *flags: str, edit: Callable[[str], str] = str
-) -> dict[str, int]:
+def differing(folder: Path, tool: Tool, *flags: str, edit: Edit = str) -> dict[str, int]:
     """How many results of each kernel differ; `edit` may change the assembly first."""
-    for source in CORE.iterdir():
-        (folder / source.name).write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
-    assembly = folder / ASSEMBLY
-    assembly.write_text(edit(assembly.read_text(encoding="utf-8")), encoding="utf-8")
-    (folder / "layers.h").write_text(layers())
-    declared = set(re.findall(r"\b(bp_\w+)\(", (folder / "bpgen_kernels.h").read_text("utf-8")))
-    declared = {name for name in declared if not name.endswith(("_plain", "_wide"))}
-    declared.discard("bp_counters_agree")
-    renamed = [f"-D{name}=portable_{name}" for name in sorted(declared)]
-    renamed += ["-Dbp_counters_are_on=portable_on", "-Dbp_counters_are_off=portable_off"]
-
-    def compile_c(name: str, source: Path, *more: str) -> Path:
-        command = [tool("avr-gcc"), *FLAGS, *flags, *more, f"-I{folder}", "-c", str(source)]
-        subprocess.run([*command, "-o", str(folder / name)], check=True)
-        return folder / name
-
-    objects = (
-        compile_c("main.o", PROGRAM),
-        compile_c("fast.o", folder / "bpgen_kernels.c"),
-        compile_c("portable.o", folder / "bpgen_kernels.c", "-DBP_PORTABLE", *renamed),
-    )
-    image = str(folder / "kernels.elf")
-    link = [tool("avr-gcc"), *FLAGS, *flags, *(str(o) for o in objects), "-o", image]
-    subprocess.run(link, check=True)
-    done = subprocess.run(
-        [tool("simavr"), "-m", "atmega2560", "-f", "16000000", image],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=True,
-    )
-    said = re.findall(r"([a-z_]+) (\d{5});", re.sub(r"\x1b\[\d*m", "", done.stdout + done.stderr))
-    return {name: int(count) for name, count in said}
+    text = said(folder, tool, PROGRAM, layers(), ASSEMBLY, *flags, edit=edit)
+    return {name: int(count) for name, count in re.findall(r"([a-z_]+) (\d{5});", text)}
 
 
 @pytest.mark.parametrize("optimisation", ["-O2", "-Os", "-O3"])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +10,10 @@ import numpy as np
 import pytest
 
 from bpgen import lut
-from bpgen.data import FIRMWARE
+from tests.bitexact.avr_side_by_side import Edit, Tool, said
 
-CORE = FIRMWARE / "core"
 ASSEMBLY = "bpgen_avr_s8.h"
 PROGRAM = Path(__file__).parent / "avr_s8.c"
-FLAGS = ("-mmcu=atmega2560", "-std=gnu99", "-fwrapv", "-Wall", "-Wextra", "-Werror")
 SUITE_SEED = 8
 ROM = 6000
 # Where in the flash are weights of any size, only -128, only 127, and both.
@@ -27,7 +23,6 @@ BIASES = 400
 SMALL, MIDDLE, LARGE = 0, 140, 270
 ONE_LARGE = 133  # in the midst of small ones
 SIGMOIDS = range(990, 994)  # what avr_s8.c reports bp_sigmoid as
-Tool = Callable[[str], str]
 
 
 @dataclass(frozen=True)
@@ -119,43 +114,10 @@ def header() -> str:
     return "".join(lines)
 
 
-def differing(
-    folder: Path, tool: Tool, *flags: str, edit: Callable[[str], str] = str
-) -> dict[int, int]:
+def differing(folder: Path, tool: Tool, *flags: str, edit: Edit = str) -> dict[int, int]:
     """How many results of each layer differ; `edit` may change the assembly first."""
-    for source in CORE.iterdir():
-        (folder / source.name).write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
-    assembly = folder / ASSEMBLY
-    assembly.write_text(edit(assembly.read_text(encoding="utf-8")), encoding="utf-8")
-    (folder / "layers.h").write_text(header())
-    declared = set(re.findall(r"\b(bp_\w+)\(", (folder / "bpgen_kernels.h").read_text("utf-8")))
-    declared = {name for name in declared if not name.endswith(("_plain", "_wide"))}  # macros
-    declared.discard("bp_counters_agree")
-    renamed = [f"-D{name}=portable_{name}" for name in sorted(declared)]
-    renamed += ["-Dbp_counters_are_on=portable_on", "-Dbp_counters_are_off=portable_off"]
-
-    def compile_c(name: str, source: Path, *more: str) -> Path:
-        command = [tool("avr-gcc"), *FLAGS, *flags, *more, f"-I{folder}", "-c", str(source)]
-        subprocess.run([*command, "-o", str(folder / name)], check=True)
-        return folder / name
-
-    objects = (
-        compile_c("main.o", PROGRAM, "-Wno-missing-field-initializers"),
-        compile_c("fast.o", folder / "bpgen_kernels.c"),
-        compile_c("portable.o", folder / "bpgen_kernels.c", "-DBP_PORTABLE", *renamed),
-    )
-    image = str(folder / "kernels.elf")
-    link = [tool("avr-gcc"), *FLAGS, *flags, *(str(o) for o in objects), "-o", image]
-    subprocess.run(link, check=True)
-    done = subprocess.run(
-        [tool("simavr"), "-m", "atmega2560", "-f", "16000000", image],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    said = re.findall(r"(\d{3}) (\d{5});", re.sub(r"\x1b\[\d*m", "", done.stdout + done.stderr))
-    return {int(number): int(count) for number, count in said}
+    text = said(folder, tool, PROGRAM, header(), ASSEMBLY, *flags, edit=edit)
+    return {int(number): int(count) for number, count in re.findall(r"(\d{3}) (\d{5});", text)}
 
 
 def wrong(found: dict[int, int]) -> list[Layer | int]:

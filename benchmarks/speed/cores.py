@@ -106,7 +106,7 @@ class Program:
     C files of a network and of the harness around it.
 
     `network` is compiled as a project does it, for speed or `small`; `harness` files on their
-    own. `link` and `libraries` are the linker's.
+    own. `debug` is for compiler and linker, `libraries` for the linker.
     """
 
     network: Mapping[str, str]
@@ -114,7 +114,7 @@ class Program:
     libraries: tuple[str, ...] = ()
     small: bool = False
     includes: tuple[Path, ...] = ()
-    link: tuple[str, ...] = ()
+    debug: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def build(core: Core, program: Program, folder: Path) -> Image:
         for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8")
     common = [family.command, *family.flags, *LANGUAGE, f"-I{folder}", f"-I{HERE}"]
-    common += [f"-I{path}" for path in program.includes]
+    common += [*(f"-I{path}" for path in program.includes), *program.debug]
     fast = family.small if program.small else family.fast
     objects = []
     for name in program.network:
@@ -235,7 +235,7 @@ def _link(
         command += [f"-Wl,--defsym=flash_at={machine.flash_at:#x}"]
         command += [f"-Wl,--defsym=flash_size={machine.flash_bytes:#x}"]
         command += [f"-Wl,--defsym=ram_size={machine.ram_bytes:#x}"]
-    command += program.link
+    command += program.debug
     _run([*command, "-o", str(image), *map(str, objects), *program.libraries])
     made = _measured(core, machine, image, listing)
     tool = core.family.command.removesuffix("gcc") + "size"

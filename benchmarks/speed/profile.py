@@ -44,9 +44,7 @@ def measure(board: str, update: str = "residual", sizes: tuple[int, ...] = NET) 
         raise BpgenError(f"there is no profile of {board}: choose uno or mega2560")
     subject = subjects.integer(sizes, f"training, {update}", STEPS, STEPS)
     # It says which code was inlined from where, and changes no instruction.
-    debug = "-gdwarf-4"
-    flags = (*core.family.fast, debug)
-    program = replace(subject.program, flags=flags, link=(debug,))
+    program = replace(subject.program, debug=("-gdwarf-4",))
     with tempfile.TemporaryDirectory(prefix="bpgen-profile-") as name:
         folder = Path(name)
         image = cores.build(core, program, folder)

@@ -88,7 +88,7 @@ class Faults:
     What the host saw go wrong on the line since the device was opened.
 
     `stale` are replies that nobody waits for, `bad` pieces that were no frame, by reason: cobs,
-    length, crc.
+    length, crc; the piece that the host began to listen in may be cut and does not count.
     """
 
     retries: int = 0
@@ -315,6 +315,7 @@ class Exchange:
         self._decoder = wire.Decoder()
         self._frames: deque[wire.Frame] = deque()
         self._heard = 0
+        self._whole = False
 
     def _next_seq(self) -> int:
         self._seq = (self._seq + 1) % 256
@@ -338,7 +339,10 @@ class Exchange:
                 try:
                     self._frames.append(wire.decode(piece))
                 except wire.FrameError as error:
-                    self.faults.bad[error.reason] = self.faults.bad.get(error.reason, 0) + 1
+                    # The first piece is what is left of a frame that began before.
+                    if self._whole:
+                        self.faults.bad[error.reason] = self.faults.bad.get(error.reason, 0) + 1
+                self._whole = True
             if left <= 0 and not self._frames:
                 return None
         return self._frames.popleft()

@@ -442,6 +442,15 @@ class Mute:
 BOOT = wire.encode(Frame(Message.BOOT, 0, 0, bytes(32)))
 
 
+def test_a_frame_of_which_the_host_missed_the_start_is_no_fault_but_the_next_one_is() -> None:
+    def from_the_middle(data: bytes) -> Sequence[bytes]:
+        return (data[6:],)
+
+    for missed, faults in (({1}, 0), ({1, 2}, 1)):
+        board = ToyBoard(to_host=only(missed, from_the_middle))
+        assert opened(board).faults.total == faults
+
+
 @pytest.mark.parametrize(
     ("port", "error", "text"),
     [

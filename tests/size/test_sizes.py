@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import speed
-from benchmarks.speed import subjects
+from benchmarks.speed import profile, subjects
 from benchmarks.speed.cores import CORES, compiler_version
 
 LEDGER = Path(__file__).resolve().parent / "sizes.csv"
@@ -165,6 +165,16 @@ def test_a_network_with_another_weight_is_not_taken_for_the_twin(tool: Tool) -> 
     assert speed.execute(CORES["uno"], subject)[1].checksum == subject.checksum
     run = speed.execute(CORES["uno"], replace(subject, program=program))[1]
     assert run.checksum != subject.checksum
+
+
+def test_the_profile_of_a_step_adds_up_to_its_cycles(tool: Tool) -> None:
+    for name in ("avr-gcc", "avr-addr2line", *SIMULATORS["avr-gcc"]):
+        tool(name)
+    sizes, mode, steps = (2, 2, 1), "training, residual", profile.STEPS
+    run = speed.execute(CORES["uno"], subjects.integer(sizes, mode, steps, steps))[1]
+    rows = profile.measure("uno", "residual", sizes)
+    assert sum(row.cycles for row in rows) == pytest.approx(run.counts["net_train"].mean)
+    assert {"net_train", "net_forward"} <= {row.phase for row in rows}
 
 
 ONE = ("uno", "4-16-3", "residual", "2994", "392", "488", "92", "10489.50", "25838.00")

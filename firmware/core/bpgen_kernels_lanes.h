@@ -72,10 +72,29 @@
 /* What is added so that a shift rounds. */
 INLINE int32_t half_of(uint8_t shift) { return (int32_t)(((uint32_t)1 << shift) >> 1); }
 
+#if defined(__riscv) && __riscv_xlen == 32
+/* Three instructions whatever x is. */
+INLINE int32_t clip(int32_t x, int32_t lowest, int32_t top)
+{
+    __asm__("blt %[x], %[lowest], 1f\n\t"
+            "blt %[top], %[x], 2f\n\t"
+            "j 3f\n"
+            "1:\n\t"
+            "mv %[x], %[lowest]\n\t"
+            "j 3f\n"
+            "2:\n\t"
+            "mv %[x], %[top]\n"
+            "3:"
+            : [x] "+r"(x)
+            : [lowest] "r"(lowest), [top] "r"(top));
+    return x;
+}
+#else
 INLINE int32_t clip(int32_t x, int32_t lowest, int32_t top)
 {
     return x > top ? top : x < lowest ? lowest : x;
 }
+#endif
 
 #if defined(__ARM_ARCH_7M__)
 /* SMLAL adds a product to 64 bits. */
@@ -588,6 +607,71 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
 /* ---- Updates -------------------------------------------------------------------------------- */
 
 #if !BP_THUMB
+#if defined(__riscv) && __riscv_xlen == 32
+/* A clipped master takes as many instructions as another: it leaves out the second comparison or
+ * the shift for the jump back. Its code stands behind the function.
+ */
+INLINE void store_master24(int16_t *w, uint8_t *w_low, int32_t master)
+{
+    int32_t upper;
+
+    __asm__("blt %[master], %[lowest], 1f\n\t"
+            "blt %[top], %[master], 2f\n\t"
+            "srai %[upper], %[master], 8\n\t"
+            "sh %[upper], %[w]\n\t"
+            "sb %[master], %[low]\n"
+            "3:\n\t"
+            ".subsection 1\n"
+            "1:\n\t"
+            "lui %[upper], 0xFFFF8\n\t"
+            "sh %[upper], %[w]\n\t"
+            "sb %[upper], %[low]\n\t"
+            "j 3b\n"
+            "2:\n\t"
+            "sh %[upper_top], %[w]\n\t"
+            "sb %[upper_top], %[low]\n\t"
+            "j 3b\n\t"
+            ".previous"
+            : [w] "=m"(*w), [low] "=m"(*w_low), [upper] "=&r"(upper)
+            : [master] "r"(master), [lowest] "r"(-8388608), [top] "r"(8388607),
+              [upper_top] "r"(INT16_MAX)
+            : "memory");
+}
+
+INLINE void store_master16(int16_t *w, int32_t master)
+{
+    __asm__("blt %[master], %[lowest], 1f\n\t"
+            "blt %[top], %[master], 2f\n\t"
+            "nop\n\t"
+            "sh %[master], %[w]\n"
+            "3:\n\t"
+            ".subsection 1\n"
+            "1:\n\t"
+            "nop\n\t"
+            "sh %[lowest], %[w]\n\t"
+            "j 3b\n"
+            "2:\n\t"
+            "sh %[top], %[w]\n\t"
+            "j 3b\n\t"
+            ".previous"
+            : [w] "=m"(*w)
+            : [master] "r"(master), [lowest] "r"(INT16_MIN), [top] "r"(INT16_MAX)
+            : "memory");
+}
+#else
+INLINE void store_master24(int16_t *w, uint8_t *w_low, int32_t master)
+{
+    master = clip(master, -8388608, 8388607);
+    *w = (int16_t)bp_shr32(master, 8);
+    *w_low = (uint8_t)(master & 255);
+}
+
+INLINE void store_master16(int16_t *w, int32_t master)
+{
+    *w = (int16_t)clip(master, INT16_MIN, INT16_MAX);
+}
+#endif
+
 INLINE void residual_lanes(int16_t *restrict w, uint8_t *restrict w_low, const bp_layer_t *layer,
                            const int16_t *restrict a_in, const int16_t *restrict g,
                            bp_alignment_t alignment, size_t lanes)
@@ -600,19 +684,17 @@ INLINE void residual_lanes(int16_t *restrict w, uint8_t *restrict w_low, const b
     size_t i, k;
 
     EACH (k, 2 * lanes) {
-        step[k] = g[k / 2];
+        step[k] = g[k / 2] * ((int32_t)1 << scale.left);
     }
     for (i = 0; i < layer->inputs; i += 2) {
-        int32_t u0 = scaled(a_in[i], scale);
-        int32_t u1 = scaled(a_in[i + 1], scale);
+        int32_t u0 = bp_shr32(a_in[i] + scale.half, scale.right);
+        int32_t u1 = bp_shr32(a_in[i + 1] + scale.half, scale.right);
 
         EACH (k, 2 * lanes) {
             int32_t product = step[k] * (k % 2 == 0 ? u0 : u1);
-            int32_t master = w[k] * 256 + w_low[k] + bp_shr32(product + half, shift);
 
-            master = clip(master, -8388608, 8388607);
-            w[k] = (int16_t)bp_shr32(master, 8);
-            w_low[k] = (uint8_t)(master & 255);
+            store_master24(w + k, w_low + k,
+                           w[k] * 256 + w_low[k] + bp_shr32(product + half, shift));
         }
         w += stride;
         w_low += stride;
@@ -645,18 +727,18 @@ INLINE void stochastic_lanes(int16_t *restrict w, const bp_layer_t *layer,
     size_t i, k;
 
     EACH (k, 2 * lanes) {
-        step[k] = g[k / 2];
+        step[k] = g[k / 2] * ((int32_t)1 << scale.left);
     }
     for (i = 0; i < layer->inputs; i += 2) {
-        int32_t u0 = scaled(a_in[i], scale);
-        int32_t u1 = scaled(a_in[i + 1], scale);
+        int32_t u0 = bp_shr32(a_in[i] + scale.half, scale.right);
+        int32_t u1 = bp_shr32(a_in[i + 1] + scale.half, scale.right);
 
         EACH (k, 2 * lanes) {
             uint32_t r = first + (uint32_t)(k / 2) * row + (uint32_t)(k % 2) * weyl;
             int32_t aligned = (int32_t)(r >> ((32 - shift) & 31));
             int32_t product = step[k] * (k % 2 == 0 ? u0 : u1);
 
-            w[k] = (int16_t)clip(w[k] + bp_shr32(product + aligned, shift), INT16_MIN, INT16_MAX);
+            store_master16(w + k, w[k] + bp_shr32(product + aligned, shift));
         }
         first += 2 * weyl;
         w += stride;

@@ -606,12 +606,11 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
 
 /* ---- Updates -------------------------------------------------------------------------------- */
 
-#if !BP_THUMB
 #if defined(__riscv) && __riscv_xlen == 32
 /* A clipped master takes as many instructions as another: it leaves out the second comparison or
  * the shift for the jump back. Its code stands behind the function.
  */
-INLINE void store_master24(int16_t *w, uint8_t *w_low, int32_t master)
+INLINE void add24(int16_t *w, uint8_t *w_low, int32_t step)
 {
     int32_t upper;
 
@@ -633,12 +632,12 @@ INLINE void store_master24(int16_t *w, uint8_t *w_low, int32_t master)
             "j 3b\n\t"
             ".previous"
             : [w] "=m"(*w), [low] "=m"(*w_low), [upper] "=&r"(upper)
-            : [master] "r"(master), [lowest] "r"(-8388608), [top] "r"(8388607),
+            : [master] "r"(*w * 256 + *w_low + step), [lowest] "r"(-8388608), [top] "r"(8388607),
               [upper_top] "r"(INT16_MAX)
             : "memory");
 }
 
-INLINE void store_master16(int16_t *w, int32_t master)
+INLINE void add16(int16_t *w, int32_t step)
 {
     __asm__("blt %[master], %[lowest], 1f\n\t"
             "blt %[top], %[master], 2f\n\t"
@@ -655,23 +654,15 @@ INLINE void store_master16(int16_t *w, int32_t master)
             "j 3b\n\t"
             ".previous"
             : [w] "=m"(*w)
-            : [master] "r"(master), [lowest] "r"(INT16_MIN), [top] "r"(INT16_MAX)
+            : [master] "r"(*w + step), [lowest] "r"(INT16_MIN), [top] "r"(INT16_MAX)
             : "memory");
 }
 #else
-INLINE void store_master24(int16_t *w, uint8_t *w_low, int32_t master)
-{
-    master = clip(master, -8388608, 8388607);
-    *w = (int16_t)bp_shr32(master, 8);
-    *w_low = (uint8_t)(master & 255);
-}
-
-INLINE void store_master16(int16_t *w, int32_t master)
-{
-    *w = (int16_t)clip(master, INT16_MIN, INT16_MAX);
-}
+#define add24(w, w_low, step) add_to_master24(w, w_low, step, NULL)
+#define add16(w, step) add_to_master16(w, step, NULL)
 #endif
 
+#if !BP_THUMB
 INLINE void residual_lanes(int16_t *restrict w, uint8_t *restrict w_low, const bp_layer_t *layer,
                            const int16_t *restrict a_in, const int16_t *restrict g,
                            bp_alignment_t alignment, size_t lanes)
@@ -693,8 +684,7 @@ INLINE void residual_lanes(int16_t *restrict w, uint8_t *restrict w_low, const b
         EACH (k, 2 * lanes) {
             int32_t product = step[k] * (k % 2 == 0 ? u0 : u1);
 
-            store_master24(w + k, w_low + k,
-                           w[k] * 256 + w_low[k] + bp_shr32(product + half, shift));
+            add24(w + k, w_low + k, bp_shr32(product + half, shift));
         }
         w += stride;
         w_low += stride;
@@ -738,7 +728,7 @@ INLINE void stochastic_lanes(int16_t *restrict w, const bp_layer_t *layer,
             int32_t aligned = (int32_t)(r >> ((32 - shift) & 31));
             int32_t product = step[k] * (k % 2 == 0 ? u0 : u1);
 
-            store_master16(w + k, w[k] + bp_shr32(product + aligned, shift));
+            add16(w + k, bp_shr32(product + aligned, shift));
         }
         first += 2 * weyl;
         w += stride;
@@ -766,11 +756,12 @@ void bp_update_residual(int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
     const int32_t half = half_of(shift);
     size_t j;
 
+    (void)counters;
     residual_weights(w, w_low, layer, a_in, g, alignment);
     for (j = 0; j < layer->outputs; j++) {
         int32_t product = g[j] * ((int32_t)1 << alignment.frac);
 
-        add_to_master24(b + j, b_low + j, bp_shr32(product + half, shift), counters);
+        add24(b + j, b_low + j, bp_shr32(product + half, shift));
     }
 }
 
@@ -780,12 +771,13 @@ void bp_update_stochastic(int16_t *w, int16_t *b, const bp_layer_t *layer, const
 {
     size_t j;
 
+    (void)counters;
     stochastic_weights(w, layer, a_in, g, alignment, dither);
     dither = dither_at(dither, (size_t)layer->inputs * layer->outputs);
     for (j = 0; j < layer->outputs; j++) {
         int32_t product = g[j] * ((int32_t)1 << alignment.frac);
 
-        step_stochastic(b + j, product, alignment.shift, dither, counters);
+        add16(b + j, round_dithered(product, alignment.shift, dither));
         dither = dither_at(dither, 1);
     }
 }

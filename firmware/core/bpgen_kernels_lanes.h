@@ -623,31 +623,29 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
 /* ---- Updates -------------------------------------------------------------------------------- */
 
 #if RV32_ASM
-/* Add a step to a master. For the jump back a clipped one leaves out the shift, or the second
- * comparison; where there is nothing to leave out, others have a nop. What is out of line stands
- * behind the function. "memory" keeps gcc from loading masters ahead until it spills.
+/* Add a step to a master, in as many instructions whether it is clipped or not: for the jump to the
+ * end a clipped one leaves out the shift, or the second comparison; a nop stands for what others
+ * have more. "memory" keeps gcc from loading masters ahead until it spills.
  */
 INLINE void add24(int16_t *w, uint8_t *w_low, int32_t step)
 {
     int32_t upper;
 
     __asm__("blt %[master], %[lowest], 1f\n\t"
-            "blt %[top], %[master], 2f\n\t"
-            "srai %[upper], %[master], 8\n\t"
-            "sh %[upper], %[w]\n\t"
-            "sb %[master], %[low]\n"
-            "3:\n\t"
-            ".subsection 1\n"
+            "bge %[top], %[master], 2f\n\t"
+            "sh %[upper_top], %[w]\n\t"
+            "sb %[upper_top], %[low]\n\t"
+            "j 3f\n"
             "1:\n\t"
             "lui %[upper], 0xFFFF8\n\t"
             "sh %[upper], %[w]\n\t"
             "sb %[upper], %[low]\n\t"
-            "j 3b\n"
+            "j 3f\n"
             "2:\n\t"
-            "sh %[upper_top], %[w]\n\t"
-            "sb %[upper_top], %[low]\n\t"
-            "j 3b\n\t"
-            ".previous"
+            "srai %[upper], %[master], 8\n\t"
+            "sh %[upper], %[w]\n\t"
+            "sb %[master], %[low]\n"
+            "3:"
             : [w] "=m"(*w), [low] "=m"(*w_low), [upper] "=&r"(upper)
             : [master] "r"(*w * 256 + *w_low + step), [lowest] "r"(-8388608), [top] "r"(8388607),
               [upper_top] "r"(INT16_MAX)
@@ -658,18 +656,16 @@ INLINE void add16(int16_t *w, int32_t step)
 {
     __asm__("blt %[master], %[lowest], 1f\n\t"
             "blt %[top], %[master], 2f\n\t"
-            "nop\n\t"
-            "sh %[master], %[w]\n"
-            "3:\n\t"
-            ".subsection 1\n"
+            "sh %[master], %[w]\n\t"
+            "j 3f\n"
             "1:\n\t"
             "nop\n\t"
             "sh %[lowest], %[w]\n\t"
-            "j 3b\n"
+            "j 3f\n"
             "2:\n\t"
-            "sh %[top], %[w]\n\t"
-            "j 3b\n\t"
-            ".previous"
+            "nop\n\t"
+            "sh %[top], %[w]\n"
+            "3:"
             : [w] "=m"(*w)
             : [master] "r"(*w + step), [lowest] "r"(INT16_MIN), [top] "r"(INT16_MAX)
             : "memory");

@@ -89,7 +89,7 @@
 INLINE int32_t half_of(uint8_t shift) { return (int32_t)(((uint32_t)1 << shift) >> 1); }
 
 #if RV32_ASM
-/* Three instructions whatever x is. */
+/* Every way has three instructions. */
 INLINE int32_t clip(int32_t x, int32_t lowest, int32_t top)
 {
     __asm__("blt %[x], %[lowest], 1f\n\t"
@@ -318,12 +318,12 @@ INLINE scale_t scale_of(const bp_layer_t *layer, bp_alignment_t alignment)
     return scale;
 }
 
+#if BP_THUMB
 INLINE int32_t scaled(int16_t a, scale_t scale)
 {
     return bp_shr32(a * ((int32_t)1 << scale.left) + scale.half, scale.right);
 }
 
-#if BP_THUMB
 #include "bpgen_kernels_thumb.h"
 #else
 /* sum[k] += the products of n pairs of inputs. */
@@ -623,9 +623,8 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
 /* ---- Updates -------------------------------------------------------------------------------- */
 
 #if RV32_ASM
-/* Add a step to a master, in as many instructions whether it is clipped or not: for the jump to the
- * end a clipped one leaves out the shift, or the second comparison; a nop stands for what others
- * have more. "memory" keeps gcc from loading masters ahead until it spills.
+/* Add a step to a master: after the sum every way has five instructions in add24() and four in
+ * add16(), with nops. "memory" keeps gcc from loading masters ahead until it spills.
  */
 INLINE void add24(int16_t *w, uint8_t *w_low, int32_t step)
 {

@@ -214,8 +214,6 @@ RV32IMC = Family(
     4,
     1024,
     _RV32_CODE,
-    # Else gcc 12 moves loads apart until it spills: 1,000 instructions of a 64-32-10 step.
-    fast=("-O2", "-fno-schedule-insns"),
 )
 # Nothing is refused on a PC; the figures are those of a 32-bit core.
 HOST = Family("host", "cc", "gcc", (), (), 4, 0, _RV32_CODE)

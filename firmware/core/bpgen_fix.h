@@ -130,39 +130,9 @@ static inline int32_t bp_avr_round32(int32_t x, uint8_t scale)
             : "r0");
     return y;
 }
-
-/* x * scale * 2^8: 9 cycles. */
-static inline int32_t bp_avr_scale(int16_t x, uint8_t scale)
-{
-    int32_t y;
-
-    __asm__("mulsu %B[x], %[scale]\n\t"
-            "movw %C[y], r0\n\t"
-            "mul %A[x], %[scale]\n\t"
-            "mov %B[y], r0\n\t"
-            "add %C[y], r1\n\t"
-            "clr __zero_reg__\n\t"
-            "adc %D[y], __zero_reg__\n\t"
-            "clr %A[y]"
-            : [y] "=&r"(y)
-            : [x] "a"(x), [scale] "a"(scale)
-            : "r0");
-    return y;
-}
 #else
 #define BP_AVR 0
 #endif
-
-/* x * 2^bits. */
-static inline int32_t bp_scale(int16_t x, uint8_t bits)
-{
-#if BP_AVR
-    if (__builtin_constant_p(bits) && bits >= 8 && bits < 16) {
-        return bp_avr_scale(x, (uint8_t)(1u << (bits - 8)));
-    }
-#endif
-    return x * ((int32_t)1 << bits);
-}
 
 /* x * 2^-shift, halves up; x + 2^(shift-1) must fit. */
 static inline int32_t bp_round32(int32_t x, uint8_t shift)
@@ -198,11 +168,6 @@ static inline int16_t bp_clamp(int32_t x, int16_t top, uint32_t *clipped)
 static inline int32_t bp_saturate32(int64_t x)
 {
     return x > INT32_MAX ? INT32_MAX : x < INT32_MIN ? INT32_MIN : (int32_t)x;
-}
-
-static inline int16_t bp_clamp_wide(int64_t x, int16_t top, uint32_t *clipped)
-{
-    return bp_clamp(bp_saturate32(x), top, clipped);
 }
 
 /* x clipped to s24, symmetric. */

@@ -4,7 +4,6 @@
 void each_round32(int32_t *y, const int32_t *x, uint8_t shift, size_t n);
 void each_round64(int64_t *y, const int64_t *x, uint8_t shift, size_t n);
 void each_clamp(int16_t *y, const int32_t *x, int16_t top, uint32_t *clipped, size_t n);
-void each_clamp_wide(int16_t *y, const int64_t *x, int16_t top, uint32_t *clipped, size_t n);
 void each_clamp24(int32_t *y, const int32_t *x, uint32_t *clipped, size_t n);
 void each_clamp24_wide(int32_t *y, const int64_t *x, uint32_t *clipped, size_t n);
 void each_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n);
@@ -40,11 +39,6 @@ void each_round64(int64_t *y, const int64_t *x, uint8_t shift, size_t n)
 void each_clamp(int16_t *y, const int32_t *x, int16_t top, uint32_t *clipped, size_t n)
 {
     EACH { y[i] = bp_clamp(x[i], top, clipped); }
-}
-
-void each_clamp_wide(int16_t *y, const int64_t *x, int16_t top, uint32_t *clipped, size_t n)
-{
-    EACH { y[i] = bp_clamp_wide(x[i], top, clipped); }
 }
 
 void each_clamp24(int32_t *y, const int32_t *x, uint32_t *clipped, size_t n)

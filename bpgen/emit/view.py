@@ -131,8 +131,8 @@ class LayerView:
     pairs: int
     avr_kernel: str
     avr_count: int
-    avr_first: int
     avr_second: str
+    avr_third: int
     plain: str
     table_bits: int
     forward: SumView
@@ -393,8 +393,8 @@ def _layer(
         pairs=_even(layer.inputs) // 2,
         avr_kernel="0" if is_byte else f"bp_avr_{kind}{end}{rom}",
         avr_count=count,
-        avr_first=avr_sigmoid(layer.a_format.frac) if fused else 0 if relu else -z_top & 65535,
         avr_second=_table_name(prefix, layer) if fused else str(z_top),
+        avr_third=avr_sigmoid(layer.a_format.frac) if fused else 0 if relu else -z_top & 65535,
         plain=_learn_kind(backward, previous.a_format.frac),
         table_bits=_table(layer).bits if _table_name(prefix, layer) else 0,
         forward=_sum(proof.forward),
@@ -436,8 +436,8 @@ def avr_sum(total: Sum, outputs: int, a_in_frac: int) -> tuple[str, int]:
 
 
 def avr_sigmoid(frac: int) -> int:
-    """The first constant of a neuron's end that is a sigmoid."""
-    return (1 << frac - 8) + (1 << 23 - frac)
+    """The third constant of a neuron's end that is a sigmoid."""
+    return 1 << frac - 8
 
 
 def _even(n: int) -> int:

@@ -36,6 +36,7 @@ int16_t bp_quantize_input(int32_t count, int32_t offset, uint16_t multiplier, ui
 #if defined(__AVR__)
 #include "bpgen_layer_avr.h"
 #else
+#define BP_FORGET(s)
 #define BP_LAYER_FAST(...)
 #define BP_LAYER_LEARN(...)
 #endif

@@ -77,7 +77,7 @@ static const bp_layer_t inference_s8_layer1 BP_ROM = {
     8, 9, 0, 5, /* fractions and shifts */
     0, NULL,
     BP_LAYER_FAST(0, 0, 5, 2, 8, 9,
-        0, 255)
+        255, 0)
     BP_LAYER_LEARN(3, 5, 8, 0)
 };
 
@@ -91,7 +91,7 @@ static const bp_layer_t inference_s8_layer2 BP_ROM = {
     5, -9, 0, 12, /* fractions and shifts */
     0, NULL,
     BP_LAYER_FAST(0, 0, 2, 3, 5, -9,
-        65281, 255)
+        255, 65281)
     BP_LAYER_LEARN(5, 2, 5, 0)
 };
 
@@ -129,6 +129,7 @@ void inference_s8_forward(inference_s8_state_t *s)
     bp_dense_s8(z, &inference_s8_layer1,
         inference_s8_w1_rom, inference_s8_b1_rom, s->a0, counters);
     bp_narrow(s->a1, z, 5);
+    BP_FORGET(s);
     bp_dense_s8(s->a2, &inference_s8_layer2,
         inference_s8_w2_rom, inference_s8_b2_rom, s->a1, counters);
 }

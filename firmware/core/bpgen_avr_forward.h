@@ -13,10 +13,10 @@
 
 #if !BPGEN_COUNTERS
 
-/* A kernel's constants, in the order of their use. */
-BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, count) == 2, avr_layer_count);
-BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, end_scale) == 6, avr_layer_end);
-BP_STATIC_ASSERT(sizeof(bp_layer_fast_t) == 13, avr_layer_fast_size);
+/* What kernels read, from a layer's table on. */
+BP_STATIC_ASSERT(offsetof(bp_layer_t, table) - offsetof(bp_layer_t, z_lowest) == 11, avr_z_lowest);
+BP_STATIC_ASSERT(offsetof(bp_layer_t, fast) - offsetof(bp_layer_t, table) == 2, avr_layer_fast);
+BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
 
 /* The stack frame at Y, pushed from the last to the first: of layers with four outputs or more, or
  * a sum in parts.
@@ -34,15 +34,9 @@ BP_STATIC_ASSERT(sizeof(bp_layer_fast_t) == 13, avr_layer_fast_size);
 #define F_STRIDE "11" /* 4 * outputs - 16: from a pair's weights of one group to the next pair's */
 #define F_SCALE "12"
 #define F_HALF "13"
-/* of a sum at once: what ends need */
-#define F_END_4 "14"
-#define F_END_3 "15"
-#define F_END_2 "16"
-#define F_END_1 "17"
-#define F_END_5 "18"  /* of CLIP only */
-#define F_SIZE "17"
+#define F_AT_ONCE "14" /* of a sum at once: what ends need, the last of it */
 /* of a sum in parts */
-#define F_END "14"    /* address in flash of what ends need */
+#define F_END "14"    /* address of the table in flash */
 #define F_END_HIGH "15"
 #define F_PAIRS "16"  /* pairs of inputs */
 #define F_PAIRS_2 "17"
@@ -128,7 +122,7 @@ BP_STATIC_ASSERT(sizeof(bp_layer_fast_t) == 13, avr_layer_fast_size);
     "std Y+" F_WRAPS "+" n ", r16\n\t"                                                             \
     "rjmp 5" n "b\n"
 
-/* The fifth byte, and back to 32 bits, by 80. */
+/* The kind byte, and back to 32 bits, by 80. */
 #define UNFOLD(n, ...) UNFOLD_(n, __VA_ARGS__)
 #define UNFOLD_(n, A, B, C, D)                                                                     \
     "ldd r16, Y+" F_WRAPS "+" n "\n\t"                                                             \
@@ -259,15 +253,46 @@ BP_STATIC_ASSERT(sizeof(bp_layer_fast_t) == 13, avr_layer_fast_size);
             "cp r21, r22\n\tcpc r21, r23\n\tsbci r22, 255\n\tlsl r22\n\trol r23\n\tcom r23\n\t",   \
             "add r30, r23\n\tadc r31, r21\n\t", A, B, C, D)
 
-/* What ends need: these in r16, r18, r19 and r17, and CLIP one more in r29. */
-#define WITH_FIFTH(...) __VA_ARGS__
-#define WITHOUT_FIFTH(...)
-#define CONSTANTS(fifth)                                                                           \
-    "lpm r16, Z+\n\t"                                                                              \
+/* ---- What ends need ---------------------------------------------------------------------------
+ *
+ * From flash, Z at the table; pushed in that order; and from the frame. A clip takes r29, and so Y.
+ */
+#define SIGMOID_FROM_FLASH                                                                         \
     "lpm r18, Z+\n\t"                                                                              \
     "lpm r19, Z+\n\t"                                                                              \
+    "lpm r16, Z+\n\t"                                                                              \
+    "lpm r17, Z\n\t"
+#define SIGMOID_PUSH                                                                               \
+    PUSH_FROM_FLASH PUSH_FROM_FLASH PUSH_FROM_FLASH PUSH_FROM_FLASH
+#define SIGMOID_FROM_FRAME                                                                         \
+    "ldd r17, Y+" F_AT_ONCE "\n\t"                                                                 \
+    "ldd r16, Y+" F_AT_ONCE "+1\n\t"                                                               \
+    "ldd r19, Y+" F_AT_ONCE "+2\n\t"                                                               \
+    "ldd r18, Y+" F_AT_ONCE "+3\n\t"
+#define SIGMOID_SIZE "17"
+#define SIGMOID_FRAME_AGAIN
+
+#define CLIP_FROM_FLASH                                                                            \
+    "sbiw r30, 11\n\t"                                                                             \
     "lpm r17, Z+\n\t"                                                                              \
-    fifth("lpm r29, Z\n\t")
+    "lpm r29, Z+\n\t"                                                                              \
+    "lpm r18, Z+\n\t"                                                                              \
+    "lpm r19, Z+\n\t"                                                                              \
+    "adiw r30, 9\n\t"                                                                              \
+    "lpm r16, Z\n\t"
+#define CLIP_PUSH                                                                                  \
+    "sbiw r30, 11\n\t"                                                                             \
+    PUSH_FROM_FLASH PUSH_FROM_FLASH PUSH_FROM_FLASH PUSH_FROM_FLASH                                \
+    "adiw r30, 9\n\t"                                                                              \
+    PUSH_FROM_FLASH
+#define CLIP_FROM_FRAME                                                                            \
+    "ldd r16, Y+" F_AT_ONCE "\n\t"                                                                 \
+    "ldd r19, Y+" F_AT_ONCE "+1\n\t"                                                               \
+    "ldd r18, Y+" F_AT_ONCE "+2\n\t"                                                               \
+    "ldd r17, Y+" F_AT_ONCE "+4\n\t"                                                               \
+    "ldd r29, Y+" F_AT_ONCE "+3\n\t"
+#define CLIP_SIZE "18"
+#define CLIP_FRAME_AGAIN "in r29, __SP_H__\n\t"
 
 /* The place of a group of one to three outputs: the low bits of a register are their number - 1. */
 #define TAIL(size, q, r, s)                                                                        \
@@ -339,7 +364,8 @@ BP_STATIC_ASSERT(sizeof(bp_layer_fast_t) == 13, avr_layer_fast_size);
     "ld r19, X+\n\t"
 
 /* A sum at once. The outputs above a multiple of four, the last of the layer, are first. */
-#define LAYER(load, end, fifth)                                                                    \
+#define LAYER(load, end, kind)                                                                     \
+    "movw r4, r30\n\t"                                                                             \
     "cpi r21, 4\n\t"                                                                               \
     "brsh 10f\n\t"                                                                                 \
                                                                                                    \
@@ -359,12 +385,7 @@ BP_STATIC_ASSERT(sizeof(bp_layer_fast_t) == 13, avr_layer_fast_size);
     "10:\n\t"                                                                                      \
     "push r28\n\t"                                                                                 \
     "push r29\n\t"                                                                                 \
-    "movw r30, r4\n\t"                                                                             \
-    fifth("adiw r30, 4\n\t" PUSH_FROM_FLASH "sbiw r30, 5\n\t")                                     \
-    PUSH_FROM_FLASH                                                                                \
-    PUSH_FROM_FLASH                                                                                \
-    PUSH_FROM_FLASH                                                                                \
-    PUSH_FROM_FLASH                                                                                \
+    kind##_PUSH                                                                                    \
     FRAME(                                                                                         \
         "mov r30, r21\n\t"                                                                         \
         "andi r30, 0xFC\n\t"                                                                       \
@@ -442,7 +463,7 @@ BP_STATIC_ASSERT(sizeof(bp_layer_fast_t) == 13, avr_layer_fast_size);
     "41:\n\t"                                                                                      \
     "movw r26, r2\n\t"                                                                             \
     "movw r30, r4\n\t"                                                                             \
-    CONSTANTS(fifth)                                                                               \
+    kind##_FROM_FLASH                                                                              \
     TAIL("r28", "46f", "47f", "48f")                                                               \
     "40:\n\t"                                                                                      \
     "brtc 41b\n\t"                                                                                 \
@@ -450,17 +471,13 @@ BP_STATIC_ASSERT(sizeof(bp_layer_fast_t) == 13, avr_layer_fast_size);
     "in r29, __SP_H__\n\t"                                                                         \
     "ldd r26, Y+" F_OUT "\n\t"                                                                     \
     "ldd r27, Y+" F_OUT_2 "\n\t"                                                                   \
-    "ldd r16, Y+" F_END_1 "\n\t"                                                                   \
-    "ldd r18, Y+" F_END_2 "\n\t"                                                                   \
-    "ldd r19, Y+" F_END_3 "\n\t"                                                                   \
-    "ldd r17, Y+" F_END_4 "\n\t"                                                                   \
-    fifth("ldd r29, Y+" F_END_5 "\n\t")                                                            \
+    kind##_FROM_FRAME                                                                              \
     end(P)                                                                                         \
     "46:\n\t" end(Q)                                                                               \
     "47:\n\t" end(R)                                                                               \
     "48:\n\t" end(S)                                                                               \
     "brtc 49f\n\t"                                                                                 \
-    fifth("in r29, __SP_H__\n\t")                                                                  \
+    kind##_FRAME_AGAIN                                                                             \
     "ldd r16, Y+" F_LEFT "\n\t"                                                                    \
     "cp r16, r26\n\t"                                                                              \
     "breq 19f\n\t"                                                                                 \
@@ -469,18 +486,17 @@ BP_STATIC_ASSERT(sizeof(bp_layer_fast_t) == 13, avr_layer_fast_size);
     "rjmp 13b\n\t"                                                                                 \
                                                                                                    \
     "19:\n\t"                                                                                      \
-    fifth("adiw r28, 1\n\t")                                                                       \
-    UNFRAME(F_SIZE)                                                                                \
+    UNFRAME(kind##_SIZE)                                                                           \
     "49:\n\t"                                                                                      \
     RETURN                                                                                         \
     TOO_FAR
 
 /* A sum in parts; the count is the pairs of inputs in a part. */
-#define LAYER_IN_PARTS(load, end, fifth)                                                           \
+#define LAYER_IN_PARTS(load, end, kind)                                                            \
     "push r28\n\t"                                                                                 \
     "push r29\n\t"                                                                                 \
-    "movw r30, r4\n\t"                                                                             \
-    "adiw r30, 5\n\t"                                                                              \
+    "movw r4, r30\n\t"                                                                           \
+    "adiw r30, 10\n\t"                                                                             \
     "lpm r2, Z+\n\t"                                                                               \
     "lpm r3, Z\n\t"                                                                                \
     "ldi r30, 11\n\t"                                                                              \
@@ -625,14 +641,14 @@ BP_STATIC_ASSERT(sizeof(bp_layer_fast_t) == 13, avr_layer_fast_size);
     "ldd r27, Y+" F_OUT_2 "\n\t"                                                                   \
     "ldd r30, Y+" F_END "\n\t"                                                                     \
     "ldd r31, Y+" F_END_HIGH "\n\t"                                                                \
-    CONSTANTS(fifth)                                                                               \
+    kind##_FROM_FLASH                                                                              \
     "brts 45f\n\t"                                                                                 \
     TAIL("r2", "46f", "47f", "48f")                                                                \
     "45:\n\t" end(P)                                                                               \
     "46:\n\t" end(Q)                                                                               \
     "47:\n\t" end(R)                                                                               \
     "48:\n\t" end(S)                                                                               \
-    fifth("in r29, __SP_H__\n\t")                                                                  \
+    kind##_FRAME_AGAIN                                                                             \
     "std Y+" F_OUT ", r26\n\t"                                                                     \
     "std Y+" F_OUT_2 ", r27\n\t"                                                                   \
     "rjmp 13b\n\t"                                                                                 \
@@ -663,22 +679,22 @@ BP_STATIC_ASSERT(sizeof(bp_layer_fast_t) == 13, avr_layer_fast_size);
 
 #define KERNEL(name, body)                                                                         \
     __attribute__((naked, noinline)) void name(void) { __asm__ __volatile__(body); }
-#define KERNELS(name, end, fifth)                                                                  \
-    KERNEL(bp_avr_plain_##name, LAYER("ld", end, fifth))                                           \
-    KERNEL(bp_avr_plain_##name##_rom, LAYER("lpm", end, fifth))                                    \
-    KERNEL(bp_avr_parts_##name, LAYER_IN_PARTS("ld", end, fifth))                                  \
-    KERNEL(bp_avr_parts_##name##_rom, LAYER_IN_PARTS("lpm", end, fifth))
+#define KERNELS(name, end, kind)                                                                  \
+    KERNEL(bp_avr_plain_##name, LAYER("ld", end, kind))                                           \
+    KERNEL(bp_avr_plain_##name##_rom, LAYER("lpm", end, kind))                                    \
+    KERNEL(bp_avr_parts_##name, LAYER_IN_PARTS("ld", end, kind))                                  \
+    KERNEL(bp_avr_parts_##name##_rom, LAYER_IN_PARTS("lpm", end, kind))
 
-KERNELS(clip, CLIP, WITH_FIFTH)
-KERNELS(sigmoid_7, SIGMOID_7, WITHOUT_FIFTH)
-KERNELS(sigmoid_8, SIGMOID_8, WITHOUT_FIFTH)
+KERNELS(clip, CLIP, CLIP)
+KERNELS(sigmoid_7, SIGMOID_7, SIGMOID)
+KERNELS(sigmoid_8, SIGMOID_8, SIGMOID)
 
 /* Any number of outputs, fractions and shift. */
-static inline void dense_any(int16_t *z, const int16_t *b, const uint8_t *end, const int16_t *w,
+static inline void dense_any(int16_t *z, const int16_t *b, const uint8_t *table, const int16_t *w,
                              const int16_t *a_in, uint8_t in_flash)
 {
     const bp_layer_t layer =
-        read_layer((const bp_layer_t *)(end - offsetof(bp_layer_t, fast.end_scale)));
+        read_layer((const bp_layer_t *)(table - offsetof(bp_layer_t, table)));
     size_t j;
 
     for (j = 0; j < layer.outputs; j++) {
@@ -697,16 +713,16 @@ static inline void dense_any(int16_t *z, const int16_t *b, const uint8_t *end, c
 
 #define ANY(name, in_flash)                                                                        \
     static __attribute__((noinline)) void name##_c(int16_t *z, const int16_t *b,                   \
-                                                   const uint8_t *end, const int16_t *w,           \
+                                                   const uint8_t *table, const int16_t *w, \
                                                    const int16_t *a_in)                            \
     {                                                                                              \
-        dense_any(z, b, end, w, a_in, in_flash);                                                   \
+        dense_any(z, b, table, w, a_in, in_flash);                                                 \
     }                                                                                              \
     /* From a kernel's arguments to those of a C function. */                                      \
     __attribute__((naked, noinline)) void name(void)                                               \
     {                                                                                              \
         __asm__ __volatile__("movw r16, r26\n\t"                                                   \
-                             "movw r20, r4\n\t"                                                    \
+                             "movw r20, r30\n\t"                                                   \
                              "%~jmp %x0" : : "i"(name##_c));                                       \
     }
 
@@ -724,10 +740,17 @@ ANY(bp_avr_any_rom, 1)
 #endif
 #define CONSTANT(member) (IS_KNOWN ? fast->member : bp_rom_u8(&fast->member))
 
-#define CALL(how, ...)                                                                             \
-    __asm__ __volatile__(how                                                                       \
-                         : "+r"(end), "+r"(count), "+r"(half), "+r"(weights), "+r"(scale),         \
-                           "+r"(outputs), "+r"(biases), "+r"(at), "+r"(inputs), "=r"(z)            \
+/* To r5:r4, where a kernel wants Z for itself. */
+#if defined(__AVR_3_BYTE_PC__)
+KERNEL(bp_avr_jump, "push r4\n\tpush r5\n\tpush r1\n\tret\n\t")
+#else
+KERNEL(bp_avr_jump, "push r4\n\tpush r5\n\tret\n\t")
+#endif
+
+#define CALL(...)                                                                                  \
+    __asm__ __volatile__("%~call %x[function]"                                                     \
+                         : "+r"(at), "+r"(biases), "+r"(weights), "+r"(inputs), "+r"(count),       \
+                           "+r"(half), "+r"(scale), "+r"(outputs), "+r"(table), "=r"(address)      \
                          : __VA_ARGS__                                                             \
                          : "r0", "r2", "r3", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "r13",   \
                            "r14", "r15", "memory")
@@ -736,26 +759,26 @@ static inline void bp_avr_layer(int16_t *out, const bp_layer_t *layer, const int
                                 const int16_t *b, const int16_t *a_in)
 {
     const bp_layer_fast_t *fast = &layer->fast;
-    uint16_t kernel = IS_KNOWN ? 0 : bp_rom_u16((const uint16_t *)&fast->kernel);
     uint8_t constants[] = {CONSTANT(count), CONSTANT(half), CONSTANT(scale), CONSTANT(outputs)};
-    register const uint8_t *end __asm__("r4") = &fast->end_scale;
-    register const int16_t *weights __asm__("r18") = w;
-    register const int16_t *biases __asm__("r22") = b;
+    uint16_t kernel = IS_KNOWN ? 0 : bp_rom_u16((const uint16_t *)&fast->kernel);
     register int16_t *at __asm__("r24") = out;
+    register const int16_t *biases __asm__("r22") = b;
+    register const int16_t *weights __asm__("r18") = w;
     register const int16_t *inputs __asm__("r26") = a_in;
     register uint8_t count __asm__("r16") = constants[0];
     register uint8_t half __asm__("r17") = constants[1];
     register uint8_t scale __asm__("r20") = constants[2];
     register uint8_t outputs __asm__("r21") = constants[3];
-    register uint16_t z __asm__("r30");
+    register const void *table __asm__("r30") = &layer->table;
+    register uint16_t address __asm__("r4");
 
 #if defined(__OPTIMIZE__)
     if (IS_KNOWN) {
-        CALL("%~call %x[function]", [function] "i"(fast->kernel));
+        CALL([function] "i"(fast->kernel));
         return;
     }
 #endif
-    CALL("icall", "9"(kernel));
+    CALL([function] "i"(bp_avr_jump), "9"(kernel));
 }
 
 void bp_dense(int16_t *out, const bp_layer_t *layer, const int16_t *w, const int16_t *b,

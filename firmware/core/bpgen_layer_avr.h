@@ -10,15 +10,14 @@
 
 /* For bpgen_avr_forward.h. */
 typedef struct {
+    uint8_t end_scale; /* 2^(16 - z_shift) */
+    uint8_t a_scale;   /* 2^(a_frac - 8) */
     void (*kernel)(void);
     uint8_t count;     /* at once: 4 * (pairs of inputs - 1) + the outputs above a multiple of 4,
                         * less 1; in parts: pairs in a part of the sum */
     uint8_t outputs;
     uint8_t scale;     /* 2^(a_in_frac - 8) */
     uint8_t half;      /* 2^(z_shift - 9) */
-    uint8_t end_scale; /* 2^(16 - z_shift) */
-    const void *second; /* a sigmoid's table, or z_top */
-    uint16_t third;    /* a sigmoid's 2^(a_frac - 8), or z_lowest */
     uint16_t pairs;
 } bp_layer_fast_t;
 
@@ -48,11 +47,10 @@ void bp_avr_any_rom(void);
 #define BP_KERNEL(kernel) 0
 #endif
 #define BP_POWER(bit) (uint8_t)(1u << ((bit) & 7))
-#define BP_LAYER_FAST(kernel, count, outputs, pairs, a_in_frac, z_shift, second, third)            \
+#define BP_LAYER_FAST(kernel, count, outputs, pairs, a_in_frac, z_shift, a_frac)                   \
     {                                                                                              \
-        BP_KERNEL(kernel), count, (uint8_t)(outputs), BP_POWER(a_in_frac),                         \
-            BP_POWER((z_shift) + 7), BP_POWER(16 - (z_shift)), (const void *)(second), third,      \
-            pairs                                                                                  \
+        BP_POWER(16 - (z_shift)), BP_POWER(a_frac), BP_KERNEL(kernel), count, (uint8_t)(outputs),  \
+            BP_POWER(a_in_frac), BP_POWER((z_shift) + 7), pairs                                    \
     },
 
 /* For bpgen_avr_learn.h, read in this order. Counts are for two loops of bytes. */

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bpgen import lut
-from bpgen.emit.view import avr_sigmoid, avr_sum
+from bpgen.emit.view import avr_sum
 from bpgen.proof import Sum, block_size, forward_bound
 from tests.bitexact.avr_side_by_side import Edit, Tool, said
 
@@ -61,9 +61,7 @@ class Layer:
     def c(self, number: int) -> str:
         kind, count = avr_sum(self.sum, self.outputs, self.a_in_frac)
         table = f"sigmoid_{self.bits}" if self.bits else "NULL"
-        end, second, third = "_clip", str(self.z_top), self.z_lowest & 65535
-        if self.is_fused:
-            end, second, third = f"_sigmoid_{self.bits}", table, avr_sigmoid(self.frac)
+        end = f"_sigmoid_{self.bits}" if self.is_fused else "_clip"
         kernel = f"bp_avr_{kind}{'' if kind == 'any' else end}"
         return "".join(
             f"static const bp_layer_t layer_{number}{rom} BP_ROM = {{\n"
@@ -71,7 +69,7 @@ class Layer:
             f"    {self.z_lowest}, {self.z_top}, 0,\n"
             f"    {self.a_in_frac}, {self.z_shift}, 0, {self.frac}, {self.bits}, {table},\n"
             f"    BP_LAYER_FAST({kernel}{rom}, {count}, {self.outputs}, {(self.inputs + 1) // 2},\n"
-            f"                  {self.a_in_frac}, {self.z_shift}, {second}, {third})\n}};\n"
+            f"                  {self.a_in_frac}, {self.z_shift}, {self.frac})\n}};\n"
             for rom in ("", "_rom")
         )
 

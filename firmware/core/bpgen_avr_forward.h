@@ -183,13 +183,25 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
     "st X+, r22\n\t"                                                                               \
     "st X+, r23\n\t"
 
+/* y = E + slope * r22 * 2^-8, rounded down, `from` and `to` the bytes of entries: E is `from`, the
+ * slope of `sign` what `to` is more.
+ */
+#define INTERPOLATE(sign, A, B)                                                                    \
+    "sub r20, " A "\n\t"                                                                           \
+    "sbc r23, " B "\n\t"                                                                           \
+    "mul r20, r22\n\t"                                                                             \
+    "add " A ", r1\n\t"                                                                            \
+    "adc " B ", r21\n\t"                                                                           \
+    sign " r23, r22\n\t"                                                                           \
+    "add " A ", r0\n\t"                                                                            \
+    "adc " B ", r1\n\t"
+
 /* A sigmoid of 2^fa = r17 * 2^8, for fa from 11 up, where no y reaches 1: the last entry is 65514.
- * The table is at r19:r18. With the store 52 cycles, 56 for z < 0.
+ * The table is at r19:r18. With the store 52 cycles, 54 for z < 0.
  *
- * With u = |z|, y = round(E[i] + rise * fr, 16 - fa). For z < 0 the result is 2^fa - y, and the
- * low bits of z + 2^15 count down from E[i + 1]: so it is the same of -E[i + 1] + rise * fr, but
- * that halves round down (a unit less, which makes ~E[i + 1] of -E[i + 1]) and that what fr brings
- * rounds up. z = -32768 has i = 127 and the y of -32767. The index comes from r23, and fr from r22.
+ * With u = |z|, y = round(E[i] + rise * fr, 16 - fa). For z < 0 the result is 2^fa - y, which with a
+ * half that rounds down is that of ~(E[i] + rise * fr); and the low bits of z + 2^15 count down from
+ * E[i + 1]. z = -32768 has i = 127 and the y of -32767. The index comes from r23, and fr from r22.
  */
 #define SIGMOID(positive, negative, index, A, B, C, D)                                             \
     NARROW(B, C, D)                                                                                \
@@ -201,12 +213,9 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
     index                                                                                          \
     "lpm " A ", Z+\n\t"                                                                            \
     "lpm " B ", Z+\n\t"                                                                            \
-    "lpm " C ", Z+\n\t"                                                                            \
-    "lpm " D ", Z\n\t"                                                                             \
-    "sub " C ", " A "\n\t"                                                                         \
-    "sbc " D ", " B "\n\t"                                                                         \
-    "mul " C ", r22\n\t"                                                                           \
-    "add " A ", r1\n\t"                                                                            \
+    "lpm r20, Z+\n\t"                                                                              \
+    "lpm r23, Z\n\t"                                                                               \
+    INTERPOLATE("mul", A, B)                                                                       \
     "rjmp 2f\n\t"                                                                                  \
     "1:\n\t"                                                                                       \
     negative                                                                                       \
@@ -218,19 +227,10 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
     "lpm r23, Z+\n\t"                                                                              \
     "lpm " A ", Z+\n\t"                                                                            \
     "lpm " B ", Z\n\t"                                                                             \
-    "movw " C ", " A "\n\t"                                                                        \
-    "sub " C ", r20\n\t"                                                                           \
-    "sbc " D ", r23\n\t"                                                                           \
+    INTERPOLATE("mulsu", A, B)                                                                     \
     "com " A "\n\t"                                                                                \
     "com " B "\n\t"                                                                                \
-    "mul " C ", r22\n\t"                                                                           \
-    "cp r21, r0\n\t"                                                                               \
-    "adc " A ", r1\n\t"                                                                            \
     "2:\n\t"                                                                                       \
-    "adc " B ", r21\n\t"                                                                           \
-    "mul " D ", r22\n\t"                                                                           \
-    "add " A ", r0\n\t"                                                                            \
-    "adc " B ", r1\n\t"                                                                            \
     /* In the product's low byte, the upper bit rounds. */                                         \
     "mul " B ", r17\n\t"                                                                           \
     "movw r22, r0\n\t"                                                                             \

@@ -171,7 +171,7 @@ def test_every_layer_gives_the_bits_of_the_portable_c(
         ("cp r16, r1", "cp r1, r16"),  # of TOO_FAR
         ("cpc r23, r29", "cp r23, r29"),  # of CLIP
         ("sbci r22, 255", "nop"),  # of SIGMOID_8, z = -32768
-        ("cp r21, r0", "clc"),  # of SIGMOID, halves of z < 0
+        ('INTERPOLATE("mulsu"', 'INTERPOLATE("mul"'),  # of SIGMOID, z < 0
         ('com " B ', 'tst " B '),
         ("lsl r0", "clc"),  # and of any z
         ("sbci r17, -1", "sbci r17, 0"),  # of the next group's weights

@@ -129,7 +129,6 @@ void inference_s8_forward(inference_s8_state_t *s)
     bp_dense_s8(z, &inference_s8_layer1,
         inference_s8_w1_rom, inference_s8_b1_rom, s->a0, counters);
     bp_narrow(s->a1, z, 5);
-    BP_FORGET(s);
     bp_dense_s8(s->a2, &inference_s8_layer2,
         inference_s8_w2_rom, inference_s8_b2_rom, s->a1, counters);
 }

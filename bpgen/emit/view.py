@@ -131,8 +131,6 @@ class LayerView:
     pairs: int
     avr_kernel: str
     avr_count: int
-    avr_first: int
-    avr_second: str
     plain: str
     table_bits: int
     forward: SumView
@@ -344,7 +342,6 @@ def _layer(
     kind, count = "any", 0
     if not is_byte:
         kind, count = avr_sum(proof.forward, layer.outputs, previous.a_format.frac)
-    relu = layer.activation == "relu"
     is_sigmoid = layer.activation == "sigmoid" and not is_byte
     # Where no y reaches 1, and with the tables that the kernels of AVR cores know.
     lowest_frac = {7: 11, 8: 14}.get(_table(layer).bits, 16) if is_sigmoid else 16
@@ -393,8 +390,6 @@ def _layer(
         pairs=_even(layer.inputs) // 2,
         avr_kernel="0" if is_byte else f"bp_avr_{kind}{end}{rom}",
         avr_count=count,
-        avr_first=avr_sigmoid(layer.a_format.frac) if fused else 0 if relu else -z_top & 65535,
-        avr_second=_table_name(prefix, layer) if fused else str(z_top),
         plain=_learn_kind(backward, previous.a_format.frac),
         table_bits=_table(layer).bits if _table_name(prefix, layer) else 0,
         forward=_sum(proof.forward),
@@ -433,11 +428,6 @@ def avr_sum(total: Sum, outputs: int, a_in_frac: int) -> tuple[str, int]:
     if total.plain and pairs <= 64:
         return "plain", 4 * (pairs - 1) + (outputs + 3) % 4
     return ("parts", part) if part > 0 and total.terms * total.top < 2**24 else ("any", 0)
-
-
-def avr_sigmoid(frac: int) -> int:
-    """The first constant of a neuron's end that is a sigmoid."""
-    return (1 << frac - 8) + (1 << 23 - frac)
 
 
 def _even(n: int) -> int:

@@ -76,8 +76,8 @@ static const bp_layer_t inference_s8_layer1 BP_ROM = {
     0, 255, 0, /* range of z, top of dz0 */
     8, 9, 0, 5, /* fractions and shifts */
     0, NULL,
-    BP_LAYER_FAST(0, 0, 5, 2, 8, 9,
-        0, 255)
+    BP_LAYER_FAST(0, 0, 5, 2,
+        8, 9, 5)
     BP_LAYER_LEARN(3, 5, 8, 0)
 };
 
@@ -90,8 +90,8 @@ static const bp_layer_t inference_s8_layer2 BP_ROM = {
     -255, 255, 0, /* range of z, top of dz1 */
     5, -9, 0, 12, /* fractions and shifts */
     0, NULL,
-    BP_LAYER_FAST(0, 0, 2, 3, 5, -9,
-        65281, 255)
+    BP_LAYER_FAST(0, 0, 2, 3,
+        5, -9, 12)
     BP_LAYER_LEARN(5, 2, 5, 0)
 };
 

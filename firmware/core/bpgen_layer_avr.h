@@ -52,6 +52,26 @@ void bp_avr_any_rom(int16_t *z, const int16_t *b, const uint8_t *constants, cons
             pairs                                                                                  \
     },
 
+/* For bpgen_avr_s8.h. */
+void bp_avr_s8_clip(void);
+void bp_avr_s8_sigmoid(void);
+void bp_avr_u8_clip(void);
+void bp_avr_u8_sigmoid(void);
+void bp_avr_s8_any(int16_t *z, const int32_t *b, const uint8_t *constants, const bp_w8_t *w,
+                   const uint8_t *a_in);
+void bp_avr_u8_any(uint8_t *a, const int32_t *b, const uint8_t *constants, const bp_w8_t *w,
+                   const uint8_t *a_in);
+
+/* The same members: count is the outputs of the first group, scale the inputs in memory, half
+ * 2^(z_shift - 1) and end_scale 2^(8 - z_shift).
+ */
+#define BP_LAYER_FAST_S8(kernel, inputs, outputs, z_shift, first, second)                          \
+    {                                                                                              \
+        BP_KERNEL(kernel), (uint8_t)((outputs) % 6 != 0 ? (outputs) % 6 : 5), (uint8_t)(outputs),  \
+            (uint8_t)((inputs) + ((inputs) & 1)), BP_POWER((z_shift) + 7), BP_POWER(8 - (z_shift)),\
+            first, (const void *)(second), 0                                                       \
+    },
+
 /* For bpgen_avr_learn.h, read in this order. Counts are for two loops of bytes. */
 typedef struct {
     uint16_t outputs;

@@ -449,7 +449,7 @@ def _avr(layer: Dense, total: Sum, a_in_frac: int, z_top: int, table: str, rom: 
 def avr_bytes(total: Sum, outputs: int) -> bool:
     """Whether a layer of s8 weights is one for the kernels of bpgen_avr_s8.h."""
     inputs = _even(total.terms)
-    return 1 <= total.shift <= 8 and outputs <= 127 and inputs <= 256 and total.bound < 2**23
+    return 1 <= total.shift <= 8 and outputs <= 128 and inputs <= 256 and total.bound < 2**23
 
 
 def avr_sum(total: Sum, outputs: int, a_in_frac: int) -> tuple[str, int]:

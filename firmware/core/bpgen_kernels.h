@@ -118,7 +118,10 @@ void bp_softmax(int16_t *a, const uint16_t *exp_table, uint8_t bits, uint8_t z_f
 /* a[j] = z[j], which is in 0..255. */
 void bp_narrow(uint8_t *a, const int16_t *z, size_t n);
 
-/* ---- Layers of s8 weights with their activations ---------------------------------------------- */
+/* Index of the largest element, the first of equals. */
+size_t bp_argmax(const int16_t *a, size_t n);
+
+/* ---- Layers of s8 weights with their activations ------------------------------------------- */
 
 /* bp_dense_s8() and bp_sigmoid(); the same of a hidden layer, a sigmoid where it has a table, and
  * bp_narrow(), for which z has room.
@@ -147,9 +150,6 @@ static inline void bp_dense_u8(uint8_t *a, int16_t *z, const bp_layer_t *layer, 
     bp_narrow(a, z, layer->outputs);
 }
 #endif
-
-/* Index of the largest element, the first of equals. */
-size_t bp_argmax(const int16_t *a, size_t n);
 
 /* ---- Losses: of one sample, exact, see docs/numbers.md section 6 for the fraction ------------ */
 

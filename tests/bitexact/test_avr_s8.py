@@ -112,7 +112,7 @@ def layers() -> list[Layer]:
         *(Layer(9, 3, shift, -900, 32000) for shift in range(-8, 25)),
         *(Layer(40, 7, shift, 0, 255, end="u8_clip") for shift in range(-8, 25)),
         *(Layer(2, outputs, 4) for outputs in (126, 127, 128, 130)),
-        *(Layer(5, outputs, 4) for outputs in (127, 128, 129, 133)),
+        *(Layer(5, outputs, 8) for outputs in (127, 128, 129, 133)),
         *(Layer(n, 6, 8, -40, 40) for n in (2, 3, 4)),
         *(
             Layer(n, 7, shift, w=w, b=b)

@@ -19,15 +19,15 @@
  *     sum w * a = sum (w + 128) * a - 128 * s, s = sum a
  *
  * Sums count modulo 2^24, and the whole is below 2^23 either way: see avr_bytes() in view.py. Six
- * outputs at a time, but the first group has the rest of less than six (five of a multiple), where
- * registers are free for s.
+ * outputs at a time, but the first group has what is left of them, none to five, and makes s.
  *
  *     r0, r1    w, a product                 r22       0
- *     r2..r19   six sums, T to Y; a group    r23       from a pair's weights to the next pair's
- *               of fewer has the last ones   r24       where a_in ends, lower byte
- *     r2, r3    s, in a group of fewer       r25       outputs of the group
- *     r20, r21  two inputs                   r26, r27  X: a_in, out
- *     r28, r29  Y: frame                     r30, r31  Z: b, w, flash
+ *     r2..r19   six sums, T to Y; the first  r23       from a pair's weights to the next pair's
+ *               group has the last ones      r24       where a_in ends, lower byte
+ *     r2, r3    s, in the first group        r25       its outputs
+ *     r4        h, in the first group        r26, r27  X: a_in, w, out
+ *     r20, r21  two inputs                   r28, r29  Y: frame
+ *     T         a group of six               r30, r31  Z: b, w, flash
  */
 #define F8_LEFT "1" /* outputs to do */
 #define F8_OUT "2"
@@ -39,35 +39,35 @@
 #define F8_A_IN "8"
 #define F8_A_IN_2 "9"
 #define F8_STOP "10"
-#define F8_ROW "11"  /* 2 * outputs */
-#define F8_HALF "12" /* h = 2^(shift - 1) */
-#define F8_K "13"    /* h + 2^16 * h - 128 * s */
-#define F8_K_2 "14"
-#define F8_K_3 "15"
-#define F8_CONSTANTS "16" /* address in flash of those that an output's end needs */
-#define F8_CONSTANTS_2 "17"
-#define F8_END "18" /* address of its code */
-#define F8_END_2 "19"
-#define F8_SIZE "19"
+#define F8_STRIDE "11" /* 2 * (outputs - 6) */
+#define F8_K "12"      /* h + 2^16 * h - 128 * s, h = 2^(shift - 1) */
+#define F8_K_2 "13"
+#define F8_K_3 "14"
+#define F8_CONSTANTS "15" /* address in flash of those that an output's end needs */
+#define F8_CONSTANTS_2 "16"
+#define F8_END "17" /* address of its code */
+#define F8_END_2 "18"
+#define F8_SIZE "18"
 
 #define S8_T "r2", "r3", "r4"
-#define S8_U "r6", "r7", "r5"
+#define S8_U "r5", "r6", "r7"
 #define S8_V "r8", "r9", "r10"
-#define S8_W "r12", "r13", "r11"
+#define S8_W "r11", "r12", "r13"
 #define S8_X "r14", "r15", "r16"
-#define S8_Y "r18", "r19", "r17"
+#define S8_Y "r17", "r18", "r19"
 
-/* To the place of a group's first output. */
-#define PLACE_S8(size, t, u, v, w, x, y)                                                           \
-    "cpi " size ", 5\n\t"                                                                          \
-    "breq " u "\n\t"                                                                               \
-    "brsh " t "\n\t"                                                                               \
-    "cpi " size ", 3\n\t"                                                                          \
-    "breq " w "\n\t"                                                                               \
-    "brsh " v "\n\t"                                                                               \
-    "cpi " size ", 2\n\t"                                                                          \
-    "breq " x "\n\t"                                                                               \
-    "rjmp " y "\n\t"
+/* To the first output of a group of up to five. */
+#define AT_S8(size, n, place)                                                                      \
+    "cpi " size ", " n "\n\t"                                                                      \
+    "brne 1f\n\t"                                                                                  \
+    "rjmp " place "\n"                                                                             \
+    "1:\n\t"
+#define PLACE_S8(size, u, v, w, x, y)                                                              \
+    AT_S8(size, "5", u)                                                                            \
+    AT_S8(size, "4", v)                                                                            \
+    AT_S8(size, "3", w)                                                                            \
+    AT_S8(size, "2", x)                                                                            \
+    AT_S8(size, "1", y)
 
 /* sum = b, whose fourth byte extends the sign: 11 cycles. */
 #define START_S8(...) START_S8_(__VA_ARGS__)
@@ -86,37 +86,30 @@
     "adc " C ", r22\n\t"
 #define PRODUCTS_S8(...) PRODUCTS_S8_(__VA_ARGS__)
 #define PRODUCTS_S8_(A, B, C) PRODUCT_S8("r20", A, B, C) PRODUCT_S8("r21", A, B, C)
-#define LAST_S8_2 PRODUCTS_S8(S8_X) PRODUCTS_S8(S8_Y)
+#define LAST_S8_1 PRODUCTS_S8(S8_Y)
+#define LAST_S8_2 PRODUCTS_S8(S8_X) LAST_S8_1
 #define LAST_S8_3 PRODUCTS_S8(S8_W) LAST_S8_2
 #define LAST_S8_4 PRODUCTS_S8(S8_V) LAST_S8_3
 #define LAST_S8_5 PRODUCTS_S8(S8_U) LAST_S8_4
 #define LAST_S8_6 PRODUCTS_S8(S8_T) LAST_S8_5
 
+/* A pair of inputs: 6 cycles around the products. */
 #define PAIR_S8(products)                                                                          \
     "ld r20, X+\n\t"                                                                               \
     "ld r21, X+\n\t" products                                                                      \
     "add r30, r23\n\t"                                                                             \
     "adc r31, r22\n\t"
 
-/* All pairs of inputs: 9 cycles a pair around the products. */
-#define LOOP_S8(products)                                                                          \
-    "1:\n\t" PAIR_S8(products)                                                                     \
+/* All pairs of the first group: 7 cycles more, of which s takes 4. */
+#define FIRST_S8(products)                                                                         \
+    "1:\n\t"                                                                                       \
+    PAIR_S8("add r2, r20\n\t"                                                                      \
+            "adc r3, r22\n\t"                                                                      \
+            "add r2, r21\n\t"                                                                      \
+            "adc r3, r22\n\t" products)                                                            \
     "cpse r26, r24\n\t"                                                                            \
-    "rjmp 1b\n\t"
-
-/* The same in a group of fewer than six, which makes s: 4 cycles more. */
-#define ADD_S8                                                                                     \
-    "add r2, r20\n\t"                                                                              \
-    "adc r3, r22\n\t"                                                                              \
-    "add r2, r21\n\t"                                                                              \
-    "adc r3, r22\n\t"
-#define SIZE_S8(n, products)                                                                       \
-    "cpi r25, " n "\n\t"                                                                           \
-    "breq 3f\n\t"                                                                                  \
-    "rjmp 4f\n"                                                                                    \
-    "3:\n\t" LOOP_S8(ADD_S8 products)                                                              \
-    "rjmp 30f\n"                                                                                   \
-    "4:\n\t"
+    "rjmp 1b\n\t"                                                                                  \
+    "rjmp 30f\n\t"
 
 /* sum += K: the rounding half, an offset that makes z + 2^15 of what is kept, and what the 128 of
  * the weights made too much.
@@ -147,90 +140,110 @@ __attribute__((naked, noinline, used)) static void bp_avr_layer_s8(void)
         "out __SP_L__, r28\n\t"
         "std Y+" F8_END ", r26\n\t"
         "std Y+" F8_END_2 ", r27\n\t"
-        "movw r26, r24\n\t"
-        "std Y+" F8_B ", r22\n\t"
-        "std Y+" F8_B_2 ", r23\n\t"
-        "std Y+" F8_W ", r18\n\t"
-        "std Y+" F8_W_2 ", r19\n\t"
+        "std Y+" F8_OUT ", r24\n\t"
+        "std Y+" F8_OUT_2 ", r25\n\t"
         "std Y+" F8_A_IN ", r16\n\t"
         "std Y+" F8_A_IN_2 ", r17\n\t"
         "movw r30, r20\n\t"
         "lpm r25, Z+\n\t"
+        "lpm r20, Z+\n\t"
         "lpm r24, Z+\n\t"
-        "lpm r20, Z+\n\t"
-        "add r16, r20\n\t"
-        "std Y+" F8_STOP ", r16\n\t"
-        "lpm r20, Z+\n\t"
-        "std Y+" F8_HALF ", r20\n\t"
+        "lpm r4, Z+\n\t"
         "std Y+" F8_CONSTANTS ", r30\n\t"
         "std Y+" F8_CONSTANTS_2 ", r31\n\t"
-        "mov r20, r24\n\t"
-        "lsl r20\n\t"
-        "std Y+" F8_ROW ", r20\n"
+        "add r24, r16\n\t"
+        "std Y+" F8_STOP ", r24\n\t"
+        "mov r21, r20\n\t"
+        "subi r21, 6\n\t"
+        "lsl r21\n\t"
+        "std Y+" F8_STRIDE ", r21\n\t"
+        "sub r20, r25\n\t"
+        "std Y+" F8_LEFT ", r20\n\t"
+        "movw r30, r22\n\t"
+        "clr r22\n\t"
+        "mov r23, r20\n\t"
+        "lsl r23\n\t"
+        "movw r26, r18\n\t"
+        "add r18, r25\n\t"
+        "adc r19, r22\n\t"
+        "add r18, r25\n\t"
+        "adc r19, r22\n\t"
+        "std Y+" F8_W ", r18\n\t"
+        "std Y+" F8_W_2 ", r19\n\t"
+        "clt\n\t"
+        PLACE_S8("r25", "12f", "13f", "14f", "15f", "16f")
+        "rjmp 20f\n"
 
         "10:\n\t"
+        "std Y+" F8_LEFT ", r25\n\t"
         "std Y+" F8_OUT ", r26\n\t"
         "std Y+" F8_OUT_2 ", r27\n\t"
-        "sub r24, r25\n\t"
-        "std Y+" F8_LEFT ", r24\n\t"
-        "mov r20, r25\n\t"
-        "lsl r20\n\t"
-        "ldd r23, Y+" F8_ROW "\n\t"
-        "sub r23, r20\n\t"
-        "clr r22\n\t"
+        "set\n\t"
+        "ldd r24, Y+" F8_STOP "\n\t"
+        "ldd r23, Y+" F8_STRIDE "\n\t"
         "ldd r30, Y+" F8_W "\n\t"
         "ldd r31, Y+" F8_W_2 "\n\t"
         "movw r26, r30\n\t"
-        "add r30, r20\n\t"
-        "adc r31, r22\n\t"
+        "adiw r30, 12\n\t"
         "std Y+" F8_W ", r30\n\t"
         "std Y+" F8_W_2 ", r31\n\t"
         "ldd r30, Y+" F8_B "\n\t"
         "ldd r31, Y+" F8_B_2 "\n\t"
-        PLACE_S8("r25", "21f", "22f", "23f", "24f", "25f", "26f")
-        "21:\n\t" START_S8(S8_T)
-        "22:\n\t" START_S8(S8_U)
-        "23:\n\t" START_S8(S8_V)
-        "24:\n\t" START_S8(S8_W)
-        "25:\n\t" START_S8(S8_X)
-        "26:\n\t" START_S8(S8_Y)
+        START_S8(S8_T)
+        "12:\n\t" START_S8(S8_U)
+        "13:\n\t" START_S8(S8_V)
+        "14:\n\t" START_S8(S8_W)
+        "15:\n\t" START_S8(S8_X)
+        "16:\n\t" START_S8(S8_Y)
+        "20:\n\t"
         "std Y+" F8_B ", r30\n\t"
         "std Y+" F8_B_2 ", r31\n\t"
         "movw r30, r26\n\t"
         "ldd r26, Y+" F8_A_IN "\n\t"
         "ldd r27, Y+" F8_A_IN_2 "\n\t"
-        "ldd r24, Y+" F8_STOP "\n\t"
-        "cpi r25, 6\n\t"
-        "breq 1f\n\t"
-        "rjmp 2f\n"
-        LOOP_S8(LAST_S8_6)
+        "brtc 1f\n\t"
+        "rjmp 27f\n"
+        "1:\n\t"
+        "clr r2\n\t"
+        "clr r3\n\t"
+        PLACE_S8("r25", "25f", "24f", "23f", "22f", "21f")
+        FIRST_S8("")
+        "21:\n\t" FIRST_S8(LAST_S8_1)
+        "22:\n\t" FIRST_S8(LAST_S8_2)
+        "23:\n\t" FIRST_S8(LAST_S8_3)
+        "24:\n\t" FIRST_S8(LAST_S8_4)
+        "25:\n\t" FIRST_S8(LAST_S8_5)
+
+        /* Two pairs of six outputs, 3 cycles more; an odd number begins with the second. */
+        "27:\n\t"
+        "mov r20, r24\n\t"
+        "sub r20, r26\n\t"
+        "sbrc r20, 1\n\t"
+        "rjmp 29f\n"
+        "28:\n\t" PAIR_S8(LAST_S8_6)
+        "29:\n\t" PAIR_S8(LAST_S8_6)
+        "cpse r26, r24\n\t"
+        "rjmp 28b\n\t"
         "ldd r20, Y+" F8_K "\n\t"
         "ldd r21, Y+" F8_K_2 "\n\t"
         "ldd r24, Y+" F8_K_3 "\n\t"
-        "rjmp 40f\n"
-        "2:\n\t"
-        "clr r2\n\t"
-        "clr r3\n\t"
-        SIZE_S8("5", LAST_S8_5)
-        SIZE_S8("4", LAST_S8_4)
-        SIZE_S8("3", LAST_S8_3)
-        SIZE_S8("2", LAST_S8_2)
-        LOOP_S8(ADD_S8 PRODUCTS_S8(S8_Y))
+        "rjmp 31f\n"
+
         "30:\n\t"
-        "clr r4\n\t"
+        "clr r21\n\t"
         "lsr r3\n\t"
         "ror r2\n\t"
-        "ror r4\n\t"
-        "ldd r20, Y+" F8_HALF "\n\t"
-        "mov r24, r20\n\t"
-        "clr r21\n\t"
-        "sub r20, r4\n\t"
+        "ror r21\n\t"
+        "mov r20, r4\n\t"
+        "mov r24, r4\n\t"
+        "sub r20, r21\n\t"
+        "ldi r21, 0\n\t"
         "sbc r21, r2\n\t"
         "sbc r24, r3\n\t"
         "std Y+" F8_K ", r20\n\t"
         "std Y+" F8_K_2 ", r21\n\t"
         "std Y+" F8_K_3 ", r24\n"
-        "40:\n\t"
+        "31:\n\t"
         CORRECT_S8(S8_T)
         CORRECT_S8(S8_U)
         CORRECT_S8(S8_V)
@@ -244,14 +257,11 @@ __attribute__((naked, noinline, used)) static void bp_avr_layer_s8(void)
         "icall\n\t"
         "in r28, __SP_L__\n\t"
         "in r29, __SP_H__\n\t"
-        "ldd r24, Y+" F8_LEFT "\n\t"
-        "mov r25, r24\n\t"
-        "cpi r24, 6\n\t"
+        "ldd r25, Y+" F8_LEFT "\n\t"
+        "subi r25, 6\n\t"
         "brlo 1f\n\t"
-        "ldi r25, 6\n"
+        "rjmp 10b\n"
         "1:\n\t"
-        "cpse r24, r22\n\t"
-        "rjmp 10b\n\t"
         "clr r1\n\t"
         "adiw r28, " F8_SIZE "\n\t"
         "in r0, __SREG__\n\t"
@@ -268,99 +278,88 @@ __attribute__((naked, noinline, used)) static void bp_avr_layer_s8(void)
 
 /* ---- An output's end -------------------------------------------------------------------------
  *
- * Of the group's sums, which take the place of T one after the other. r4:r2 = sum >> shift, which
- * is z + 2^15: the sum times r24, that is 2^(8 - shift). 12 cycles, and 8 more where z leaves 16
- * bits. N is the bit that says z >= 0.
+ * r20:r23 = sum >> shift, which is z + 2^15: the sum times r24, that is 2^(8 - shift). 12 cycles,
+ * and 13 more where z leaves 16 bits. N is the bit that says z >= 0. Ends may change A..C, r20,
+ * r21, r23, r30 and r31.
  */
-#define NARROW_S8                                                                                  \
-    "mul r4, r24\n\t"                                                                              \
-    "mov r4, r0\n\t"                                                                               \
-    "cpse r1, r22\n\t"                                                                             \
-    "rjmp 8f\n\t"                                                                                  \
-    "mul r2, r24\n\t"                                                                              \
-    "mov r2, r1\n\t"                                                                               \
-    "mul r3, r24\n\t"                                                                              \
-    "or r2, r0\n\t"                                                                                \
-    "or r4, r1\n"                                                                                  \
-    "7:\n\t"
+#define NARROW_S8(A, B, C)                                                                         \
+    "mul " C ", r24\n\t"                                                                           \
+    "movw r20, r0\n\t"                                                                             \
+    "mul " A ", r24\n\t"                                                                           \
+    "mov r23, r1\n\t"                                                                              \
+    "mul " B ", r24\n\t"                                                                           \
+    "or r23, r0\n\t"                                                                               \
+    "or r20, r1\n\t"                                                                               \
+    "cpse r21, r22\n\t"                                                                            \
+    "rcall 8f\n\t"
 
-/* Behind an end: the limit, for a z beyond it. The offset is 2^(15 + shift), so sums that are too
+/* Behind a kernel: the limit, for a z beyond it. The offset is 2^(15 + shift), so sums that are too
  * low start at 2^23 + 2^(15 + shift), and those too high end below: of the former the upper 9 bits
  * are more than r24.
  */
 #define TOO_FAR_S8                                                                                 \
     "8:\n\t"                                                                                       \
-    "lsl r0\n\t"                                                                                   \
-    "rol r1\n\t"                                                                                   \
-    "cp r24, r1\n\t"                                                                               \
-    "sbc r4, r4\n\t"                                                                               \
-    "com r4\n\t"                                                                                   \
-    "mov r2, r4\n\t"                                                                               \
-    "rjmp 7b\n\t"
+    "lsl r20\n\t"                                                                                  \
+    "rol r21\n\t"                                                                                  \
+    "cp r24, r21\n\t"                                                                              \
+    "sbc r20, r20\n\t"                                                                             \
+    "com r20\n\t"                                                                                  \
+    "mov r23, r20\n\t"                                                                             \
+    "ret\n\t"
 
-/* z clipped to the range from r25:r23 to r29:r28, where 2^15 is added too. */
-#define CLIP_S8(store)                                                                             \
-    "cp r2, r23\n\t"                                                                               \
-    "cpc r4, r25\n\t"                                                                              \
+/* z clipped to r29:r28 and r31:r30, to which 2^15 is added too. */
+#define CLIP_S8(store, A, B, C)                                                                    \
+    NARROW_S8(A, B, C)                                                                             \
+    "cp r23, r28\n\t"                                                                              \
+    "cpc r20, r29\n\t"                                                                             \
     "brsh 1f\n\t"                                                                                  \
-    "mov r2, r23\n\t"                                                                              \
-    "mov r4, r25\n"                                                                                \
+    "mov r23, r28\n\t"                                                                             \
+    "mov r20, r29\n"                                                                               \
     "1:\n\t"                                                                                       \
-    "cp r28, r2\n\t"                                                                               \
-    "cpc r29, r4\n\t"                                                                              \
+    "cp r30, r23\n\t"                                                                              \
+    "cpc r31, r20\n\t"                                                                             \
     "brsh 1f\n\t"                                                                                  \
-    "mov r2, r28\n\t"                                                                              \
-    "mov r4, r29\n"                                                                                \
+    "mov r23, r30\n\t"                                                                             \
+    "mov r20, r31\n"                                                                               \
     "1:\n\t" store
 
 /* A sigmoid of 128 intervals, whose table is at r29:r28.
  *
  * With u = |z|, r21:r20 = floor(E[i] + rise * fr). For z < 0 the low byte of z + 2^15 counts down
- * from E[i + 1]: the rise is negative then, -rise of 16 bits, whose product with that byte is 2^16
- * times the byte too much. z = -32768 has i = 127, and the result of -32767.
+ * from E[i + 1]: the rise is negative then, as 16 bits 2^16 too much, and the sum 2^8 times that
+ * byte. z = -32768 has i = 127, and the result of -32767.
  */
-#define INDEX_S8                                                                                   \
-    "lsl r4\n\t"                                                                                   \
+#define BETWEEN_S8(first, first_2, second, second_2, A, B)                                         \
+    "lsl r20\n\t"                                                                                  \
     "movw r30, r28\n\t"                                                                            \
-    "add r30, r4\n\t"                                                                              \
-    "adc r31, r22\n\t"
-#define BETWEEN_S8                                                                                 \
-    "sub r3, r20\n\t"                                                                              \
-    "sbc r23, r21\n\t"                                                                             \
-    "mul r3, r2\n\t"                                                                               \
+    "add r30, r20\n\t"                                                                             \
+    "adc r31, r22\n\t"                                                                             \
+    "lpm " first ", Z+\n\t"                                                                        \
+    "lpm " first_2 ", Z+\n\t"                                                                      \
+    "lpm " second ", Z+\n\t"                                                                       \
+    "lpm " second_2 ", Z\n\t"                                                                      \
+    "sub " A ", r20\n\t"                                                                           \
+    "sbc " B ", r21\n\t"                                                                           \
+    "mul " A ", r23\n\t"                                                                           \
     "add r20, r1\n\t"                                                                              \
     "adc r21, r22\n\t"                                                                             \
-    "mul r23, r2\n\t"                                                                              \
+    "mul " B ", r23\n\t"                                                                           \
     "add r20, r0\n\t"                                                                              \
     "adc r21, r1\n\t"
-#define SIGMOID_S8(positive, negative)                                                             \
+#define SIGMOID_S8(positive, negative, store, A, B, C)                                             \
+    NARROW_S8(A, B, C)                                                                             \
     "brmi 1f\n\t"                                                                                  \
-    "com r4\n\t"                                                                                   \
-    INDEX_S8                                                                                       \
-    "lpm r3, Z+\n\t"                                                                               \
-    "lpm r23, Z+\n\t"                                                                              \
-    "lpm r20, Z+\n\t"                                                                              \
-    "lpm r21, Z\n\t"                                                                               \
-    BETWEEN_S8                                                                                     \
-    "sub r21, r2\n\t"                                                                              \
+    "com r20\n\t"                                                                                  \
+    BETWEEN_S8(A, B, "r20", "r21", A, B)                                                           \
+    "sub r21, r23\n\t"                                                                             \
     negative                                                                                       \
-    "ret\n"                                                                                        \
+    "rjmp 2f\n"                                                                                    \
     "1:\n\t"                                                                                       \
-    INDEX_S8                                                                                       \
-    "lpm r20, Z+\n\t"                                                                              \
-    "lpm r21, Z+\n\t"                                                                              \
-    "lpm r3, Z+\n\t"                                                                               \
-    "lpm r23, Z\n\t"                                                                               \
-    BETWEEN_S8                                                                                     \
+    BETWEEN_S8("r20", "r21", A, B, A, B)                                                           \
     positive                                                                                       \
-    "ret\n\t"
+    "2:\n\t" store
 
 /* A kernel: to the layer, and what it calls for a group. */
-#define NEXT_S8(...) NEXT_S8_(__VA_ARGS__)
-#define NEXT_S8_(A, B, C)                                                                          \
-    "movw r2, " A "\n\t"                                                                           \
-    "mov r4, " C "\n\t"                                                                            \
-    "rcall 50f\n\t"
 #define KERNEL_S8(name, constants, end)                                                            \
     __attribute__((naked, noinline)) void name(void)                                               \
     {                                                                                              \
@@ -368,50 +367,51 @@ __attribute__((naked, noinline, used)) static void bp_avr_layer_s8(void)
                              "ldi r27, hi8(gs(40f))\n\t"                                           \
                              "%~jmp %x[layer]\n"                                                   \
                              "40:\n\t"                                                             \
-                             "mov r20, r25\n\t"                                                    \
                              "ldd r30, Y+" F8_CONSTANTS "\n\t"                                     \
                              "ldd r31, Y+" F8_CONSTANTS_2 "\n\t"                                   \
+                             "mov r21, r25\n\t"                                                    \
                              "lpm r24, Z+\n\t" constants                                           \
-                             PLACE_S8("r20", "41f", "42f", "43f", "44f", "45f", "46f")             \
-                             "41:\n\t"                                                             \
-                             "rcall 50f\n"                                                         \
-                             "42:\n\t" NEXT_S8(S8_U)                                               \
-                             "43:\n\t" NEXT_S8(S8_V)                                               \
-                             "44:\n\t" NEXT_S8(S8_W)                                               \
-                             "45:\n\t" NEXT_S8(S8_X)                                               \
-                             "46:\n\t"                                                             \
-                             "movw r2, r18\n\t"                                                    \
-                             "mov r4, r17\n"                                                       \
-                             "50:\n\t" NARROW_S8 end TOO_FAR_S8                                    \
+                             "brts 41f\n\t"                                                        \
+                             PLACE_S8("r21", "42f", "43f", "44f", "45f", "46f")                    \
+                             "ret\n"                                                               \
+                             "41:\n\t" end(S8_T)                                                   \
+                             "42:\n\t" end(S8_U)                                                   \
+                             "43:\n\t" end(S8_V)                                                   \
+                             "44:\n\t" end(S8_W)                                                   \
+                             "45:\n\t" end(S8_X)                                                   \
+                             "46:\n\t" end(S8_Y)                                                   \
+                             "ret\n\t" TOO_FAR_S8                                                  \
                              :                                                                     \
                              : [layer] "i"(bp_avr_layer_s8));                                      \
     }
 
 #define RANGE_S8                                                                                   \
-    "lpm r23, Z+\n\t"                                                                              \
-    "lpm r25, Z+\n\t"                                                                              \
     "lpm r28, Z+\n\t"                                                                              \
-    "lpm r29, Z\n\t"
-KERNEL_S8(bp_avr_s8_clip, RANGE_S8,
-          CLIP_S8("mov r21, r4\n\t"
-                  "subi r21, 0x80\n\t"
-                  "st X+, r2\n\t"
-                  "st X+, r21\n\t"
-                  "ret\n\t"))
-KERNEL_S8(bp_avr_u8_clip, RANGE_S8, CLIP_S8("st X+, r2\n\tret\n\t"))
+    "lpm r29, Z+\n\t"                                                                              \
+    "lpm r0, Z+\n\t"                                                                               \
+    "lpm r31, Z\n\t"                                                                               \
+    "mov r30, r0\n\t"
+#define WORD_S8(...)                                                                               \
+    CLIP_S8("subi r20, 0x80\n\t"                                                                   \
+            "st X+, r23\n\t"                                                                       \
+            "st X+, r20\n\t", __VA_ARGS__)
+#define BYTE_S8(...) CLIP_S8("st X+, r23\n\t", __VA_ARGS__)
+KERNEL_S8(bp_avr_s8_clip, RANGE_S8, WORD_S8)
+KERNEL_S8(bp_avr_u8_clip, RANGE_S8, BYTE_S8)
 
 /* A fraction of 8 bits, where y may reach 2^8. */
-#define ROUND_S8_8                                                                                 \
+#define ROUND_S8                                                                                   \
     "lsl r20\n\t"                                                                                  \
     "adc r21, r22\n\t"
+#define SIGMOID_S8_8(...)                                                                          \
+    SIGMOID_S8(ROUND_S8 "sbc r21, r22\n", ROUND_S8 "neg r21\n\t", "st X+, r21\n\t", __VA_ARGS__)
 KERNEL_S8(bp_avr_u8_sigmoid,
           "adiw r30, 2\n\t"
           "lpm r28, Z+\n\t"
           "lpm r29, Z\n\t",
-          SIGMOID_S8(ROUND_S8_8 "sbc r21, r22\n\tst X+, r21\n\t",
-                     ROUND_S8_8 "neg r21\n\tst X+, r21\n\t"))
+          SIGMOID_S8_8)
 
-/* A fraction of 11 to 13 bits, of which r25 = 2^(frac - 8). */
+/* A fraction of 11 to 13 bits, where y does not reach 2^frac: r25 = 2^(frac - 8). */
 #define ROUND_S8_16                                                                                \
     "mul r20, r25\n\t"                                                                             \
     "lsl r0\n\t"                                                                                   \
@@ -420,17 +420,19 @@ KERNEL_S8(bp_avr_u8_sigmoid,
     "mul r21, r25\n\t"                                                                             \
     "add r20, r0\n\t"                                                                              \
     "adc r1, r22\n\t"
+#define SIGMOID_S8_16(...)                                                                         \
+    SIGMOID_S8(ROUND_S8_16 "mov r21, r1\n",                                                        \
+               ROUND_S8_16 "neg r20\n\t"                                                           \
+                           "mov r21, r25\n\t"                                                      \
+                           "sbc r21, r1\n\t",                                                      \
+               "st X+, r20\n\t"                                                                    \
+               "st X+, r21\n\t", __VA_ARGS__)
 KERNEL_S8(bp_avr_s8_sigmoid,
           "lpm r25, Z+\n\t"
           "adiw r30, 1\n\t"
           "lpm r28, Z+\n\t"
           "lpm r29, Z\n\t",
-          SIGMOID_S8(ROUND_S8_16 "st X+, r20\n\tst X+, r1\n\t",
-                     ROUND_S8_16 "neg r20\n\t"
-                                 "mov r21, r25\n\t"
-                                 "sbc r21, r1\n\t"
-                                 "st X+, r20\n\t"
-                                 "st X+, r21\n\t"))
+          SIGMOID_S8_16)
 
 /* ---- Any layer -------------------------------------------------------------------------------
  *

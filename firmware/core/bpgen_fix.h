@@ -47,7 +47,7 @@ static inline int32_t bp_rom_s32(const int32_t *p) { return *p; }
 static inline uint32_t bp_rom_u32(const uint32_t *p) { return *p; }
 #endif
 
-/* s8 weights in flash, those of two inputs at a time. AVR cores, which multiply bytes without a sign
+/* s8 weights in flash, those of two inputs at a time. AVR cores, which multiply bytes without sign
  * faster, have w + 128 there.
  */
 #if defined(__AVR__)

@@ -67,7 +67,7 @@ void bp_avr_u8_any(uint8_t *a, const int32_t *b, const uint8_t *constants, const
  */
 #define BP_LAYER_FAST_S8(kernel, inputs, outputs, z_shift, first, second)                          \
     {                                                                                              \
-        BP_KERNEL(kernel), (uint8_t)((outputs) % 6 != 0 ? (outputs) % 6 : 5), (uint8_t)(outputs),  \
+        BP_KERNEL(kernel), (outputs) % 6, (uint8_t)(outputs),                                      \
             (uint8_t)((inputs) + ((inputs) & 1)), BP_POWER((z_shift) + 7), BP_POWER(8 - (z_shift)),\
             first, (const void *)(second), 0                                                       \
     },

@@ -131,7 +131,7 @@ class LayerView:
     pairs: int
     avr_kernel: str
     avr_count: int
-    avr_first: int
+    avr_first: str
     avr_second: str
     plain: str
     table_bits: int
@@ -418,7 +418,7 @@ class _Avr:
     kernel: str
     count: int
     fused: bool
-    first: int
+    first: str
     second: str
 
 
@@ -432,18 +432,18 @@ def _avr(layer: Dense, total: Sum, a_in_frac: int, z_top: int, table: str, rom: 
         # A sigmoid of a fraction from 11 up reaches no 1.
         fused = bits == 7 and (frac == 8 if narrows else 11 <= frac <= 13)
         if not avr_bytes(total, layer.outputs):
-            return _Avr(kernel + "any", 0, False, 0, "0")
+            return _Avr(kernel + "any", 0, False, "0", "0")
         if fused:
-            return _Avr(kernel + "sigmoid", 0, True, 1 << frac - 8, table)
-        return _Avr(kernel + "clip", 0, False, z_lowest + 2**15, str(z_top + 2**15))
+            return _Avr(kernel + "sigmoid", 0, True, table, str(1 << frac - 8))
+        return _Avr(kernel + "clip", 0, False, str(z_lowest + 2**15), str(z_top + 2**15))
     kind, count = avr_sum(total, layer.outputs, a_in_frac)
     # Where no y reaches 1, and with the tables that the kernels of AVR cores know.
     fused = kind != "any" and {7: 11, 8: 14}.get(bits, 16) <= frac <= 14
     if fused:
         kernel = f"bp_avr_{kind}_sigmoid_{bits}{rom}"
-        return _Avr(kernel, count, True, avr_sigmoid(frac), table)
+        return _Avr(kernel, count, True, str(avr_sigmoid(frac)), table)
     end = "" if kind == "any" else "_clip"
-    return _Avr(f"bp_avr_{kind}{end}{rom}", count, False, z_lowest & 65535, str(z_top))
+    return _Avr(f"bp_avr_{kind}{end}{rom}", count, False, str(z_lowest & 65535), str(z_top))
 
 
 def avr_bytes(total: Sum, outputs: int) -> bool:

@@ -227,9 +227,11 @@ __attribute__((naked, noinline, used)) static void bp_avr_layer_s8(void)
         "ldd r20, Y+" F8_K "\n\t"
         "ldd r21, Y+" F8_K_2 "\n\t"
         "ldd r24, Y+" F8_K_3 "\n\t"
+        CORRECT_S8(S8_T)
         "rjmp 31f\n"
 
         "30:\n\t"
+        "mov r23, r25\n\t"
         "clr r21\n\t"
         "lsr r3\n\t"
         "ror r2\n\t"
@@ -244,7 +246,6 @@ __attribute__((naked, noinline, used)) static void bp_avr_layer_s8(void)
         "std Y+" F8_K_2 ", r21\n\t"
         "std Y+" F8_K_3 ", r24\n"
         "31:\n\t"
-        CORRECT_S8(S8_T)
         CORRECT_S8(S8_U)
         CORRECT_S8(S8_V)
         CORRECT_S8(S8_W)
@@ -369,10 +370,9 @@ __attribute__((naked, noinline, used)) static void bp_avr_layer_s8(void)
                              "40:\n\t"                                                             \
                              "ldd r30, Y+" F8_CONSTANTS "\n\t"                                     \
                              "ldd r31, Y+" F8_CONSTANTS_2 "\n\t"                                   \
-                             "mov r21, r25\n\t"                                                    \
                              "lpm r24, Z+\n\t" constants                                           \
                              "brts 41f\n\t"                                                        \
-                             PLACE_S8("r21", "42f", "43f", "44f", "45f", "46f")                    \
+                             PLACE_S8("r23", "42f", "43f", "44f", "45f", "46f")                    \
                              "ret\n"                                                               \
                              "41:\n\t" end(S8_T)                                                   \
                              "42:\n\t" end(S8_U)                                                   \
@@ -406,7 +406,6 @@ KERNEL_S8(bp_avr_u8_clip, RANGE_S8, BYTE_S8)
 #define SIGMOID_S8_8(...)                                                                          \
     SIGMOID_S8(ROUND_S8 "sbc r21, r22\n", ROUND_S8 "neg r21\n\t", "st X+, r21\n\t", __VA_ARGS__)
 KERNEL_S8(bp_avr_u8_sigmoid,
-          "adiw r30, 2\n\t"
           "lpm r28, Z+\n\t"
           "lpm r29, Z\n\t",
           SIGMOID_S8_8)
@@ -428,10 +427,9 @@ KERNEL_S8(bp_avr_u8_sigmoid,
                "st X+, r20\n\t"                                                                    \
                "st X+, r21\n\t", __VA_ARGS__)
 KERNEL_S8(bp_avr_s8_sigmoid,
-          "lpm r25, Z+\n\t"
-          "adiw r30, 1\n\t"
           "lpm r28, Z+\n\t"
-          "lpm r29, Z\n\t",
+          "lpm r29, Z+\n\t"
+          "lpm r25, Z\n\t",
           SIGMOID_S8_16)
 
 /* ---- Any layer -------------------------------------------------------------------------------

@@ -63,13 +63,14 @@ void bp_avr_u8_any(uint8_t *a, const int32_t *b, const uint8_t *constants, const
                    const uint8_t *a_in);
 
 /* The same members: count is the outputs of the first group, scale the inputs in memory, half
- * 2^(z_shift - 1) and end_scale 2^(8 - z_shift).
+ * 2^(z_shift - 1) and end_scale 2^(8 - z_shift). Then a sigmoid's table and 2^(a_frac - 8), or
+ * z_lowest and z_top + 2^15.
  */
 #define BP_LAYER_FAST_S8(kernel, inputs, outputs, z_shift, first, second)                          \
     {                                                                                              \
         BP_KERNEL(kernel), (outputs) % 6, (uint8_t)(outputs),                                      \
             (uint8_t)((inputs) + ((inputs) & 1)), BP_POWER((z_shift) + 7), BP_POWER(8 - (z_shift)),\
-            first, (const void *)(second), 0                                                       \
+            (uint16_t)(first), (const void *)(second), 0                                           \
     },
 
 /* For bpgen_avr_learn.h, read in this order. Counts are for two loops of bytes. */

@@ -79,9 +79,9 @@ class Layer:
     def c(self, number: int, fits: Fits) -> str:
         sigmoid = self.end.endswith("sigmoid")
         table = f"sigmoid_{FRACTIONS.index(self.frac)}_7" if sigmoid else "NULL"
-        kernel, first, second = self.end, self.z_lowest + 2**15, str(self.z_top + 2**15)
+        kernel, first, second = self.end, str(self.z_lowest + 2**15), self.z_top + 2**15
         if sigmoid:
-            first, second = 1 << self.frac - 8, table
+            first, second = table, 1 << self.frac - 8
         if not fits(self.sum, self.outputs):
             kernel = f"{self.end[:2]}_any"
         return (
@@ -233,23 +233,28 @@ def test_every_layer_gives_the_bits_of_the_portable_c(
     [
         ('"adc " C ", r22', '"nop'),  # of PRODUCT_S8
         ("adiw r30, 1", "adiw r30, 2"),  # of START_S8
-        ("cpse r26, r24", "dec r24\\n\\tcpse r26, r24"),  # of LOOP_S8
         ("adc r31, r22", "nop"),  # of PAIR_S8
-        ("adc r3, r22", "nop"),  # of ADD_S8
-        ("ror r4", "clr r4"),  # of K
-        ("sbc r24, r3", "sub r24, r3"),
+        ("adc r3, r22", "nop"),  # of FIRST_S8
+        ("cpse r26, r24", "dec r24\\n\\tcpse r26, r24"),
         ('"adc " C ", r24', '"add " C ", r24'),  # of CORRECT_S8
-        ("or r2, r0", "mov r2, r0"),  # of NARROW_S8
-        ("or r4, r1", "add r4, r22"),
-        ("cp r24, r1", "cp r1, r24"),  # of TOO_FAR_S8
-        ("cpc r4, r25", "cp r4, r25"),  # of CLIP_S8
-        ("cpc r29, r4", "cp r29, r4"),
-        ("com r4", "neg r4"),  # of SIGMOID_S8
-        ("sbc r23, r21", "sub r23, r21"),
-        ("sub r21, r2", "nop"),
+        ("lsl r23", "nop"),  # of the layer
+        ("adiw r30, 12", "adiw r30, 11"),
+        ("sbrc r20, 1", "sbrs r20, 1"),
+        ("ror r21", "clr r21"),
+        ("sbc r24, r3", "sub r24, r3"),
+        ("subi r25, 6", "subi r25, 7"),
+        ("or r23, r0", "mov r23, r0"),  # of NARROW_S8
+        ("or r20, r1", "or r20, r22"),
+        ("cp r24, r21", "cp r21, r24"),  # of TOO_FAR_S8
+        ("com r20", "neg r20"),
+        ("cpc r20, r29", "cp r20, r29"),  # of CLIP_S8
+        ("cpc r31, r20", "cp r31, r20"),
+        ('"sbc " B ", r21', '"sub " B ", r21'),  # of BETWEEN_S8
+        ("sub r21, r23", "nop"),  # of SIGMOID_S8
         ("sbc r21, r22", "nop"),  # of a fraction of 8 bits
-        ('ROUND_S8_8 "neg r21', 'ROUND_S8_8 "com r21'),
+        ('ROUND_S8 "neg r21', 'ROUND_S8 "com r21'),
         ("adc r1, r22", "nop"),  # of more bits
+        ("sbc r21, r1", "sub r21, r1"),
         ("n < 256 ? n / 2 : 128", "n < 260 ? n / 2 : 130"),  # of any layer
         ("excess *= 128", "excess *= 127"),
         ("l.table != NULL", "0"),

@@ -239,7 +239,6 @@ def test_every_layer_gives_the_bits_of_the_portable_c(
         ('"adc " C ", r24', '"add " C ", r24'),  # of CORRECT_S8
         ("lsl r23", "nop"),  # of the layer
         ("adiw r30, 12", "adiw r30, 11"),
-        ("sbrc r20, 1", "sbrs r20, 1"),
         ("ror r21", "clr r21"),
         ("sbc r24, r3", "sub r24, r3"),
         ("subi r25, 6", "subi r25, 7"),

@@ -131,8 +131,6 @@ class LayerView:
     pairs: int
     avr_kernel: str
     avr_count: int
-    avr_first: str
-    avr_second: str
     plain: str
     table_bits: int
     forward: SumView
@@ -341,7 +339,7 @@ def _layer(
     z_top = INT16_MAX if before_table else layer.a_top
     stored = _even(layer.inputs) * layer.outputs
     rom = "" if learns else "_rom"
-    avr = _avr(layer, proof.forward, previous.a_format.frac, z_top, _table_name(prefix, layer), rom)
+    avr = _avr(layer, proof.forward, previous.a_format.frac, rom)
     backward = proof.backward
     return LayerView(
         k=k,
@@ -385,8 +383,6 @@ def _layer(
         pairs=_even(layer.inputs) // 2,
         avr_kernel=avr.kernel,
         avr_count=avr.count,
-        avr_first=avr.first,
-        avr_second=avr.second,
         plain=_learn_kind(backward, previous.a_format.frac),
         table_bits=_table(layer).bits if _table_name(prefix, layer) else 0,
         forward=_sum(proof.forward),
@@ -418,32 +414,23 @@ class _Avr:
     kernel: str
     count: int
     fused: bool
-    first: str
-    second: str
 
 
-def _avr(layer: Dense, total: Sum, a_in_frac: int, z_top: int, table: str, rom: str) -> _Avr:
+def _avr(layer: Dense, total: Sum, a_in_frac: int, rom: str) -> _Avr:
     frac = layer.a_format.frac
     bits = _table(layer).bits if layer.activation == "sigmoid" else 0
-    z_lowest = 0 if layer.activation == "relu" else -z_top
     if layer.w_format.bits == 8:
         narrows = layer.a_format.bits == 8
-        kernel = f"bp_avr_{'u8' if narrows else 's8'}_"
         # A sigmoid of a fraction from 11 up reaches no 1.
         fused = bits == 7 and (frac == 8 if narrows else 11 <= frac <= 13)
-        if not avr_bytes(total, layer.outputs):
-            return _Avr(kernel + "any", 0, False, "0", "0")
-        if fused:
-            return _Avr(kernel + "sigmoid", 0, True, table, str(1 << frac - 8))
-        return _Avr(kernel + "clip", 0, False, str(z_lowest + 2**15), str(z_top + 2**15))
+        fits = avr_bytes(total, layer.outputs)
+        end = ("sigmoid" if fused else "clip") if fits else "any"
+        return _Avr(f"bp_avr_{'u8' if narrows else 's8'}_{end}", 0, fused and fits)
     kind, count = avr_sum(total, layer.outputs, a_in_frac)
     # Where no y reaches 1, and with the tables that the kernels of AVR cores know.
     fused = kind != "any" and {7: 11, 8: 14}.get(bits, 16) <= frac <= 14
-    if fused:
-        kernel = f"bp_avr_{kind}_sigmoid_{bits}{rom}"
-        return _Avr(kernel, count, True, str(avr_sigmoid(frac)), table)
-    end = "" if kind == "any" else "_clip"
-    return _Avr(f"bp_avr_{kind}{end}{rom}", count, False, str(z_lowest & 65535), str(z_top))
+    end = f"_sigmoid_{bits}" if fused else "" if kind == "any" else "_clip"
+    return _Avr(f"bp_avr_{kind}{end}{rom}", count, fused)
 
 
 def avr_bytes(total: Sum, outputs: int) -> bool:
@@ -466,11 +453,6 @@ def avr_sum(total: Sum, outputs: int, a_in_frac: int) -> tuple[str, int]:
     if total.plain and pairs <= 64:
         return "plain", 4 * (pairs - 1) + (outputs + 3) % 4
     return ("parts", part) if part > 0 and total.terms * total.top < 2**24 else ("any", 0)
-
-
-def avr_sigmoid(frac: int) -> int:
-    """The first constant of a neuron's end that is a sigmoid."""
-    return (1 << frac - 8) + (1 << 23 - frac)
 
 
 def _even(n: int) -> int:

@@ -13,10 +13,10 @@
 
 #if !BPGEN_COUNTERS
 
-/* A kernel's constants, in the order of their use. */
-BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, count) == 2, avr_layer_count);
-BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, end_scale) == 6, avr_layer_end);
-BP_STATIC_ASSERT(sizeof(bp_layer_fast_t) == 13, avr_layer_fast_size);
+/* What kernels read, from a layer's table on. */
+BP_STATIC_ASSERT(offsetof(bp_layer_t, table) - offsetof(bp_layer_t, z_lowest) == 11, avr_z_lowest);
+BP_STATIC_ASSERT(offsetof(bp_layer_t, fast) - offsetof(bp_layer_t, table) == 2, avr_layer_fast);
+BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
 
 /* The stack frame at Y, pushed from the last to the first: of layers with four outputs or more, or
  * a sum in parts.
@@ -34,16 +34,10 @@ BP_STATIC_ASSERT(sizeof(bp_layer_fast_t) == 13, avr_layer_fast_size);
 #define F_STRIDE "11" /* 4 * outputs - 16: from a pair's weights of one group to the next pair's */
 #define F_SCALE "12"
 #define F_HALF "13"
-#define F_END "14"    /* address in flash of the constants that a neuron's end needs */
-#define F_END_2 "15"
-/* of a sum at once: these constants */
-#define F_E_SECOND_2 "16"
-#define F_E_SECOND "17"
-#define F_E_FIRST_2 "18"
-#define F_E_FIRST "19"
-#define F_E_SCALE "20"
-#define F_SIZE "20"
+#define F_AT_ONCE "14" /* of a sum at once: what ends need, the last of it */
 /* of a sum in parts */
+#define F_END "14"    /* address of the table in flash */
+#define F_END_HIGH "15"
 #define F_PAIRS "16"  /* pairs of inputs */
 #define F_PAIRS_2 "17"
 #define F_TO_DO "18"  /* and how many are to do */
@@ -128,7 +122,7 @@ BP_STATIC_ASSERT(sizeof(bp_layer_fast_t) == 13, avr_layer_fast_size);
     "std Y+" F_WRAPS "+" n ", r16\n\t"                                                             \
     "rjmp 5" n "b\n"
 
-/* The fifth byte, and back to 32 bits, by 80. */
+/* The kind byte, and back to 32 bits, by 80. */
 #define UNFOLD(n, ...) UNFOLD_(n, __VA_ARGS__)
 #define UNFOLD_(n, A, B, C, D)                                                                     \
     "ldd r16, Y+" F_WRAPS "+" n "\n\t"                                                             \
@@ -142,19 +136,18 @@ BP_STATIC_ASSERT(sizeof(bp_layer_fast_t) == 13, avr_layer_fast_size);
 
 /* ---- A neuron's end --------------------------------------------------------------------------
  *
- * r23:r22:r20 = sum >> shift for shifts from 9 to 16, which is z + 2^15: the upper bytes of the sum
- * times r16, that is 2^(16 - shift). 12 cycles, and 13 more where z leaves 16 bits. N is the bit
+ * r23:r22 = sum >> shift for shifts from 9 to 16, which is z + 2^15: the upper bytes of the sum
+ * times r16, that is 2^(16 - shift). 11 cycles, and 13 more where z leaves 16 bits. N is the bit
  * that says z >= 0. Ends may change A..D, r20, r22, r23, r30 and r31; r21 is 0.
  */
 #define NARROW(B, C, D)                                                                            \
-    "mul " D ", r16\n\t"                                                                           \
+    "mul " C ", r16\n\t"                                                                           \
     "movw r22, r0\n\t"                                                                             \
     "mul " B ", r16\n\t"                                                                           \
-    "mov r20, r1\n\t"                                                                              \
-    "mul " C ", r16\n\t"                                                                           \
-    "or r20, r0\n\t"                                                                               \
     "or r22, r1\n\t"                                                                               \
-    "cpse r23, r21\n\t"                                                                            \
+    "mul " D ", r16\n\t"                                                                           \
+    "or r23, r0\n\t"                                                                               \
+    "cpse r1, r21\n\t"                                                                             \
     "rcall 8f\n\t"
 
 /* Behind a kernel: the limit, for a z beyond it. The upper 9 of the sum's 32 bits are more than r16
@@ -163,112 +156,143 @@ BP_STATIC_ASSERT(sizeof(bp_layer_fast_t) == 13, avr_layer_fast_size);
  */
 #define TOO_FAR                                                                                    \
     "8:\n\t"                                                                                       \
-    "lsl r22\n\t"                                                                                  \
-    "rol r23\n\t"                                                                                  \
-    "cp r16, r23\n\t"                                                                              \
-    "sbc r22, r22\n\t"                                                                             \
-    "com r22\n\t"                                                                                  \
-    "mov r20, r22\n\t"                                                                             \
+    "lsl r23\n\t"                                                                                  \
+    "rol r1\n\t"                                                                                   \
+    "cp r16, r1\n\t"                                                                               \
+    "sbc r23, r23\n\t"                                                                             \
+    "com r23\n\t"                                                                                  \
+    "mov r22, r23\n\t"                                                                             \
     "ret\n\t"
 
 /* z clipped to r29:r17 and r19:r18. */
 #define CLIP(...) CLIP_(__VA_ARGS__)
 #define CLIP_(A, B, C, D)                                                                          \
     NARROW(B, C, D)                                                                                \
-    "subi r22, 0x80\n\t"                                                                           \
-    "cp r20, r17\n\t"                                                                              \
-    "cpc r22, r29\n\t"                                                                             \
+    "subi r23, 0x80\n\t"                                                                           \
+    "cp r22, r17\n\t"                                                                              \
+    "cpc r23, r29\n\t"                                                                             \
     "brge 1f\n\t"                                                                                  \
-    "mov r20, r17\n\t"                                                                             \
-    "mov r22, r29\n\t"                                                                             \
+    "mov r22, r17\n\t"                                                                             \
+    "mov r23, r29\n\t"                                                                             \
     "1:\n\t"                                                                                       \
-    "cp r18, r20\n\t"                                                                              \
-    "cpc r19, r22\n\t"                                                                             \
+    "cp r18, r22\n\t"                                                                              \
+    "cpc r19, r23\n\t"                                                                             \
     "brge 2f\n\t"                                                                                  \
-    "mov r20, r18\n\t"                                                                             \
-    "mov r22, r19\n\t"                                                                             \
+    "movw r22, r18\n\t"                                                                            \
     "2:\n\t"                                                                                       \
-    "st X+, r20\n\t"                                                                               \
-    "st X+, r22\n\t"
+    "st X+, r22\n\t"                                                                               \
+    "st X+, r23\n\t"
 
-/* A sigmoid of 2^fa = r17 * 2^8 and of half a unit r29 = 2^(15 - fa), for fa from 11 up, where no y
- * reaches 1: the last entry is 65514. The table is at r19:r18. 42 cycles, 44 for z < 0.
+/* y = E + slope * r22 * 2^-8, rounded down, `from` and `to` the bytes of entries: E is `from`, the
+ * slope of `sign` what `to` is more.
+ */
+#define INTERPOLATE(sign, A, B)                                                                    \
+    "sub r20, " A "\n\t"                                                                           \
+    "sbc r23, " B "\n\t"                                                                           \
+    "mul r20, r22\n\t"                                                                             \
+    "add " A ", r1\n\t"                                                                            \
+    "adc " B ", r21\n\t"                                                                           \
+    sign " r23, r22\n\t"                                                                           \
+    "add " A ", r0\n\t"                                                                            \
+    "adc " B ", r1\n\t"
+
+/* A sigmoid of 2^fa = r17 * 2^8, for fa from 11 up, where no y reaches 1: the last entry is 65514.
+ * The table is at r19:r18. With the store 52 cycles, 54 for z < 0.
  *
- * With u = |z|, y = round(E[i] + rise * fr, 16 - fa). For z < 0 the result is 2^fa - y, and the
- * low bits of z + 2^15 count down from E[i + 1]: so it is the same of -E[i + 1] + rise * fr, but
- * that halves round down (a unit less, which makes ~E[i + 1] of -E[i + 1]) and that what fr brings
- * rounds up. z = -32768 has i = 127 and the y of -32767. The index comes from r22, and fr from r20.
+ * With u = |z|, y = round(E[i] + rise * fr, 16 - fa). For z < 0 the result is 2^fa - y, which with a
+ * half that rounds down is that of ~(E[i] + rise * fr); and the low bits of z + 2^15 count down from
+ * E[i + 1]. z = -32768 has i = 127 and the y of -32767. The index comes from r23, and fr from r22.
  */
 #define SIGMOID(positive, negative, index, A, B, C, D)                                             \
     NARROW(B, C, D)                                                                                \
-    "brmi 1f\n\t"                                                                                  \
-    negative                                                                                       \
-    "movw r30, r18\n\t"                                                                            \
-    "add r30, r22\n\t"                                                                             \
-    "adc r31, r21\n\t"                                                                             \
-    index                                                                                          \
-    "lpm " C ", Z+\n\t"                                                                            \
-    "lpm " D ", Z+\n\t"                                                                            \
-    "lpm r22, Z+\n\t"                                                                              \
-    "lpm r23, Z\n\t"                                                                               \
-    "movw " A ", r22\n\t"                                                                          \
-    "sub " A ", " C "\n\t"                                                                         \
-    "sbc " B ", " D "\n\t"                                                                         \
-    "com r22\n\t"                                                                                  \
-    "com r23\n\t"                                                                                  \
-    "mul " A ", r20\n\t"                                                                           \
-    "cp r21, r0\n\t"                                                                               \
-    "adc r22, r1\n\t"                                                                              \
-    "adc r23, r21\n\t"                                                                             \
-    "mul " B ", r20\n\t"                                                                           \
-    "rjmp 2f\n\t"                                                                                  \
-    "1:\n\t"                                                                                       \
+    "brpl 1f\n\t"                                                                                  \
     positive                                                                                       \
     "movw r30, r18\n\t"                                                                            \
-    "add r30, r22\n\t"                                                                             \
+    "add r30, r23\n\t"                                                                             \
     "adc r31, r21\n\t"                                                                             \
     index                                                                                          \
-    "lpm r22, Z+\n\t"                                                                              \
+    "lpm " A ", Z+\n\t"                                                                            \
+    "lpm " B ", Z+\n\t"                                                                            \
+    "lpm r20, Z+\n\t"                                                                              \
+    "lpm r23, Z\n\t"                                                                               \
+    INTERPOLATE("mul", A, B)                                                                       \
+    "rjmp 2f\n\t"                                                                                  \
+    "1:\n\t"                                                                                       \
+    negative                                                                                       \
+    "movw r30, r18\n\t"                                                                            \
+    "add r30, r23\n\t"                                                                             \
+    "adc r31, r21\n\t"                                                                             \
+    index                                                                                          \
+    "lpm r20, Z+\n\t"                                                                              \
     "lpm r23, Z+\n\t"                                                                              \
-    "lpm " C ", Z+\n\t"                                                                            \
-    "lpm " D ", Z\n\t"                                                                             \
-    "sub " C ", r22\n\t"                                                                           \
-    "sbc " D ", r23\n\t"                                                                           \
-    "mul " C ", r20\n\t"                                                                           \
-    "add r22, r1\n\t"                                                                              \
-    "adc r23, r21\n\t"                                                                             \
-    "mul " D ", r20\n\t"                                                                           \
+    "lpm " A ", Z+\n\t"                                                                            \
+    "lpm " B ", Z\n\t"                                                                             \
+    INTERPOLATE("mulsu", A, B)                                                                     \
+    "com " A "\n\t"                                                                                \
+    "com " B "\n\t"                                                                                \
     "2:\n\t"                                                                                       \
-    "add r22, r0\n\t"                                                                              \
-    "adc r23, r1\n\t"                                                                              \
-    "add r22, r29\n\t"                                                                             \
+    /* In the product's low byte, the upper bit rounds. */                                         \
+    "mul " B ", r17\n\t"                                                                           \
+    "movw r22, r0\n\t"                                                                             \
+    "mul " A ", r17\n\t"                                                                           \
+    "lsl r0\n\t"                                                                                   \
+    "adc r22, r1\n\t"                                                                              \
     "adc r23, r21\n\t"                                                                             \
-    "mul r22, r17\n\t"                                                                             \
-    "mov r22, r1\n\t"                                                                              \
-    "mul r23, r17\n\t"                                                                             \
-    "or r0, r22\n\t"                                                                               \
-    "st X+, r0\n\t"                                                                                \
-    "st X+, r1\n\t"
+    "st X+, r22\n\t"                                                                               \
+    "st X+, r23\n\t"
 
 /* 128 intervals: fa up to 13. */
 #define SIGMOID_7(...) SIGMOID_7_(__VA_ARGS__)
 #define SIGMOID_7_(A, B, C, D)                                                                     \
-    SIGMOID("lsl r22\n\t", "com r22\n\tlsl r22\n\t", "", A, B, C, D)
+    SIGMOID("lsl r23\n\t", "com r23\n\tlsl r23\n\t", "", A, B, C, D)
 
 /* 256, for fa = 14: z = -32768 becomes -32767, E[256] would make it a unit too much. */
 #define SIGMOID_8(...) SIGMOID_8_(__VA_ARGS__)
 #define SIGMOID_8_(A, B, C, D)                                                                     \
-    SIGMOID("lsl r20\n\trol r22\n\t",                                                             \
-            "cp r21, r20\n\tcpc r21, r22\n\tsbci r20, 255\n\tlsl r20\n\trol r22\n\tcom r22\n\t", \
-            "add r30, r22\n\tadc r31, r21\n\t", A, B, C, D)
+    SIGMOID("lsl r22\n\trol r23\n\t",                                                              \
+            "cp r21, r22\n\tcpc r21, r23\n\tsbci r22, 255\n\tlsl r22\n\trol r23\n\tcom r23\n\t",   \
+            "add r30, r23\n\tadc r31, r21\n\t", A, B, C, D)
 
-/* What ends need, from Z. */
-#define CONSTANTS                                                                                  \
+/* ---- What ends need ---------------------------------------------------------------------------
+ *
+ * From flash, Z at the table; pushed in that order; and from the frame. A clip takes r29, and so Y.
+ */
+#define SIGMOID_FROM_FLASH                                                                         \
+    "lpm r18, Z+\n\t"                                                                              \
+    "lpm r19, Z+\n\t"                                                                              \
     "lpm r16, Z+\n\t"                                                                              \
+    "lpm r17, Z\n\t"
+#define SIGMOID_PUSH                                                                               \
+    PUSH_FROM_FLASH PUSH_FROM_FLASH PUSH_FROM_FLASH PUSH_FROM_FLASH
+#define SIGMOID_FROM_FRAME                                                                         \
+    "ldd r17, Y+" F_AT_ONCE "\n\t"                                                                 \
+    "ldd r16, Y+" F_AT_ONCE "+1\n\t"                                                               \
+    "ldd r19, Y+" F_AT_ONCE "+2\n\t"                                                               \
+    "ldd r18, Y+" F_AT_ONCE "+3\n\t"
+#define SIGMOID_SIZE "17"
+#define SIGMOID_FRAME_AGAIN
+
+#define CLIP_FROM_FLASH                                                                            \
+    "sbiw r30, 11\n\t"                                                                             \
     "lpm r17, Z+\n\t"                                                                              \
     "lpm r29, Z+\n\t"                                                                              \
     "lpm r18, Z+\n\t"                                                                              \
-    "lpm r19, Z+\n\t"
+    "lpm r19, Z+\n\t"                                                                              \
+    "adiw r30, 9\n\t"                                                                              \
+    "lpm r16, Z\n\t"
+#define CLIP_PUSH                                                                                  \
+    "sbiw r30, 11\n\t"                                                                             \
+    PUSH_FROM_FLASH PUSH_FROM_FLASH PUSH_FROM_FLASH PUSH_FROM_FLASH                                \
+    "adiw r30, 9\n\t"                                                                              \
+    PUSH_FROM_FLASH
+#define CLIP_FROM_FRAME                                                                            \
+    "ldd r16, Y+" F_AT_ONCE "\n\t"                                                                 \
+    "ldd r19, Y+" F_AT_ONCE "+1\n\t"                                                               \
+    "ldd r18, Y+" F_AT_ONCE "+2\n\t"                                                               \
+    "ldd r17, Y+" F_AT_ONCE "+4\n\t"                                                               \
+    "ldd r29, Y+" F_AT_ONCE "+3\n\t"
+#define CLIP_SIZE "18"
+#define CLIP_FRAME_AGAIN "in r29, __SP_H__\n\t"
 
 /* The place of a group of one to three outputs: the low bits of a register are their number - 1. */
 #define TAIL(size, q, r, s)                                                                        \
@@ -282,29 +306,27 @@ BP_STATIC_ASSERT(sizeof(bp_layer_fast_t) == 13, avr_layer_fast_size);
  *
  *     r0, r1    a product                      r24, r25  S, upper half; on entry out
  *     r2..r5    P, or of a smaller group: out  r26, r27  X: a_in, out
- *               and the constants              r28       pairs to do
+ *               and what ends need             r28       pairs to do
  *     r6..r9    Q                              r29       stride
  *     r10..r13  R                              r30, r31  Z: w, b, flash
- *     r14, r15  S, lower half                  r20..r23  w, 0, w's product; on entry the
- *     r16..r19  two inputs; on entry a_in, w             constants, b
- *     T         a group of four
+ *     r14, r15  S, lower half                  r20..r23  w, 0, w's product; on entry scale,
+ *     r16..r19  two inputs; on entry count,              outputs, b
+ *               half, w                        T         a group of four
  *
- * A pair of inputs takes 215 cycles for four outputs, 26.9 a product; 169, 119 and 70 for 3, 2, 1.
- * The caller saves r4..r17 for all its layers.
+ * A pair of inputs takes 215 cycles for four outputs, 26.9 a product; 167, 117 and 68 for 3, 2, 1.
+ * The caller saves r2..r17 for all its layers.
  */
 
-/* What every kernel pushes, of r28 the count, r29 the outputs, X a_in, r17 half, r20 scale, r18 w,
- * r22 b and r24 out.
- */
+/* What every kernel pushes, and `stop`. */
 #define FRAME(stop)                                                                                \
     "push r17\n\t"                                                                                 \
     "push r20\n\t"                                                                                 \
-    "mov r21, r29\n\t"                                                                             \
-    "lsl r21\n\t"                                                                                  \
-    "lsl r21\n\t"                                                                                  \
-    "subi r21, 16\n\t"                                                                             \
-    "push r21\n\t"                                                                                 \
-    "push r28\n\t"                                                                                 \
+    "mov r30, r21\n\t"                                                                             \
+    "lsl r30\n\t"                                                                                  \
+    "lsl r30\n\t"                                                                                  \
+    "subi r30, 16\n\t"                                                                             \
+    "push r30\n\t"                                                                                 \
+    "push r16\n\t"                                                                                 \
     "push r27\n\t"                                                                                 \
     "push r26\n\t"                                                                                 \
     "push r19\n\t"                                                                                 \
@@ -325,52 +347,76 @@ BP_STATIC_ASSERT(sizeof(bp_layer_fast_t) == 13, avr_layer_fast_size);
     "out __SREG__, r0\n\t"                                                                         \
     "out __SP_L__, r28\n\t"
 
-#define CONSTANTS_TO_FRAME                                                                         \
-    "lpm r0, Z+\n\t"                                                                               \
-    "push r0\n\t"                                                                                  \
-    "lpm r0, Z+\n\t"                                                                               \
-    "push r0\n\t"                                                                                  \
-    "lpm r0, Z+\n\t"                                                                               \
-    "push r0\n\t"                                                                                  \
-    "lpm r0, Z+\n\t"                                                                               \
-    "push r0\n\t"                                                                                  \
+#define RETURN                                                                                     \
+    "pop r29\n\t"                                                                                  \
+    "pop r28\n\t"                                                                                  \
+    "clr r1\n\t"                                                                                   \
+    "ret\n\t"
+
+#define PUSH_FROM_FLASH                                                                            \
     "lpm r0, Z+\n\t"                                                                               \
     "push r0\n\t"
 
-/* A sum at once. */
-#define LAYER(load, end)                                                                           \
-    "push r2\n\t"                                                                                  \
-    "push r3\n\t"                                                                                  \
-    "push r28\n\t"                                                                                 \
-    "push r29\n\t"                                                                                 \
-    "movw r26, r16\n\t"                                                                            \
-    "movw r30, r20\n\t"                                                                            \
-    "lpm r28, Z+\n\t"                                                                              \
-    "lpm r29, Z+\n\t"                                                                              \
-    "lpm r20, Z+\n\t"                                                                              \
-    "lpm r17, Z+\n\t"                                                                              \
-                                                                                                   \
+#define INPUTS                                                                                     \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
+    "ld r18, X+\n\t"                                                                               \
+    "ld r19, X+\n\t"
+
+/* A sum at once. The outputs above a multiple of four, the last of the layer, are first. */
+#define LAYER(load, end, kind)                                                                     \
     "movw r4, r30\n\t"                                                                             \
-    "cpi r29, 4\n\t"                                                                               \
+    "cpi r21, 4\n\t"                                                                               \
     "brsh 10f\n\t"                                                                                 \
                                                                                                    \
-    /* One group of one to three. */                                                               \
+    /* One group of one to three, of stride r21. */                                                \
+    "clr r21\n\t"                                                                                  \
+    "9:\n\t"                                                                                       \
+    "push r28\n\t"                                                                                 \
+    "push r29\n\t"                                                                                 \
+    "mov r28, r16\n\t"                                                                             \
+    "mov r29, r21\n\t"                                                                             \
     "movw r2, r24\n\t"                                                                             \
-    "clr r29\n\t"                                                                                  \
     "movw r30, r22\n\t"                                                                            \
-    "clt\n\t"                                                                                      \
-    "12:\n\t"                                                                                      \
     "clr r16\n\t"                                                                                  \
+    "clt\n\t"                                                                                      \
     TAIL("r28", "22f", "23f", "24f")                                                               \
                                                                                                    \
     "10:\n\t"                                                                                      \
-    CONSTANTS_TO_FRAME                                                                             \
-    "push r5\n\t"                                                                                  \
-    "push r4\n\t"                                                                                  \
-    FRAME("add r24, r29\n\tadd r24, r29\n\tpush r24\n\t")                                          \
+    "push r28\n\t"                                                                                 \
+    "push r29\n\t"                                                                                 \
+    kind##_PUSH                                                                                    \
+    FRAME(                                                                                         \
+        "mov r30, r21\n\t"                                                                         \
+        "andi r30, 0xFC\n\t"                                                                       \
+        "lsl r30\n\t"                                                                              \
+        "mov r31, r24\n\t"                                                                         \
+        "add r31, r30\n\t"                                                                         \
+        "push r31\n\t"                                                                             \
+    )                                                                                              \
+    "andi r21, 3\n\t"                                                                              \
+    "breq 11f\n\t"                                                                                 \
+    "add r24, r30\n\t"                                                                             \
+    "adc r25, r1\n\t"                                                                              \
+    "add r22, r30\n\t"                                                                             \
+    "adc r23, r1\n\t"                                                                              \
+    "lsl r30\n\t"                                                                                  \
+    "add r18, r30\n\t"                                                                             \
+    "adc r19, r1\n\t"                                                                              \
+    "mov r21, r30\n\t"                                                                             \
+    "rcall 9b\n\t"                                                                                 \
+    "set\n\t"                                                                                      \
+    "clr r21\n\t"                                                                                  \
+    "rjmp 13f\n\t"                                                                                 \
+    "11:\n\t"                                                                                      \
     "movw r30, r22\n\t"                                                                            \
     "set\n\t"                                                                                      \
     "rjmp 21f\n\t"                                                                                 \
+                                                                                                   \
+    "26:\n\t"                                                                                      \
+    "movw r30, r18\n\t"                                                                            \
+    "clr r21\n\t"                                                                                  \
+    "rjmp 29f\n\t"                                                                                 \
                                                                                                    \
     "13:\n\t"                                                                                      \
     "ldd r20, Y+" F_SCALE "\n\t"                                                                   \
@@ -383,13 +429,7 @@ BP_STATIC_ASSERT(sizeof(bp_layer_fast_t) == 13, avr_layer_fast_size);
     "22:\n\t" START(load, Q)                                                                       \
     "23:\n\t" START(load, R)                                                                       \
     "24:\n\t" START(load, S)                                                                       \
-    "clr r21\n\t"                                                                                  \
-    "brts 25f\n\t"                                                                                 \
-    "movw r30, r18\n\t"                                                                            \
-    "rjmp 30f\n\t"                                                                                 \
-    "29:\n\t" TAIL("r28", "32f", "33f", "34f")                                                     \
-                                                                                                   \
-    "25:\n\t"                                                                                      \
+    "brtc 26b\n\t"                                                                                 \
     "std Y+" F_B ", r30\n\t"                                                                       \
     "std Y+" F_B_2 ", r31\n\t"                                                                     \
     "ldd r26, Y+" F_A_IN "\n\t"                                                                    \
@@ -405,12 +445,7 @@ BP_STATIC_ASSERT(sizeof(bp_layer_fast_t) == 13, avr_layer_fast_size);
     "ldd r17, Y+" F_STRIDE "\n\t"                                                                  \
     "movw r28, r16\n\t"                                                                            \
                                                                                                    \
-    "30:\n\t"                                                                                      \
-    "ld r16, X+\n\t"                                                                               \
-    "ld r17, X+\n\t"                                                                               \
-    "ld r18, X+\n\t"                                                                               \
-    "ld r19, X+\n\t"                                                                               \
-    "brtc 29b\n\t"                                                                                 \
+    "30:\n\t" INPUTS                                                                               \
     PRODUCTS(load, P)                                                                              \
     "32:\n\t" PRODUCTS(load, Q)                                                                    \
     "33:\n\t" PRODUCTS(load, R)                                                                    \
@@ -420,12 +455,15 @@ BP_STATIC_ASSERT(sizeof(bp_layer_fast_t) == 13, avr_layer_fast_size);
                                                                                                    \
     "subi r28, 4\n\t"                                                                              \
     "brlo 40f\n\t"                                                                                 \
+    "brtc 29f\n\t"                                                                                 \
     "rjmp 30b\n\t"                                                                                 \
+    "29:\n\t" INPUTS                                                                               \
+    TAIL("r28", "32b", "33b", "34b")                                                               \
                                                                                                    \
     "41:\n\t"                                                                                      \
     "movw r26, r2\n\t"                                                                             \
     "movw r30, r4\n\t"                                                                             \
-    CONSTANTS                                                                                      \
+    kind##_FROM_FLASH                                                                              \
     TAIL("r28", "46f", "47f", "48f")                                                               \
     "40:\n\t"                                                                                      \
     "brtc 41b\n\t"                                                                                 \
@@ -433,87 +471,44 @@ BP_STATIC_ASSERT(sizeof(bp_layer_fast_t) == 13, avr_layer_fast_size);
     "in r29, __SP_H__\n\t"                                                                         \
     "ldd r26, Y+" F_OUT "\n\t"                                                                     \
     "ldd r27, Y+" F_OUT_2 "\n\t"                                                                   \
-    "ldd r16, Y+" F_E_SCALE "\n\t"                                                                 \
-    "ldd r17, Y+" F_E_FIRST "\n\t"                                                                 \
-    "ldd r18, Y+" F_E_SECOND "\n\t"                                                                \
-    "ldd r19, Y+" F_E_SECOND_2 "\n\t"                                                              \
-    "ldd r29, Y+" F_E_FIRST_2 "\n\t"                                                               \
+    kind##_FROM_FRAME                                                                              \
     end(P)                                                                                         \
     "46:\n\t" end(Q)                                                                               \
     "47:\n\t" end(R)                                                                               \
     "48:\n\t" end(S)                                                                               \
     "brtc 49f\n\t"                                                                                 \
-    "in r29, __SP_H__\n\t"                                                                         \
+    kind##_FRAME_AGAIN                                                                             \
     "ldd r16, Y+" F_LEFT "\n\t"                                                                    \
-    "sub r16, r26\n\t"                                                                             \
+    "cp r16, r26\n\t"                                                                              \
     "breq 19f\n\t"                                                                                 \
     "std Y+" F_OUT ", r26\n\t"                                                                     \
     "std Y+" F_OUT_2 ", r27\n\t"                                                                   \
-    "cpi r16, 8\n\t"                                                                               \
-    "brlo 18f\n\t"                                                                                 \
     "rjmp 13b\n\t"                                                                                 \
                                                                                                    \
-    /* The last outputs, less than four: the stride is 4 * (4 - their number) more. */             \
-    "18:\n\t"                                                                                      \
-    "movw r2, r26\n\t"                                                                             \
-    "ldd r30, Y+" F_B "\n\t"                                                                       \
-    "ldd r31, Y+" F_B_2 "\n\t"                                                                     \
-    "ldd r18, Y+" F_W "\n\t"                                                                       \
-    "ldd r19, Y+" F_W_2 "\n\t"                                                                     \
-    "ldd r26, Y+" F_A_IN "\n\t"                                                                    \
-    "ldd r27, Y+" F_A_IN_2 "\n\t"                                                                  \
-    "ldd r22, Y+" F_COUNT "\n\t"                                                                   \
-    "ldd r23, Y+" F_STRIDE "\n\t"                                                                  \
-    "ldd r20, Y+" F_SCALE "\n\t"                                                                   \
-    "ldd r17, Y+" F_HALF "\n\t"                                                                    \
-    "ldd r4, Y+" F_END "\n\t"                                                                      \
-    "ldd r5, Y+" F_END_2 "\n\t"                                                                    \
-    UNFRAME(F_SIZE)                                                                                \
-    "lsl r16\n\t"                                                                                  \
-    "subi r23, -16\n\t"                                                                            \
-    "sub r23, r16\n\t"                                                                             \
-    "movw r28, r22\n\t"                                                                            \
-    "clt\n\t"                                                                                      \
-    "rjmp 12b\n\t"                                                                                 \
-                                                                                                   \
     "19:\n\t"                                                                                      \
-    UNFRAME(F_SIZE)                                                                                \
+    UNFRAME(kind##_SIZE)                                                                           \
     "49:\n\t"                                                                                      \
-    "pop r29\n\t"                                                                                  \
-    "pop r28\n\t"                                                                                  \
-    "pop r3\n\t"                                                                                   \
-    "pop r2\n\t"                                                                                   \
-    "clr r1\n\t"                                                                                   \
-    "ret\n\t"                                                                                      \
+    RETURN                                                                                         \
     TOO_FAR
 
 /* A sum in parts; the count is the pairs of inputs in a part. */
-#define LAYER_IN_PARTS(load, end)                                                                  \
-    "push r2\n\t"                                                                                  \
-    "push r3\n\t"                                                                                  \
+#define LAYER_IN_PARTS(load, end, kind)                                                            \
     "push r28\n\t"                                                                                 \
     "push r29\n\t"                                                                                 \
-    "movw r26, r16\n\t"                                                                            \
-    "movw r30, r20\n\t"                                                                            \
-    "lpm r28, Z+\n\t"                                                                              \
-    "lpm r29, Z+\n\t"                                                                              \
-    "lpm r20, Z+\n\t"                                                                              \
-    "lpm r17, Z+\n\t"                                                                              \
-                                                                                                   \
-    "movw r4, r30\n\t"                                                                             \
-    "adiw r30, 5\n\t"                                                                              \
+    "movw r4, r30\n\t"                                                                           \
+    "adiw r30, 10\n\t"                                                                             \
     "lpm r2, Z+\n\t"                                                                               \
     "lpm r3, Z\n\t"                                                                                \
-    "ldi r21, 11\n\t"                                                                              \
+    "ldi r30, 11\n\t"                                                                              \
     "1:\n\t"                                                                                       \
     "push r1\n\t"                                                                                  \
-    "dec r21\n\t"                                                                                  \
+    "dec r30\n\t"                                                                                  \
     "brne 1b\n\t"                                                                                  \
     "push r3\n\t"                                                                                  \
     "push r2\n\t"                                                                                  \
     "push r5\n\t"                                                                                  \
     "push r4\n\t"                                                                                  \
-    FRAME("push r29\n\t")                                                                          \
+    FRAME("push r21\n\t")                                                                          \
                                                                                                    \
     "13:\n\t"                                                                                      \
     "ldd r20, Y+" F_SCALE "\n\t"                                                                   \
@@ -535,12 +530,7 @@ BP_STATIC_ASSERT(sizeof(bp_layer_fast_t) == 13, avr_layer_fast_size);
                                                                                                    \
     "19:\n\t"                                                                                      \
     UNFRAME(F_PARTS_SIZE)                                                                          \
-    "pop r29\n\t"                                                                                  \
-    "pop r28\n\t"                                                                                  \
-    "pop r3\n\t"                                                                                   \
-    "pop r2\n\t"                                                                                   \
-    "clr r1\n\t"                                                                                   \
-    "ret\n\t"                                                                                      \
+    RETURN                                                                                         \
                                                                                                    \
     "21:\n\t"                                                                                      \
     "std Y+" F_LEFT ", r18\n\t"                                                                    \
@@ -596,11 +586,7 @@ BP_STATIC_ASSERT(sizeof(bp_layer_fast_t) == 13, avr_layer_fast_size);
                                                                                                    \
     "29:\n\t" TAIL("r2", "32f", "33f", "34f")                                                      \
                                                                                                    \
-    "30:\n\t"                                                                                      \
-    "ld r16, X+\n\t"                                                                               \
-    "ld r17, X+\n\t"                                                                               \
-    "ld r18, X+\n\t"                                                                               \
-    "ld r19, X+\n\t"                                                                               \
+    "30:\n\t" INPUTS                                                                               \
     "brtc 29b\n\t"                                                                                 \
     PRODUCTS(load, P)                                                                              \
     "32:\n\t" PRODUCTS(load, Q)                                                                    \
@@ -654,15 +640,15 @@ BP_STATIC_ASSERT(sizeof(bp_layer_fast_t) == 13, avr_layer_fast_size);
     "ldd r26, Y+" F_OUT "\n\t"                                                                     \
     "ldd r27, Y+" F_OUT_2 "\n\t"                                                                   \
     "ldd r30, Y+" F_END "\n\t"                                                                     \
-    "ldd r31, Y+" F_END_2 "\n\t"                                                                   \
-    CONSTANTS                                                                                      \
+    "ldd r31, Y+" F_END_HIGH "\n\t"                                                                \
+    kind##_FROM_FLASH                                                                              \
     "brts 45f\n\t"                                                                                 \
     TAIL("r2", "46f", "47f", "48f")                                                                \
     "45:\n\t" end(P)                                                                               \
     "46:\n\t" end(Q)                                                                               \
     "47:\n\t" end(R)                                                                               \
     "48:\n\t" end(S)                                                                               \
-    "in r29, __SP_H__\n\t"                                                                         \
+    kind##_FRAME_AGAIN                                                                             \
     "std Y+" F_OUT ", r26\n\t"                                                                     \
     "std Y+" F_OUT_2 ", r27\n\t"                                                                   \
     "rjmp 13b\n\t"                                                                                 \
@@ -693,22 +679,22 @@ BP_STATIC_ASSERT(sizeof(bp_layer_fast_t) == 13, avr_layer_fast_size);
 
 #define KERNEL(name, body)                                                                         \
     __attribute__((naked, noinline)) void name(void) { __asm__ __volatile__(body); }
-#define KERNELS(name, end)                                                                         \
-    KERNEL(bp_avr_plain_##name, LAYER("ld", end))                                                  \
-    KERNEL(bp_avr_plain_##name##_rom, LAYER("lpm", end))                                           \
-    KERNEL(bp_avr_parts_##name, LAYER_IN_PARTS("ld", end))                                         \
-    KERNEL(bp_avr_parts_##name##_rom, LAYER_IN_PARTS("lpm", end))
+#define KERNELS(name, end, kind)                                                                  \
+    KERNEL(bp_avr_plain_##name, LAYER("ld", end, kind))                                           \
+    KERNEL(bp_avr_plain_##name##_rom, LAYER("lpm", end, kind))                                    \
+    KERNEL(bp_avr_parts_##name, LAYER_IN_PARTS("ld", end, kind))                                  \
+    KERNEL(bp_avr_parts_##name##_rom, LAYER_IN_PARTS("lpm", end, kind))
 
-KERNELS(clip, CLIP)
-KERNELS(sigmoid_7, SIGMOID_7)
-KERNELS(sigmoid_8, SIGMOID_8)
+KERNELS(clip, CLIP, CLIP)
+KERNELS(sigmoid_7, SIGMOID_7, SIGMOID)
+KERNELS(sigmoid_8, SIGMOID_8, SIGMOID)
 
 /* Any number of outputs, fractions and shift. */
-static inline void dense_any(int16_t *z, const int16_t *b, const uint8_t *constants,
-                             const int16_t *w, const int16_t *a_in, uint8_t in_flash)
+static inline void dense_any(int16_t *z, const int16_t *b, const uint8_t *table, const int16_t *w,
+                             const int16_t *a_in, uint8_t in_flash)
 {
     const bp_layer_t layer =
-        read_layer((const bp_layer_t *)(constants - offsetof(bp_layer_t, fast.count)));
+        read_layer((const bp_layer_t *)(table - offsetof(bp_layer_t, table)));
     size_t j;
 
     for (j = 0; j < layer.outputs; j++) {
@@ -725,41 +711,74 @@ static inline void dense_any(int16_t *z, const int16_t *b, const uint8_t *consta
     }
 }
 
-void bp_avr_any(int16_t *z, const int16_t *b, const uint8_t *constants, const int16_t *w,
-                const int16_t *a_in)
-{
-    dense_any(z, b, constants, w, a_in, 0);
-}
+#define ANY(name, in_flash)                                                                        \
+    static __attribute__((noinline)) void name##_c(int16_t *z, const int16_t *b,                   \
+                                                   const uint8_t *table, const int16_t *w, \
+                                                   const int16_t *a_in)                            \
+    {                                                                                              \
+        dense_any(z, b, table, w, a_in, in_flash);                                                 \
+    }                                                                                              \
+    /* From a kernel's arguments to those of a C function. */                                      \
+    __attribute__((naked, noinline)) void name(void)                                               \
+    {                                                                                              \
+        __asm__ __volatile__("movw r16, r26\n\t"                                                   \
+                             "movw r20, r30\n\t"                                                   \
+                             "%~jmp %x0" : : "i"(name##_c));                                       \
+    }
 
-void bp_avr_any_rom(int16_t *z, const int16_t *b, const uint8_t *constants, const int16_t *w,
-                    const int16_t *a_in)
-{
-    dense_any(z, b, constants, w, a_in, 1);
-}
+ANY(bp_avr_any, 0)
+ANY(bp_avr_any_rom, 1)
 
-/* The arguments are where bp_avr_any() has them. Kernels leave r2, r3, r28 and r29 alone: two
- * pointers that the caller keeps.
- */
 #define BP_FAST_DENSE
 #define BP_FAST_DENSE_ROM
+
+/* Where the compiler sees which layer it is, the constants need no reading. */
+#if defined(__OPTIMIZE__)
+#define IS_KNOWN __builtin_constant_p(fast->count)
+#else
+#define IS_KNOWN 0
+#endif
+#define CONSTANT(member) (IS_KNOWN ? fast->member : bp_rom_u8(&fast->member))
+
+/* To r5:r4, where a kernel wants Z for itself. */
+#if defined(__AVR_3_BYTE_PC__)
+KERNEL(bp_avr_jump, "push r4\n\tpush r5\n\tpush r1\n\tret\n\t")
+#else
+KERNEL(bp_avr_jump, "push r4\n\tpush r5\n\tret\n\t")
+#endif
+
+#define CALL(...)                                                                                  \
+    __asm__ __volatile__("%~call %x[function]"                                                     \
+                         : "+r"(at), "+r"(biases), "+r"(weights), "+r"(inputs), "+r"(count),       \
+                           "+r"(half), "+r"(scale), "+r"(outputs), "+r"(table), "=r"(address)      \
+                         : __VA_ARGS__                                                             \
+                         : "r0", "r2", "r3", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "r13",   \
+                           "r14", "r15", "memory")
 
 static inline void bp_avr_layer(int16_t *out, const bp_layer_t *layer, const int16_t *w,
                                 const int16_t *b, const int16_t *a_in)
 {
-    uint16_t address = bp_rom_u16((const uint16_t *)&layer->fast.kernel);
-    register uint16_t kernel __asm__("r30") = address;
+    const bp_layer_fast_t *fast = &layer->fast;
+    uint8_t constants[] = {CONSTANT(count), CONSTANT(half), CONSTANT(scale), CONSTANT(outputs)};
+    uint16_t kernel = IS_KNOWN ? 0 : bp_rom_u16((const uint16_t *)&fast->kernel);
     register int16_t *at __asm__("r24") = out;
     register const int16_t *biases __asm__("r22") = b;
-    register const uint8_t *constants __asm__("r20") = &layer->fast.count;
     register const int16_t *weights __asm__("r18") = w;
-    register const int16_t *inputs __asm__("r16") = a_in;
+    register const int16_t *inputs __asm__("r26") = a_in;
+    register uint8_t count __asm__("r16") = constants[0];
+    register uint8_t half __asm__("r17") = constants[1];
+    register uint8_t scale __asm__("r20") = constants[2];
+    register uint8_t outputs __asm__("r21") = constants[3];
+    register const void *table __asm__("r30") = &layer->table;
+    register uint16_t address __asm__("r4");
 
-    __asm__ __volatile__("icall"
-                         : "+r"(kernel), "+r"(at), "+r"(biases), "+r"(constants), "+r"(weights),
-                           "+r"(inputs)
-                         :
-                         : "r0", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11",
-                           "r12", "r13", "r14", "r15", "r26", "r27", "memory");
+#if defined(__OPTIMIZE__)
+    if (IS_KNOWN) {
+        CALL([function] "i"(fast->kernel));
+        return;
+    }
+#endif
+    CALL([function] "i"(bp_avr_jump), "9"(kernel));
 }
 
 void bp_dense(int16_t *out, const bp_layer_t *layer, const int16_t *w, const int16_t *b,

@@ -29,6 +29,12 @@
  *     r20, r21  two inputs                   r28, r29  Y: frame
  *     T         a group of six               r30, r31  Z: b, w, flash
  */
+/* Where constants are from the table on. */
+#define FROM_TABLE(member) (offsetof(bp_layer_t, member) - offsetof(bp_layer_t, table))
+BP_STATIC_ASSERT(FROM_TABLE(z_lowest) == (size_t)-11, avr_s8_range);
+BP_STATIC_ASSERT(FROM_TABLE(fast.end_scale) == 2, avr_s8_end);
+BP_STATIC_ASSERT(FROM_TABLE(fast.count) == 6, avr_s8_count);
+
 #define F8_LEFT "1" /* outputs to do */
 #define F8_OUT "2"
 #define F8_OUT_2 "3"
@@ -43,7 +49,7 @@
 #define F8_K "12"      /* h + 2^16 * h - 128 * s, h = 2^(shift - 1) */
 #define F8_K_2 "13"
 #define F8_K_3 "14"
-#define F8_CONSTANTS "15" /* address in flash of those that an output's end needs */
+#define F8_CONSTANTS "15" /* address of the layer's table */
 #define F8_CONSTANTS_2 "16"
 #define F8_END "17" /* address of its code */
 #define F8_END_2 "18"
@@ -120,14 +126,12 @@
     "adc " B ", r21\n\t"                                                                           \
     "adc " C ", r24\n\t"
 
-/* What kernels enter with r27:r26 the address of their ends' code, and the arguments where
- * bp_avr_any() has them.
+/* What kernels enter with r27:r26 the address of their ends' code, and the arguments of
+ * bp_avr_layer_of_bytes().
  */
 __attribute__((naked, noinline, used)) static void bp_avr_layer_s8(void)
 {
     __asm__ __volatile__(
-        "push r2\n\t"
-        "push r3\n\t"
         "push r28\n\t"
         "push r29\n\t"
         "in r28, __SP_L__\n\t"
@@ -145,12 +149,13 @@ __attribute__((naked, noinline, used)) static void bp_avr_layer_s8(void)
         "std Y+" F8_A_IN ", r16\n\t"
         "std Y+" F8_A_IN_2 ", r17\n\t"
         "movw r30, r20\n\t"
+        "std Y+" F8_CONSTANTS ", r30\n\t"
+        "std Y+" F8_CONSTANTS_2 ", r31\n\t"
+        "adiw r30, 6\n\t"
         "lpm r25, Z+\n\t"
         "lpm r20, Z+\n\t"
         "lpm r24, Z+\n\t"
-        "lpm r4, Z+\n\t"
-        "std Y+" F8_CONSTANTS ", r30\n\t"
-        "std Y+" F8_CONSTANTS_2 ", r31\n\t"
+        "lpm r4, Z\n\t"
         "add r24, r16\n\t"
         "std Y+" F8_STOP ", r24\n\t"
         "mov r21, r20\n\t"
@@ -272,8 +277,6 @@ __attribute__((naked, noinline, used)) static void bp_avr_layer_s8(void)
         "out __SP_L__, r28\n\t"
         "pop r29\n\t"
         "pop r28\n\t"
-        "pop r3\n\t"
-        "pop r2\n\t"
         "ret");
 }
 
@@ -370,7 +373,7 @@ __attribute__((naked, noinline, used)) static void bp_avr_layer_s8(void)
                              "40:\n\t"                                                             \
                              "ldd r30, Y+" F8_CONSTANTS "\n\t"                                     \
                              "ldd r31, Y+" F8_CONSTANTS_2 "\n\t"                                   \
-                             "lpm r24, Z+\n\t" constants                                           \
+                             constants                                                             \
                              "brts 41f\n\t"                                                        \
                              PLACE_S8("r23", "42f", "43f", "44f", "45f", "46f")                    \
                              "ret\n"                                                               \
@@ -385,12 +388,18 @@ __attribute__((naked, noinline, used)) static void bp_avr_layer_s8(void)
                              : [layer] "i"(bp_avr_layer_s8));                                      \
     }
 
+/* From z_lowest on, with 2^15 added to both. */
 #define RANGE_S8                                                                                   \
+    "adiw r30, 2\n\t"                                                                              \
+    "lpm r24, Z\n\t"                                                                               \
+    "sbiw r30, 13\n\t"                                                                             \
     "lpm r28, Z+\n\t"                                                                              \
     "lpm r29, Z+\n\t"                                                                              \
     "lpm r0, Z+\n\t"                                                                               \
     "lpm r31, Z\n\t"                                                                               \
-    "mov r30, r0\n\t"
+    "mov r30, r0\n\t"                                                                              \
+    "subi r29, 0x80\n\t"                                                                           \
+    "subi r31, 0x80\n\t"
 #define WORD_S8(...)                                                                               \
     CLIP_S8("subi r20, 0x80\n\t"                                                                   \
             "st X+, r23\n\t"                                                                       \
@@ -407,7 +416,8 @@ KERNEL_S8(bp_avr_u8_clip, RANGE_S8, BYTE_S8)
     SIGMOID_S8(ROUND_S8 "sbc r21, r22\n", ROUND_S8 "neg r21\n\t", "st X+, r21\n\t", __VA_ARGS__)
 KERNEL_S8(bp_avr_u8_sigmoid,
           "lpm r28, Z+\n\t"
-          "lpm r29, Z\n\t",
+          "lpm r29, Z+\n\t"
+          "lpm r24, Z\n\t",
           SIGMOID_S8_8)
 
 /* A fraction of 11 to 13 bits, where y does not reach 2^frac: r25 = 2^(frac - 8). */
@@ -429,6 +439,7 @@ KERNEL_S8(bp_avr_u8_sigmoid,
 KERNEL_S8(bp_avr_s8_sigmoid,
           "lpm r28, Z+\n\t"
           "lpm r29, Z+\n\t"
+          "lpm r24, Z+\n\t"
           "lpm r25, Z\n\t",
           SIGMOID_S8_16)
 
@@ -489,10 +500,10 @@ static int16_t bp_avr_end_s8(int32_t acc, const bp_layer_t *layer)
 }
 
 static inline void bp_avr_any_byte(int16_t *z, uint8_t *a, const int32_t *b,
-                                   const uint8_t *constants, const bp_w8_t *w, const uint8_t *a_in)
+                                   const uint8_t *table, const bp_w8_t *w, const uint8_t *a_in)
 {
     const bp_layer_t l =
-        read_layer((const bp_layer_t *)(constants - offsetof(bp_layer_t, fast.count)));
+        read_layer((const bp_layer_t *)(table - offsetof(bp_layer_t, table)));
     size_t n = even_inputs(&l);
     int32_t excess = 0;
     size_t i, j;
@@ -513,27 +524,48 @@ static inline void bp_avr_any_byte(int16_t *z, uint8_t *a, const int32_t *b,
     }
 }
 
-void bp_avr_s8_any(int16_t *z, const int32_t *b, const uint8_t *constants, const bp_w8_t *w,
+void bp_avr_s8_any(int16_t *z, const int32_t *b, const uint8_t *table, const bp_w8_t *w,
                    const uint8_t *a_in)
 {
-    bp_avr_any_byte(z, NULL, b, constants, w, a_in);
+    bp_avr_any_byte(z, NULL, b, table, w, a_in);
 }
 
-void bp_avr_u8_any(uint8_t *a, const int32_t *b, const uint8_t *constants, const bp_w8_t *w,
+void bp_avr_u8_any(uint8_t *a, const int32_t *b, const uint8_t *table, const bp_w8_t *w,
                    const uint8_t *a_in)
 {
-    bp_avr_any_byte(NULL, a, b, constants, w, a_in);
+    bp_avr_any_byte(NULL, a, b, table, w, a_in);
 }
 
-/* The constants name the kernel. */
+/* The constants name the kernel. The arguments are where bp_avr_s8_any() has them. */
 #define BP_FAST_DENSE_S8
 #define BP_FAST_LAYER_S8
+
+static inline void bp_avr_layer_of_bytes(void *out, const bp_layer_t *layer, const bp_w8_t *w,
+                                         const int32_t *b, const uint8_t *a_in)
+{
+    const bp_layer_fast_t *fast = &layer->fast;
+    uint16_t address =
+        IS_KNOWN ? (uint16_t)fast->kernel : bp_rom_u16((const uint16_t *)&fast->kernel);
+    register uint16_t kernel __asm__("r30") = address;
+    register void *at __asm__("r24") = out;
+    register const int32_t *biases __asm__("r22") = b;
+    register const void *table __asm__("r20") = &layer->table;
+    register const bp_w8_t *weights __asm__("r18") = w;
+    register const uint8_t *inputs __asm__("r16") = a_in;
+
+    __asm__ __volatile__("icall"
+                         : "+r"(kernel), "+r"(at), "+r"(biases), "+r"(table), "+r"(weights),
+                           "+r"(inputs)
+                         :
+                         : "r0", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11",
+                           "r12", "r13", "r14", "r15", "r26", "r27", "memory");
+}
 
 void bp_dense_s8(int16_t *z, const bp_layer_t *layer, const bp_w8_t *w, const int32_t *b,
                  const uint8_t *a_in, bp_counters_t *counters)
 {
     (void)counters;
-    bp_avr_layer(z, layer, (const int16_t *)w, (const int16_t *)b, (const int16_t *)a_in);
+    bp_avr_layer_of_bytes(z, layer, w, b, a_in);
 }
 
 void bp_dense_sigmoid_s8(int16_t *a, const bp_layer_t *layer, const bp_w8_t *w, const int32_t *b,
@@ -546,7 +578,8 @@ void bp_dense_u8(uint8_t *a, int16_t *z, const bp_layer_t *layer, const bp_w8_t 
                  const int32_t *b, const uint8_t *a_in, bp_counters_t *counters)
 {
     (void)z;
-    bp_dense_s8((int16_t *)a, layer, w, b, a_in, counters);
+    (void)counters;
+    bp_avr_layer_of_bytes(a, layer, w, b, a_in);
 }
 
 /* ---- Sigmoid in place ------------------------------------------------------------------------

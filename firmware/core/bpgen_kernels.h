@@ -36,6 +36,7 @@ int16_t bp_quantize_input(int32_t count, int32_t offset, uint16_t multiplier, ui
 #if defined(__AVR__)
 #include "bpgen_layer_avr.h"
 #else
+#define BP_FORGET(s)
 #define BP_LAYER_FAST(...)
 #define BP_LAYER_FAST_S8(...)
 #define BP_LAYER_LEARN(...)
@@ -52,7 +53,7 @@ int16_t bp_quantize_input(int32_t count, int32_t offset, uint16_t multiplier, ui
 typedef struct {
     uint16_t inputs;
     uint16_t outputs;
-    uint16_t block;        /* so many w * a_in fit 32 bits, even; all of them: see the model */
+    uint16_t block;        /* so many w * a_in fit 32 bits, even: the inputs in memory if all do */
     uint16_t delta_block;  /* so many w * dz fit 32 bits */
     int16_t z_lowest;      /* z is clipped to this, which counts unless it is 0 */
     int16_t z_top;         /* and to this */
@@ -81,8 +82,8 @@ static inline size_t bp_weight_index(const bp_layer_t *layer, size_t j, size_t i
 void bp_dense(int16_t *z, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
               const int16_t *a_in, bp_counters_t *counters);
 
-/* The same, and a[j] = bp_sigmoid(z[j]), for a_frac from 11 up and tables of 2^6 to 2^8 intervals;
- * with others it is bp_dense() and bp_sigmoid().
+/* The same, and a[j] = bp_sigmoid(z[j]), for an a_frac of 11 to 13 with 2^7 intervals and of 14
+ * with 2^8; with others it is bp_dense() and bp_sigmoid().
  */
 void bp_dense_sigmoid(int16_t *a, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
                       const int16_t *a_in, bp_counters_t *counters);

@@ -10,15 +10,14 @@
 
 /* For bpgen_avr_forward.h. */
 typedef struct {
+    uint8_t end_scale; /* 2^(16 - z_shift) */
+    uint8_t a_scale;   /* 2^(a_frac - 8) */
     void (*kernel)(void);
     uint8_t count;     /* at once: 4 * (pairs of inputs - 1) + the outputs above a multiple of 4,
                         * less 1; in parts: pairs in a part of the sum */
     uint8_t outputs;
     uint8_t scale;     /* 2^(a_in_frac - 8) */
     uint8_t half;      /* 2^(z_shift - 9) */
-    uint8_t end_scale; /* 2^(16 - z_shift) */
-    uint16_t first;    /* a sigmoid's 2^(a_frac - 8) + 2^(23 - a_frac), or z_lowest */
-    const void *second; /* its table, or z_top */
     uint16_t pairs;
 } bp_layer_fast_t;
 
@@ -34,10 +33,13 @@ void bp_avr_parts_sigmoid_7(void);
 void bp_avr_parts_sigmoid_7_rom(void);
 void bp_avr_parts_sigmoid_8(void);
 void bp_avr_parts_sigmoid_8_rom(void);
-void bp_avr_any(int16_t *z, const int16_t *b, const uint8_t *constants, const int16_t *w,
-                const int16_t *a_in);
-void bp_avr_any_rom(int16_t *z, const int16_t *b, const uint8_t *constants, const int16_t *w,
-                    const int16_t *a_in);
+void bp_avr_any(void);
+void bp_avr_any_rom(void);
+
+/* Make the compiler find the members of *s from s again: a kernel of bpgen_avr_forward.h leaves one
+ * pointer alone, and no register for a second that lasts.
+ */
+#define BP_FORGET(s) __asm__("" : "+r"(s))
 
 #if BP_AVR && !BPGEN_COUNTERS && !BP_SMALL
 #define BP_KERNEL(kernel) (void (*)(void))(kernel)
@@ -45,11 +47,10 @@ void bp_avr_any_rom(int16_t *z, const int16_t *b, const uint8_t *constants, cons
 #define BP_KERNEL(kernel) 0
 #endif
 #define BP_POWER(bit) (uint8_t)(1u << ((bit) & 7))
-#define BP_LAYER_FAST(kernel, count, outputs, pairs, a_in_frac, z_shift, first, second)            \
+#define BP_LAYER_FAST(kernel, count, outputs, pairs, a_in_frac, z_shift, a_frac)                   \
     {                                                                                              \
-        BP_KERNEL(kernel), count, (uint8_t)(outputs), BP_POWER(a_in_frac),                         \
-            BP_POWER((z_shift) + 7), BP_POWER(16 - (z_shift)), first, (const void *)(second),      \
-            pairs                                                                                  \
+        BP_POWER(16 - (z_shift)), BP_POWER(a_frac), BP_KERNEL(kernel), count, (uint8_t)(outputs),  \
+            BP_POWER(a_in_frac), BP_POWER((z_shift) + 7), pairs                                    \
     },
 
 /* For bpgen_avr_s8.h. */
@@ -57,20 +58,18 @@ void bp_avr_s8_clip(void);
 void bp_avr_s8_sigmoid(void);
 void bp_avr_u8_clip(void);
 void bp_avr_u8_sigmoid(void);
-void bp_avr_s8_any(int16_t *z, const int32_t *b, const uint8_t *constants, const bp_w8_t *w,
+void bp_avr_s8_any(int16_t *z, const int32_t *b, const uint8_t *table, const bp_w8_t *w,
                    const uint8_t *a_in);
-void bp_avr_u8_any(uint8_t *a, const int32_t *b, const uint8_t *constants, const bp_w8_t *w,
+void bp_avr_u8_any(uint8_t *a, const int32_t *b, const uint8_t *table, const bp_w8_t *w,
                    const uint8_t *a_in);
 
-/* The same members: count is the outputs of the first group, scale the inputs in memory, half
- * 2^(z_shift - 1) and end_scale 2^(8 - z_shift). Then a sigmoid's table and 2^(a_frac - 8), or
- * z_lowest and z_top + 2^15.
+/* The same members: end_scale is 2^(8 - z_shift), count the outputs of the first group, scale the
+ * inputs in memory, and half 2^(z_shift - 1).
  */
-#define BP_LAYER_FAST_S8(kernel, inputs, outputs, z_shift, first, second)                          \
+#define BP_LAYER_FAST_S8(kernel, inputs, outputs, z_shift, a_frac)                                 \
     {                                                                                              \
-        BP_KERNEL(kernel), (outputs) % 6, (uint8_t)(outputs),                                      \
-            (uint8_t)((inputs) + ((inputs) & 1)), BP_POWER((z_shift) + 7), BP_POWER(8 - (z_shift)),\
-            (uint16_t)(first), (const void *)(second), 0                                           \
+        BP_POWER(8 - (z_shift)), BP_POWER(a_frac), BP_KERNEL(kernel), (outputs) % 6,               \
+            (uint8_t)(outputs), (uint8_t)((inputs) + ((inputs) & 1)), BP_POWER((z_shift) + 7), 0   \
     },
 
 /* For bpgen_avr_learn.h, read in this order. Counts are for two loops of bytes. */

@@ -17,7 +17,6 @@ PORTABLE(bp_dense);
 PORTABLE(bp_dense_sigmoid);
 PORTABLE(bp_dense_rom);
 PORTABLE(bp_dense_sigmoid_rom);
-PORTABLE(bp_dense_s8);
 PORTABLE(bp_sigmoid);
 
 typedef struct {

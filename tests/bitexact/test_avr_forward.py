@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bpgen import lut
-from bpgen.emit.view import avr_sigmoid, avr_sum
+from bpgen.emit.view import avr_sum
 from bpgen.proof import Sum, block_size, forward_bound
 from tests.bitexact.avr_side_by_side import Edit, Tool, said
 
@@ -61,9 +61,7 @@ class Layer:
     def c(self, number: int) -> str:
         kind, count = avr_sum(self.sum, self.outputs, self.a_in_frac)
         table = f"sigmoid_{self.bits}" if self.bits else "NULL"
-        end, first, second = "_clip", self.z_lowest & 65535, str(self.z_top)
-        if self.is_fused:
-            end, first, second = f"_sigmoid_{self.bits}", avr_sigmoid(self.frac), table
+        end = f"_sigmoid_{self.bits}" if self.is_fused else "_clip"
         kernel = f"bp_avr_{kind}{'' if kind == 'any' else end}"
         return "".join(
             f"static const bp_layer_t layer_{number}{rom} BP_ROM = {{\n"
@@ -71,7 +69,7 @@ class Layer:
             f"    {self.z_lowest}, {self.z_top}, 0,\n"
             f"    {self.a_in_frac}, {self.z_shift}, 0, {self.frac}, {self.bits}, {table},\n"
             f"    BP_LAYER_FAST({kernel}{rom}, {count}, {self.outputs}, {(self.inputs + 1) // 2},\n"
-            f"                  {self.a_in_frac}, {self.z_shift}, {first}, {second})\n}};\n"
+            f"                  {self.a_in_frac}, {self.z_shift}, {self.frac})\n}};\n"
             for rom in ("", "_rom")
         )
 
@@ -169,14 +167,17 @@ def test_every_layer_gives_the_bits_of_the_portable_c(
         ('"adc " C ", r22', '"add " C ", r22'),
         ('"sbrc " D ", 7', '"sbrs " D ", 7'),  # of AROUND
         ("ldi r18, 0x7F", "ldi r18, 0x7E"),  # of a sum in parts
-        ("cp r16, r23", "cp r23, r16"),  # of TOO_FAR
-        ("sbci r20, 255", "nop"),  # of SIGMOID_8, z = -32768
-        ("cp r21, r0", "clc"),  # of SIGMOID, halves of z < 0
-        ("com r23", "nop"),
-        ("add r22, r29", "nop"),
-        ("cpc r22, r29", "cp r22, r29"),  # of CLIP
+        ("cpse r1, r21", "cpse r21, r21"),  # of NARROW
+        ("cp r16, r1", "cp r1, r16"),  # of TOO_FAR
+        ("cpc r23, r29", "cp r23, r29"),  # of CLIP
+        ("sbci r22, 255", "nop"),  # of SIGMOID_8, z = -32768
+        ('INTERPOLATE("mulsu"', 'INTERPOLATE("mul"'),  # of SIGMOID, z < 0
+        ('com " B ', 'tst " B '),
+        ("lsl r0", "clc"),  # and of any z
         ("sbci r17, -1", "sbci r17, 0"),  # of the next group's weights
-        ("subi r23, -16", "subi r23, -12"),  # of the last group's stride
+        ("andi r30, 0xFC", "andi r30, 0xF8"),  # of the outputs above a multiple of four
+        ("mov r21, r30", "clr r21"),
+        ("adc r25, r1", "nop"),
     ],
 )
 def test_a_wrong_instruction_is_noticed(line: str, broken: str, tool: Tool, tmp_path: Path) -> None:

@@ -79,9 +79,7 @@ class Layer:
     def c(self, number: int, fits: Fits) -> str:
         sigmoid = self.end.endswith("sigmoid")
         table = f"sigmoid_{FRACTIONS.index(self.frac)}_7" if sigmoid else "NULL"
-        kernel, first, second = self.end, str(self.z_lowest + 2**15), self.z_top + 2**15
-        if sigmoid:
-            first, second = table, 1 << self.frac - 8
+        kernel = self.end
         if not fits(self.sum, self.outputs):
             kernel = f"{self.end[:2]}_any"
         return (
@@ -89,7 +87,7 @@ class Layer:
             f"    {self.inputs}, {self.outputs}, 0, 0, {self.z_lowest}, {self.z_top}, 0,\n"
             f"    8, {self.z_shift}, 0, {self.frac}, 7, {table},\n"
             f"    BP_LAYER_FAST_S8(bp_avr_{kernel}, {self.inputs}, {self.outputs}, "
-            f"{self.z_shift},\n        {first}, {second})\n}};\n"
+            f"{self.z_shift}, {self.frac})\n}};\n"
         )
 
     def case(self, number: int, fits: Fits) -> str:

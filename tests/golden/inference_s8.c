@@ -76,8 +76,7 @@ static const bp_layer_t inference_s8_layer1 BP_ROM = {
     0, 255, 0, /* range of z, top of dz0 */
     8, 9, 0, 5, /* fractions and shifts */
     0, NULL,
-    BP_LAYER_FAST_S8(bp_avr_u8_any, 3, 5, 9,
-        0, 0)
+    BP_LAYER_FAST_S8(bp_avr_u8_any, 3, 5, 9, 5)
     BP_LAYER_LEARN(3, 5, 8, 0)
 };
 
@@ -90,8 +89,7 @@ static const bp_layer_t inference_s8_layer2 BP_ROM = {
     -255, 255, 0, /* range of z, top of dz1 */
     5, -9, 0, 12, /* fractions and shifts */
     0, NULL,
-    BP_LAYER_FAST_S8(bp_avr_s8_any, 5, 2, -9,
-        0, 0)
+    BP_LAYER_FAST_S8(bp_avr_s8_any, 5, 2, -9, 12)
     BP_LAYER_LEARN(5, 2, 5, 0)
 };
 
@@ -128,6 +126,7 @@ void inference_s8_forward(inference_s8_state_t *s)
 
     bp_dense_u8(s->a1, z, &inference_s8_layer1,
         inference_s8_w1_rom, inference_s8_b1_rom, s->a0, counters);
+    BP_FORGET(s);
     bp_dense_s8(s->a2, &inference_s8_layer2,
         inference_s8_w2_rom, inference_s8_b2_rom, s->a1, counters);
 }

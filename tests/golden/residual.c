@@ -100,8 +100,8 @@ static const bp_layer_t residual_layer1 BP_ROM = {
     -32767, 32767, 0, /* range of z, top of dz0 */
     12, 12, 0, 11, /* fractions and shifts */
     7, residual_sigmoid128,
-    BP_LAYER_FAST(bp_avr_any, 0, 3, 1, 12, 12,
-        32769, 32767)
+    BP_LAYER_FAST(bp_avr_any, 0, 3, 1,
+        12, 12, 11)
     BP_LAYER_LEARN(2, 3, 12, 0)
 };
 
@@ -115,8 +115,8 @@ static const bp_layer_t residual_layer2 BP_ROM = {
     -32767, 32767, 8000, /* range of z, top of dz1 */
     11, 11, 9, 11, /* fractions and shifts */
     7, residual_sigmoid128,
-    BP_LAYER_FAST(bp_avr_plain_sigmoid_7, 5, 2, 2, 11, 11,
-        4104, residual_sigmoid128)
+    BP_LAYER_FAST(bp_avr_plain_sigmoid_7, 5, 2, 2,
+        11, 11, 11)
     BP_LAYER_LEARN(3, 2, 11, 8000)
 };
 
@@ -215,6 +215,7 @@ void residual_forward(residual_state_t *s)
     bp_dense(s->a1, &residual_layer1,
         s->w1, s->b1, s->a0, counters);
     bp_sigmoid(s->a1, residual_sigmoid128, 7, 11, 3);
+    BP_FORGET(s);
     bp_dense_sigmoid(s->a2, &residual_layer2,
         s->w2, s->b2, s->a1, counters);
 }

@@ -167,8 +167,8 @@ static const bp_layer_t stochastic_layer1 BP_ROM = {
     -32767, 32767, 0, /* range of z, top of dz0 */
     12, 12, 0, 11, /* fractions and shifts */
     8, stochastic_tanh_opt256,
-    BP_LAYER_FAST(bp_avr_any, 0, 3, 2, 12, 12,
-        32769, 32767)
+    BP_LAYER_FAST(bp_avr_any, 0, 3, 2,
+        12, 12, 11)
     BP_LAYER_LEARN(4, 3, 12, 0)
 };
 
@@ -182,8 +182,8 @@ static const bp_layer_t stochastic_layer2 BP_ROM = {
     -32767, 32767, 8000, /* range of z, top of dz1 */
     11, 13, 9, 11, /* fractions and shifts */
     8, NULL,
-    BP_LAYER_FAST(bp_avr_plain_clip, 5, 2, 2, 11, 13,
-        32769, 32767)
+    BP_LAYER_FAST(bp_avr_plain_clip, 5, 2, 2,
+        11, 13, 11)
     BP_LAYER_LEARN(3, 2, 11, 8000)
 };
 
@@ -285,6 +285,7 @@ void stochastic_forward(stochastic_state_t *s)
     bp_dense(s->a1, &stochastic_layer1,
         s->w1, s->b1, s->a0, counters);
     bp_tanh_opt(s->a1, stochastic_tanh_opt256, 8, 11, 3);
+    BP_FORGET(s);
     bp_dense(s->a2, &stochastic_layer2,
         s->w2, s->b2, s->a1, counters);
     bp_softmax(s->a2, stochastic_exp256, 8, 10, 11, 2);

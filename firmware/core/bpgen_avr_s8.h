@@ -123,7 +123,7 @@
 /* What kernels enter with r27:r26 the address of their ends' code, and the arguments where
  * bp_avr_any() has them.
  */
-__attribute__((naked, noinline, used)) static void bp_avr_layer_s8(void)
+__attribute__((naked, noinline)) static void bp_avr_layer_s8(void)
 {
     __asm__ __volatile__(
         "push r2\n\t"

@@ -129,7 +129,7 @@ BP_STATIC_ASSERT(FROM_TABLE(fast.count) == 6, avr_s8_count);
 /* What kernels enter with r27:r26 the address of their ends' code, and the arguments of
  * bp_avr_layer_of_bytes().
  */
-__attribute__((naked, noinline, used)) static void bp_avr_layer_s8(void)
+__attribute__((naked, noinline)) static void bp_avr_layer_s8(void)
 {
     __asm__ __volatile__(
         "push r28\n\t"

@@ -49,11 +49,9 @@ BP_STATIC_ASSERT(FROM_TABLE(fast.count) == 6, avr_s8_count);
 #define F8_K "12"      /* h + 2^16 * h - 128 * s, h = 2^(shift - 1) */
 #define F8_K_2 "13"
 #define F8_K_3 "14"
-#define F8_CONSTANTS "15" /* address of the layer's table */
-#define F8_CONSTANTS_2 "16"
-#define F8_END "17" /* address of its code */
-#define F8_END_2 "18"
-#define F8_SIZE "18"
+#define F8_TABLE "15"  /* address of the layer's table */
+#define F8_TABLE_2 "16"
+#define F8_SIZE "16"
 
 #define S8_T "r2", "r3", "r4"
 #define S8_U "r5", "r6", "r7"
@@ -126,56 +124,11 @@ BP_STATIC_ASSERT(FROM_TABLE(fast.count) == 6, avr_s8_count);
     "adc " B ", r21\n\t"                                                                           \
     "adc " C ", r24\n\t"
 
-/* What kernels enter with r27:r26 the address of their ends' code, and the arguments of
- * bp_avr_layer_of_bytes().
- */
-__attribute__((naked, noinline)) static void bp_avr_layer_s8(void)
+/* The sums of the next group, and r31:r30 = the table's address and r27:r26 = out. */
+__attribute__((naked, noinline)) static void bp_avr_group_s8(void)
 {
     __asm__ __volatile__(
-        "push r28\n\t"
-        "push r29\n\t"
-        "in r28, __SP_L__\n\t"
-        "in r29, __SP_H__\n\t"
-        "sbiw r28, " F8_SIZE "\n\t"
-        "in r0, __SREG__\n\t"
-        "cli\n\t"
-        "out __SP_H__, r29\n\t"
-        "out __SREG__, r0\n\t"
-        "out __SP_L__, r28\n\t"
-        "std Y+" F8_END ", r26\n\t"
-        "std Y+" F8_END_2 ", r27\n\t"
-        "std Y+" F8_OUT ", r24\n\t"
-        "std Y+" F8_OUT_2 ", r25\n\t"
-        "std Y+" F8_A_IN ", r16\n\t"
-        "std Y+" F8_A_IN_2 ", r17\n\t"
-        "movw r30, r20\n\t"
-        "std Y+" F8_CONSTANTS ", r30\n\t"
-        "std Y+" F8_CONSTANTS_2 ", r31\n\t"
-        "adiw r30, 6\n\t"
-        "lpm r25, Z+\n\t"
-        "lpm r20, Z+\n\t"
-        "lpm r24, Z+\n\t"
-        "lpm r4, Z\n\t"
-        "add r24, r16\n\t"
-        "std Y+" F8_STOP ", r24\n\t"
-        "mov r21, r20\n\t"
-        "subi r21, 6\n\t"
-        "lsl r21\n\t"
-        "std Y+" F8_STRIDE ", r21\n\t"
-        "sub r20, r25\n\t"
-        "std Y+" F8_LEFT ", r20\n\t"
-        "movw r30, r22\n\t"
-        "clr r22\n\t"
-        "mov r23, r20\n\t"
-        "lsl r23\n\t"
-        "movw r26, r18\n\t"
-        "add r18, r25\n\t"
-        "adc r19, r22\n\t"
-        "add r18, r25\n\t"
-        "adc r19, r22\n\t"
-        "std Y+" F8_W ", r18\n\t"
-        "std Y+" F8_W_2 ", r19\n\t"
-        "clt\n\t"
+        "brts 10f\n\t"
         PLACE_S8("r25", "12f", "13f", "14f", "15f", "16f")
         "rjmp 20f\n"
 
@@ -183,7 +136,6 @@ __attribute__((naked, noinline)) static void bp_avr_layer_s8(void)
         "std Y+" F8_LEFT ", r25\n\t"
         "std Y+" F8_OUT ", r26\n\t"
         "std Y+" F8_OUT_2 ", r27\n\t"
-        "set\n\t"
         "ldd r24, Y+" F8_STOP "\n\t"
         "ldd r23, Y+" F8_STRIDE "\n\t"
         "ldd r30, Y+" F8_W "\n\t"
@@ -258,27 +210,67 @@ __attribute__((naked, noinline)) static void bp_avr_layer_s8(void)
         CORRECT_S8(S8_Y)
         "ldd r26, Y+" F8_OUT "\n\t"
         "ldd r27, Y+" F8_OUT_2 "\n\t"
-        "ldd r30, Y+" F8_END "\n\t"
-        "ldd r31, Y+" F8_END_2 "\n\t"
-        "icall\n\t"
-        "in r28, __SP_L__\n\t"
-        "in r29, __SP_H__\n\t"
-        "ldd r25, Y+" F8_LEFT "\n\t"
-        "subi r25, 6\n\t"
-        "brlo 1f\n\t"
-        "rjmp 10b\n"
-        "1:\n\t"
-        "clr r1\n\t"
-        "adiw r28, " F8_SIZE "\n\t"
-        "in r0, __SREG__\n\t"
-        "cli\n\t"
-        "out __SP_H__, r29\n\t"
-        "out __SREG__, r0\n\t"
-        "out __SP_L__, r28\n\t"
-        "pop r29\n\t"
-        "pop r28\n\t"
+        "ldd r30, Y+" F8_TABLE "\n\t"
+        "ldd r31, Y+" F8_TABLE_2 "\n\t"
         "ret");
 }
+
+/* From the arguments of bp_avr_layer_of_bytes() to the first group. */
+#define ENTER_S8                                                                                   \
+    "push r28\n\t"                                                                                 \
+    "push r29\n\t"                                                                                 \
+    "in r28, __SP_L__\n\t"                                                                         \
+    "in r29, __SP_H__\n\t"                                                                         \
+    "sbiw r28, " F8_SIZE "\n\t"                                                                    \
+    "in r0, __SREG__\n\t"                                                                          \
+    "cli\n\t"                                                                                      \
+    "out __SP_H__, r29\n\t"                                                                        \
+    "out __SREG__, r0\n\t"                                                                         \
+    "out __SP_L__, r28\n\t"                                                                        \
+    "std Y+" F8_OUT ", r24\n\t"                                                                    \
+    "std Y+" F8_OUT_2 ", r25\n\t"                                                                  \
+    "std Y+" F8_A_IN ", r16\n\t"                                                                   \
+    "std Y+" F8_A_IN_2 ", r17\n\t"                                                                 \
+    "movw r30, r20\n\t"                                                                            \
+    "std Y+" F8_TABLE ", r30\n\t"                                                                  \
+    "std Y+" F8_TABLE_2 ", r31\n\t"                                                                \
+    "adiw r30, 6\n\t"                                                                              \
+    "lpm r25, Z+\n\t"                                                                              \
+    "lpm r20, Z+\n\t"                                                                              \
+    "lpm r24, Z+\n\t"                                                                              \
+    "lpm r4, Z\n\t"                                                                                \
+    "add r24, r16\n\t"                                                                             \
+    "std Y+" F8_STOP ", r24\n\t"                                                                   \
+    "mov r21, r20\n\t"                                                                             \
+    "subi r21, 6\n\t"                                                                              \
+    "lsl r21\n\t"                                                                                  \
+    "std Y+" F8_STRIDE ", r21\n\t"                                                                 \
+    "sub r20, r25\n\t"                                                                             \
+    "std Y+" F8_LEFT ", r20\n\t"                                                                   \
+    "movw r30, r22\n\t"                                                                            \
+    "clr r22\n\t"                                                                                  \
+    "mov r23, r20\n\t"                                                                             \
+    "lsl r23\n\t"                                                                                  \
+    "movw r26, r18\n\t"                                                                            \
+    "add r18, r25\n\t"                                                                             \
+    "adc r19, r22\n\t"                                                                             \
+    "add r18, r25\n\t"                                                                             \
+    "adc r19, r22\n\t"                                                                             \
+    "std Y+" F8_W ", r18\n\t"                                                                      \
+    "std Y+" F8_W_2 ", r19\n\t"                                                                    \
+    "clt\n"
+
+#define LEAVE_S8                                                                                   \
+    "clr r1\n\t"                                                                                   \
+    "adiw r28, " F8_SIZE "\n\t"                                                                    \
+    "in r0, __SREG__\n\t"                                                                          \
+    "cli\n\t"                                                                                      \
+    "out __SP_H__, r29\n\t"                                                                        \
+    "out __SREG__, r0\n\t"                                                                         \
+    "out __SP_L__, r28\n\t"                                                                        \
+    "pop r29\n\t"                                                                                  \
+    "pop r28\n\t"                                                                                  \
+    "ret\n\t"
 
 /* ---- An output's end -------------------------------------------------------------------------
  *
@@ -363,29 +355,32 @@ __attribute__((naked, noinline)) static void bp_avr_layer_s8(void)
     positive                                                                                       \
     "2:\n\t" store
 
-/* A kernel: to the layer, and what it calls for a group. */
 #define KERNEL_S8(name, constants, end)                                                            \
     __attribute__((naked, noinline)) void name(void)                                               \
     {                                                                                              \
-        __asm__ __volatile__("ldi r26, lo8(gs(40f))\n\t"                                           \
-                             "ldi r27, hi8(gs(40f))\n\t"                                           \
-                             "%~jmp %x[layer]\n"                                                   \
+        __asm__ __volatile__(ENTER_S8                                                              \
                              "40:\n\t"                                                             \
-                             "ldd r30, Y+" F8_CONSTANTS "\n\t"                                     \
-                             "ldd r31, Y+" F8_CONSTANTS_2 "\n\t"                                   \
-                             constants                                                             \
+                             "%~call %x[group]\n\t" constants                                      \
                              "brts 41f\n\t"                                                        \
                              PLACE_S8("r23", "42f", "43f", "44f", "45f", "46f")                    \
-                             "ret\n"                                                               \
+                             "rjmp 47f\n"                                                          \
                              "41:\n\t" end(S8_T)                                                   \
                              "42:\n\t" end(S8_U)                                                   \
                              "43:\n\t" end(S8_V)                                                   \
                              "44:\n\t" end(S8_W)                                                   \
                              "45:\n\t" end(S8_X)                                                   \
                              "46:\n\t" end(S8_Y)                                                   \
-                             "ret\n\t" TOO_FAR_S8                                                  \
+                             "47:\n\t"                                                             \
+                             "in r28, __SP_L__\n\t"                                                \
+                             "in r29, __SP_H__\n\t"                                                \
+                             "set\n\t"                                                             \
+                             "ldd r25, Y+" F8_LEFT "\n\t"                                          \
+                             "subi r25, 6\n\t"                                                     \
+                             "brlo 1f\n\t"                                                         \
+                             "rjmp 40b\n"                                                          \
+                             "1:\n\t" LEAVE_S8 TOO_FAR_S8                                          \
                              :                                                                     \
-                             : [layer] "i"(bp_avr_layer_s8));                                      \
+                             : [group] "i"(bp_avr_group_s8));                                      \
     }
 
 /* From z_lowest on, with 2^15 added to both. */

@@ -742,9 +742,9 @@ ANY(bp_avr_any_rom, 1)
 
 /* To r5:r4, where a kernel wants Z for itself. */
 #if defined(__AVR_3_BYTE_PC__)
-KERNEL(bp_avr_jump, "push r4\n\tpush r5\n\tpush r1\n\tret\n\t")
+static KERNEL(bp_avr_jump, "push r4\n\tpush r5\n\tpush r1\n\tret\n\t")
 #else
-KERNEL(bp_avr_jump, "push r4\n\tpush r5\n\tret\n\t")
+static KERNEL(bp_avr_jump, "push r4\n\tpush r5\n\tret\n\t")
 #endif
 
 #define CALL(...)                                                                                  \

@@ -12,6 +12,12 @@
 
 #if !BPGEN_COUNTERS
 
+/* Where constants are from the table on. */
+#define FROM_TABLE(member) (offsetof(bp_layer_t, member) - offsetof(bp_layer_t, table))
+BP_STATIC_ASSERT(FROM_TABLE(z_lowest) == (size_t)-11, avr_s8_range);
+BP_STATIC_ASSERT(FROM_TABLE(fast.end_scale) == 2, avr_s8_end);
+BP_STATIC_ASSERT(FROM_TABLE(fast.count) == 6, avr_s8_count);
+
 /* ---- A layer ---------------------------------------------------------------------------------
  *
  * Flash has w + 128, so that a product is one of unsigned bytes:
@@ -28,13 +34,9 @@
  *     r4        h, in the first group        r26, r27  X: a_in, w, out
  *     r20, r21  two inputs                   r28, r29  Y: frame
  *     T         a group of six               r30, r31  Z: b, w, flash
+ *
+ * Behind the loop r24, r21 and r20 are K, and r23 is the first group's outputs.
  */
-/* Where constants are from the table on. */
-#define FROM_TABLE(member) (offsetof(bp_layer_t, member) - offsetof(bp_layer_t, table))
-BP_STATIC_ASSERT(FROM_TABLE(z_lowest) == (size_t)-11, avr_s8_range);
-BP_STATIC_ASSERT(FROM_TABLE(fast.end_scale) == 2, avr_s8_end);
-BP_STATIC_ASSERT(FROM_TABLE(fast.count) == 6, avr_s8_count);
-
 #define F8_LEFT "1" /* outputs to do */
 #define F8_OUT "2"
 #define F8_OUT_2 "3"

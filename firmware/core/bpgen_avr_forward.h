@@ -183,24 +183,24 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
     "st X+, r22\n\t"                                                                               \
     "st X+, r23\n\t"
 
-/* y = E + slope * r22 * 2^-8, rounded down, `from` and `to` the bytes of entries: E is `from`, the
- * slope of `sign` what `to` is more.
+/* B:A += (r23:r20 - B:A) * r22 * 2^-8, rounded down: from one entry towards its neighbour, by `mul`
+ * where that is more, by `mulsu` where it is less.
  */
-#define INTERPOLATE(sign, A, B)                                                                    \
+#define INTERPOLATE(mul, A, B)                                                                     \
     "sub r20, " A "\n\t"                                                                           \
     "sbc r23, " B "\n\t"                                                                           \
     "mul r20, r22\n\t"                                                                             \
     "add " A ", r1\n\t"                                                                            \
     "adc " B ", r21\n\t"                                                                           \
-    sign " r23, r22\n\t"                                                                           \
+    mul " r23, r22\n\t"                                                                            \
     "add " A ", r0\n\t"                                                                            \
     "adc " B ", r1\n\t"
 
 /* A sigmoid of 2^fa = r17 * 2^8, for fa from 11 up, where no y reaches 1: the last entry is 65514.
  * The table is at r19:r18. With the store 52 cycles, 54 for z < 0.
  *
- * With u = |z|, y = round(E[i] + rise * fr, 16 - fa). For z < 0 the result is 2^fa - y, which with a
- * half that rounds down is that of ~(E[i] + rise * fr); and the low bits of z + 2^15 count down from
+ * With u = |z|, y = round(E[i] + rise * fr, 16 - fa). For z < 0 the result is 2^fa - y, which is
+ * the same of ~(E[i] + rise * fr): halves round down. The low bits of z + 2^15 then count down from
  * E[i + 1]. z = -32768 has i = 127 and the y of -32767. The index comes from r23, and fr from r22.
  */
 #define SIGMOID(positive, negative, index, A, B, C, D)                                             \
@@ -306,14 +306,14 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
  *
  *     r0, r1    a product                      r24, r25  S, upper half; on entry out
  *     r2..r5    P, or of a smaller group: out  r26, r27  X: a_in, out
- *               and what ends need             r28       pairs to do
+ *               and the table                  r28       pairs to do
  *     r6..r9    Q                              r29       stride
- *     r10..r13  R                              r30, r31  Z: w, b, flash
+ *     r10..r13  R                              r30, r31  Z: w, b, flash; on entry the table
  *     r14, r15  S, lower half                  r20..r23  w, 0, w's product; on entry scale,
  *     r16..r19  two inputs; on entry count,              outputs, b
  *               half, w                        T         a group of four
  *
- * A pair of inputs takes 215 cycles for four outputs, 26.9 a product; 167, 117 and 68 for 3, 2, 1.
+ * A pair of inputs takes 215 cycles for four outputs, 26.9 a product; 167, 119 and 70 for 3, 2, 1.
  * The caller saves r2..r17 for all its layers.
  */
 

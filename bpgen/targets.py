@@ -20,7 +20,7 @@ AVR_ARRAY_BYTES = 32_767
 AVR_NEAR_BYTES = 65_000
 
 ELEMENT_BYTES = {
-    "int8_t": 1,
+    "bp_w8_t": 1,
     "uint8_t": 1,
     "int16_t": 2,
     "uint16_t": 2,

@@ -67,6 +67,12 @@ def rows(values: Sequence[int], width: int = 6, per_row: int = 8) -> tuple[str, 
     )
 
 
+def pairs(values: Sequence[int], name: str, per_row: int = 4) -> tuple[str, ...]:
+    """The same of s8 weights, which a macro takes two at a time."""
+    twos = [f"{name}({v:>5}, {w:>5})," for v, w in zip(values[::2], values[1::2], strict=True)]
+    return tuple(" ".join(twos[at : at + per_row]) for at in range(0, len(twos), per_row))
+
+
 def string(text: str) -> str:
     """
     A string literal that holds `text` in UTF-8, whatever it contains.

@@ -339,14 +339,7 @@ def _layer(
     z_top = INT16_MAX if before_table else layer.a_top
     stored = _even(layer.inputs) * layer.outputs
     rom = "" if learns else "_rom"
-    kind, count = "any", 0
-    if not is_byte:
-        kind, count = avr_sum(proof.forward, layer.outputs, previous.a_format.frac)
-    is_sigmoid = layer.activation == "sigmoid" and not is_byte
-    # Where no y reaches 1, and with the tables that the kernels of AVR cores know.
-    lowest_frac = {7: 11, 8: 14}.get(_table(layer).bits, 16) if is_sigmoid else 16
-    fused = kind != "any" and lowest_frac <= layer.a_format.frac <= 14
-    end = f"_sigmoid_{_table(layer).bits}" if fused else "" if kind == "any" else "_clip"
+    avr = _avr(layer, proof.forward, previous.a_format.frac, rom)
     backward = proof.backward
     return LayerView(
         k=k,
@@ -365,7 +358,7 @@ def _layer(
         is_byte=is_byte,
         narrows=layer.a_format.bits == 8,
         is_table=squashes,
-        is_fused=fused,
+        is_fused=avr.fused,
         is_softmax=layer.activation == "softmax",
         w=w,
         b=b,
@@ -388,8 +381,8 @@ def _layer(
         table=_table_name(prefix, layer),
         table_or_null=_table_name(prefix, layer) if squashes else "NULL",
         pairs=_even(layer.inputs) // 2,
-        avr_kernel="0" if is_byte else f"bp_avr_{kind}{end}{rom}",
-        avr_count=count,
+        avr_kernel=avr.kernel,
+        avr_count=avr.count,
         plain=_learn_kind(backward, previous.a_format.frac),
         table_bits=_table(layer).bits if _table_name(prefix, layer) else 0,
         forward=_sum(proof.forward),
@@ -412,6 +405,38 @@ def _layer(
         offset=(layer.dz_frac or 0) - updated_frac,
         lowest_frac=8 - magnitude_bits(previous),
     )
+
+
+@dataclass(frozen=True)
+class _Avr:
+    """What the constants of a layer say to AVR cores."""
+
+    kernel: str
+    count: int
+    fused: bool
+
+
+def _avr(layer: Dense, total: Sum, a_in_frac: int, rom: str) -> _Avr:
+    frac = layer.a_format.frac
+    bits = _table(layer).bits if layer.activation == "sigmoid" else 0
+    if layer.w_format.bits == 8:
+        narrows = layer.a_format.bits == 8
+        # A sigmoid of a fraction from 11 up reaches no 1.
+        fused = bits == 7 and (frac == 8 if narrows else 11 <= frac <= 13)
+        fits = avr_bytes(total, layer.outputs)
+        end = ("sigmoid" if fused else "clip") if fits else "any"
+        return _Avr(f"bp_avr_{'u8' if narrows else 's8'}_{end}", 0, fused and fits)
+    kind, count = avr_sum(total, layer.outputs, a_in_frac)
+    # Where no y reaches 1, and with the tables that the kernels of AVR cores know.
+    fused = kind != "any" and {7: 11, 8: 14}.get(bits, 16) <= frac <= 14
+    end = f"_sigmoid_{bits}" if fused else "" if kind == "any" else "_clip"
+    return _Avr(f"bp_avr_{kind}{end}{rom}", count, fused)
+
+
+def avr_bytes(total: Sum, outputs: int) -> bool:
+    """Whether a layer of s8 weights is one for the kernels of bpgen_avr_s8.h."""
+    inputs = _even(total.terms)
+    return 1 <= total.shift <= 8 and outputs <= 128 and inputs <= 256 and total.bound < 2**23
 
 
 def avr_sum(total: Sum, outputs: int, a_in_frac: int) -> tuple[str, int]:
@@ -683,11 +708,13 @@ def _rom(
     model: IntModel, layers: tuple[LayerView, ...], prefix: str, self_test: SelfTest
 ) -> Iterator[RomArray]:
     for view, layer in zip(layers, model.layers, strict=True):
-        kind = "int8_t" if view.is_byte else "int16_t"
         shape = f"[{_even(view.inputs) // 2}][{view.outputs}][2], {layer.w_format}"
         initial = "initial weights" if model.learns(view.k) else "weights"
         text = f"Layer {view.k} {initial}, {shape}."
-        yield _rom_array(kind, f"{prefix}_w{view.k}_rom", _stored(layer), text, "BP_ALIGNED ")
+        kind = "bp_w8_t" if view.is_byte else "int16_t"
+        stored = _stored(layer)
+        rows = cfmt.pairs(stored, "BP_W8") if view.is_byte else cfmt.rows(stored)
+        yield RomArray("BP_ALIGNED ", kind, f"{prefix}_w{view.k}_rom", len(stored), text, rows)
         bias_format = f"s32q{view.forward.acc_frac}" if view.is_byte else str(layer.w_format)
         yield _rom_array(
             "int32_t" if view.is_byte else "int16_t",
@@ -736,10 +763,8 @@ def _rom_tables(model: IntModel, layers: tuple[LayerView, ...], prefix: str) -> 
         yield _rom_array("uint16_t", f"{prefix}_ln_table", lut.ln_table().entries, text)
 
 
-def _rom_array(
-    kind: str, name: str, values: Sequence[int], comment: str, aligned: str = ""
-) -> RomArray:
-    return RomArray(aligned, kind, name, len(values), comment, cfmt.rows(values))
+def _rom_array(kind: str, name: str, values: Sequence[int], comment: str) -> RomArray:
+    return RomArray("", kind, name, len(values), comment, cfmt.rows(values))
 
 
 def _reset(model: IntModel, layers: tuple[LayerView, ...], prefix: str) -> Iterator[ResetCopy]:

@@ -47,6 +47,19 @@ static inline int32_t bp_rom_s32(const int32_t *p) { return *p; }
 static inline uint32_t bp_rom_u32(const uint32_t *p) { return *p; }
 #endif
 
+/* s8 weights in flash, those of two inputs at a time. AVR cores, which multiply bytes without sign
+ * faster, have w + 128 there.
+ */
+#if defined(__AVR__)
+typedef uint8_t bp_w8_t;
+#define BP_W8(w, w_next) (w) + 128, (w_next) + 128
+static inline int8_t bp_rom_w8(const bp_w8_t *p) { return (int8_t)(pgm_read_byte(p) - 128); }
+#else
+typedef int8_t bp_w8_t;
+#define BP_W8(w, w_next) (w), (w_next)
+static inline int8_t bp_rom_w8(const bp_w8_t *p) { return *p; }
+#endif
+
 /* Of arrays that kernels read by words. */
 #if defined(__GNUC__) && !defined(__AVR__)
 #define BP_ALIGNED __attribute__((aligned(4)))

@@ -126,7 +126,7 @@ void bp_dense_sigmoid_rom(int16_t *a, const bp_layer_t *layer, const int16_t *w,
 #endif
 
 #if !defined(BP_FAST_DENSE_S8)
-void bp_dense_s8(int16_t *z, const bp_layer_t *layer, const int8_t *w, const int32_t *b,
+void bp_dense_s8(int16_t *z, const bp_layer_t *layer, const bp_w8_t *w, const int32_t *b,
                  const uint8_t *a_in, bp_counters_t *counters)
 {
     const bp_layer_t l = read_layer(layer);
@@ -134,19 +134,42 @@ void bp_dense_s8(int16_t *z, const bp_layer_t *layer, const int8_t *w, const int
     size_t j;
 
     for (j = 0; j < l.outputs; j++) {
-        const int8_t *column = w + 2 * j;
+        const bp_w8_t *column = w + 2 * j;
         int32_t acc = bp_rom_s32(b + j);
         size_t i;
         /* A product is at most 128 * 255, which fits 16 bits. */
         for (i = 0; i < even_inputs(&l); i += 2) {
-            acc += bp_rom_s8(column) * a_in[i];
-            acc += bp_rom_s8(column + 1) * a_in[i + 1];
+            acc += bp_rom_w8(column) * a_in[i];
+            acc += bp_rom_w8(column + 1) * a_in[i + 1];
             column += stride;
         }
         z[j] = clip_z(l.z_shift < 0 ? (int64_t)acc * ((int32_t)1 << -l.z_shift)
                                     : bp_round32(acc, (uint8_t)l.z_shift),
                       &l, counters);
     }
+}
+#endif
+
+#if defined(__AVR__) && !defined(BP_FAST_LAYER_S8)
+void bp_dense_sigmoid_s8(int16_t *a, const bp_layer_t *layer, const bp_w8_t *w, const int32_t *b,
+                         const uint8_t *a_in, bp_counters_t *counters)
+{
+    const bp_layer_t l = read_layer(layer);
+
+    bp_dense_s8(a, layer, w, b, a_in, counters);
+    bp_sigmoid(a, l.table, l.table_bits, l.a_frac, l.outputs);
+}
+
+void bp_dense_u8(uint8_t *a, int16_t *z, const bp_layer_t *layer, const bp_w8_t *w,
+                 const int32_t *b, const uint8_t *a_in, bp_counters_t *counters)
+{
+    const bp_layer_t l = read_layer(layer);
+
+    bp_dense_s8(z, layer, w, b, a_in, counters);
+    if (l.table != NULL) {
+        bp_sigmoid(z, l.table, l.table_bits, l.a_frac, l.outputs);
+    }
+    bp_narrow(a, z, l.outputs);
 }
 #endif
 

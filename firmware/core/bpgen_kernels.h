@@ -38,6 +38,7 @@ int16_t bp_quantize_input(int32_t count, int32_t offset, uint16_t multiplier, ui
 #else
 #define BP_FORGET(s)
 #define BP_LAYER_FAST(...)
+#define BP_LAYER_FAST_S8(...)
 #define BP_LAYER_LEARN(...)
 #endif
 
@@ -99,7 +100,7 @@ void bp_dense_sigmoid_rom(int16_t *a, const bp_layer_t *layer, const int16_t *w,
 #endif
 
 /* s8 weights and biases of the sum's fraction, both in flash; u8 inputs. */
-void bp_dense_s8(int16_t *z, const bp_layer_t *layer, const int8_t *w, const int32_t *b,
+void bp_dense_s8(int16_t *z, const bp_layer_t *layer, const bp_w8_t *w, const int32_t *b,
                  const uint8_t *a_in, bp_counters_t *counters);
 
 /* ---- Activations of n units, in place ------------------------------------------------------- */
@@ -120,6 +121,36 @@ void bp_narrow(uint8_t *a, const int16_t *z, size_t n);
 
 /* Index of the largest element, the first of equals. */
 size_t bp_argmax(const int16_t *a, size_t n);
+
+/* ---- Layers of s8 weights with their activations ------------------------------------------- */
+
+/* bp_dense_s8() and bp_sigmoid(); the same of a hidden layer, a sigmoid where it has a table, and
+ * bp_narrow(), for which z has room.
+ */
+#if defined(__AVR__)
+void bp_dense_sigmoid_s8(int16_t *a, const bp_layer_t *layer, const bp_w8_t *w, const int32_t *b,
+                         const uint8_t *a_in, bp_counters_t *counters);
+void bp_dense_u8(uint8_t *a, int16_t *z, const bp_layer_t *layer, const bp_w8_t *w,
+                 const int32_t *b, const uint8_t *a_in, bp_counters_t *counters);
+#else
+static inline void bp_dense_sigmoid_s8(int16_t *a, const bp_layer_t *layer, const bp_w8_t *w,
+                                       const int32_t *b, const uint8_t *a_in,
+                                       bp_counters_t *counters)
+{
+    bp_dense_s8(a, layer, w, b, a_in, counters);
+    bp_sigmoid(a, layer->table, layer->table_bits, layer->a_frac, layer->outputs);
+}
+
+static inline void bp_dense_u8(uint8_t *a, int16_t *z, const bp_layer_t *layer, const bp_w8_t *w,
+                               const int32_t *b, const uint8_t *a_in, bp_counters_t *counters)
+{
+    bp_dense_s8(z, layer, w, b, a_in, counters);
+    if (layer->table != NULL) {
+        bp_sigmoid(z, layer->table, layer->table_bits, layer->a_frac, layer->outputs);
+    }
+    bp_narrow(a, z, layer->outputs);
+}
+#endif
 
 /* ---- Losses: of one sample, exact, see docs/numbers.md section 6 for the fraction ------------ */
 

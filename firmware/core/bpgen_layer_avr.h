@@ -53,6 +53,25 @@ void bp_avr_any_rom(void);
             BP_POWER(a_in_frac), BP_POWER((z_shift) + 7), pairs                                    \
     },
 
+/* For bpgen_avr_s8.h. */
+void bp_avr_s8_clip(void);
+void bp_avr_s8_sigmoid(void);
+void bp_avr_u8_clip(void);
+void bp_avr_u8_sigmoid(void);
+void bp_avr_s8_any(int16_t *z, const int32_t *b, const uint8_t *table, const bp_w8_t *w,
+                   const uint8_t *a_in);
+void bp_avr_u8_any(uint8_t *a, const int32_t *b, const uint8_t *table, const bp_w8_t *w,
+                   const uint8_t *a_in);
+
+/* The same members: end_scale is 2^(8 - z_shift), count the outputs of the first group, scale the
+ * inputs in memory, and half 2^(z_shift - 1).
+ */
+#define BP_LAYER_FAST_S8(kernel, inputs, outputs, z_shift, a_frac)                                 \
+    {                                                                                              \
+        BP_POWER(8 - (z_shift)), BP_POWER(a_frac), BP_KERNEL(kernel), (outputs) % 6,               \
+            (uint8_t)(outputs), (uint8_t)((inputs) + ((inputs) & 1)), BP_POWER((z_shift) + 7), 0   \
+    },
+
 /* For bpgen_avr_learn.h, read in this order. Counts are for two loops of bytes. */
 typedef struct {
     uint16_t outputs;

@@ -14,7 +14,11 @@
 #define PORTABLE(name) __typeof__(name) portable_##name
 
 PORTABLE(bp_dense_s8);
+PORTABLE(bp_dense_sigmoid_s8);
+PORTABLE(bp_dense_u8);
 PORTABLE(bp_sigmoid);
+
+enum { DENSE_S8, DENSE_SIGMOID_S8, DENSE_U8 };
 
 typedef struct {
     const bp_layer_t *layer;
@@ -22,6 +26,7 @@ typedef struct {
     uint16_t outputs;
     uint16_t w; /* where in rom the weights start */
     uint16_t b; /* and the biases */
+    uint8_t call;
 } case_t;
 
 #include "layers.h" /* cases[] and rom[] in flash, tables, LONGEST and WIDEST */
@@ -35,6 +40,7 @@ static const int16_t edges[] = {
 };
 
 static uint8_t a_in[LONGEST];
+static int16_t z[WIDEST];
 static int16_t fast[WIDEST + 2 * GUARD], slow[WIDEST + 2 * GUARD];
 static uint32_t state = 1;
 
@@ -117,6 +123,12 @@ static uint16_t sigmoids(const uint16_t *table, uint8_t bits)
     return differing;
 }
 
+#define EACH(function, out, ...)                                                                   \
+    function(out, __VA_ARGS__ c.layer, rom + c.w, biases + c.b, a_in, &counters)
+#define BOTH(function, type, ...)                                                                  \
+    EACH(function, (type)(void *)(fast + GUARD), __VA_ARGS__);                                     \
+    EACH(portable_##function, (type)(void *)(slow + GUARD), __VA_ARGS__)
+
 int main(void)
 {
     bp_counters_t counters = {0};
@@ -131,8 +143,13 @@ int main(void)
         memcpy_P(&c, cases + number, sizeof c);
         for (round = 0; round < ROUNDS; round++) {
             fill(&c, round);
-            bp_dense_s8(fast + GUARD, c.layer, rom + c.w, biases + c.b, a_in, &counters);
-            portable_bp_dense_s8(slow + GUARD, c.layer, rom + c.w, biases + c.b, a_in, &counters);
+            if (c.call == DENSE_S8) {
+                BOTH(bp_dense_s8, int16_t *, );
+            } else if (c.call == DENSE_SIGMOID_S8) {
+                BOTH(bp_dense_sigmoid_s8, int16_t *, );
+            } else {
+                BOTH(bp_dense_u8, uint8_t *, z, );
+            }
             differing = (uint16_t)(differing + (memcmp(fast, slow, sizeof fast) != 0));
         }
         report(number, differing);

@@ -20,10 +20,10 @@ BP_STATIC_ASSERT(sizeof(inference_s8_state_t) - 16 <= 3,
 #endif
 
 /* Layer 1 weights, [2][5][2], s8q6. */
-static const BP_ALIGNED int8_t inference_s8_w1_rom[20] BP_ROM = {
-        56,    -44,    124,    -83,     36,     74,     94,   -115,
-        19,    -16,    -68,      0,    -46,      0,     36,      0,
-       -28,      0,    -28,      0,
+static const BP_ALIGNED bp_w8_t inference_s8_w1_rom[20] BP_ROM = {
+    BP_W8(   56,   -44), BP_W8(  124,   -83), BP_W8(   36,    74), BP_W8(   94,  -115),
+    BP_W8(   19,   -16), BP_W8(  -68,     0), BP_W8(  -46,     0), BP_W8(   36,     0),
+    BP_W8(  -28,     0), BP_W8(  -28,     0),
 };
 
 /* Layer 1 biases, s32q14. */
@@ -32,9 +32,9 @@ static const int32_t inference_s8_b1_rom[5] BP_ROM = {
 };
 
 /* Layer 2 weights, [3][2][2], s8q-2. */
-static const BP_ALIGNED int8_t inference_s8_w2_rom[12] BP_ROM = {
-       117,    -66,    -80,    -26,     89,    -62,    -78,    101,
-       -91,      0,     80,      0,
+static const BP_ALIGNED bp_w8_t inference_s8_w2_rom[12] BP_ROM = {
+    BP_W8(  117,   -66), BP_W8(  -80,   -26), BP_W8(   89,   -62), BP_W8(  -78,   101),
+    BP_W8(  -91,     0), BP_W8(   80,     0),
 };
 
 /* Layer 2 biases, s32q3. */
@@ -76,8 +76,7 @@ static const bp_layer_t inference_s8_layer1 BP_ROM = {
     0, 255, 0, /* range of z, top of dz0 */
     8, 9, 0, 5, /* fractions and shifts */
     0, NULL,
-    BP_LAYER_FAST(0, 0, 5, 2,
-        8, 9, 5)
+    BP_LAYER_FAST_S8(bp_avr_u8_any, 3, 5, 9, 5)
     BP_LAYER_LEARN(3, 5, 8, 0)
 };
 
@@ -90,8 +89,7 @@ static const bp_layer_t inference_s8_layer2 BP_ROM = {
     -255, 255, 0, /* range of z, top of dz1 */
     5, -9, 0, 12, /* fractions and shifts */
     0, NULL,
-    BP_LAYER_FAST(0, 0, 2, 3,
-        5, -9, 12)
+    BP_LAYER_FAST_S8(bp_avr_s8_any, 5, 2, -9, 12)
     BP_LAYER_LEARN(5, 2, 5, 0)
 };
 
@@ -126,9 +124,9 @@ void inference_s8_forward(inference_s8_state_t *s)
     bp_counters_t *counters = BP_COUNTERS(s);
     int16_t z[5];
 
-    bp_dense_s8(z, &inference_s8_layer1,
+    bp_dense_u8(s->a1, z, &inference_s8_layer1,
         inference_s8_w1_rom, inference_s8_b1_rom, s->a0, counters);
-    bp_narrow(s->a1, z, 5);
+    BP_FORGET(s);
     bp_dense_s8(s->a2, &inference_s8_layer2,
         inference_s8_w2_rom, inference_s8_b2_rom, s->a1, counters);
 }

@@ -39,7 +39,7 @@ void bp_avr_any(int16_t *z, const int16_t *b, const uint8_t *constants, const in
 void bp_avr_any_rom(int16_t *z, const int16_t *b, const uint8_t *constants, const int16_t *w,
                     const int16_t *a_in);
 
-#if BP_AVR && !BPGEN_COUNTERS && !BP_SMALL
+#if BP_AVR && !BPGEN_COUNTERS
 #define BP_KERNEL(kernel) (void (*)(void))(kernel)
 #else
 #define BP_KERNEL(kernel) 0

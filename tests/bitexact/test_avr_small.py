@@ -25,8 +25,9 @@ def wrong(folder: Path, tool: Tool, *flags: str, edit: Edit = str) -> set[object
         folder / "f", tool, forward.PROGRAM, forward.header(), ASSEMBLY, *small, edit=edit
     )
     layers = {int(n): int(count) for n, count in re.findall(r"(\d{3}) (\d{5});", of_layers)}
+    layers_to_learn = re.sub(r", \.learn = BP_LAYER_LEARN\([^)]*\)", "", learn.layers())
     of_kernels = said(
-        folder / "l", tool, learn.PROGRAM, learn.layers(), ASSEMBLY, *small, edit=edit,
+        folder / "l", tool, learn.PROGRAM, layers_to_learn, ASSEMBLY, *small, edit=edit,
         left_out=LEFT_OUT,
     )  # fmt: skip
     counts = dict(re.findall(r"([a-z_]+) (\d{5});", of_kernels))

@@ -160,8 +160,10 @@ static void residual_learn2(residual_state_t *s)
 }
 
 BP_STATIC_ASSERT(
-    offsetof(residual_state_t, b2) + sizeof(((residual_state_t *)0)->b2) -
-            offsetof(residual_state_t, w1) == sizeof(residual_initial_rom),
+    offsetof(residual_state_t, b2) +
+        sizeof(((residual_state_t *)0)->b2) -
+        offsetof(residual_state_t, w1) ==
+        sizeof(residual_initial_rom),
     residual_initial_size);
 
 void residual_reset(residual_state_t *s)
@@ -169,7 +171,8 @@ void residual_reset(residual_state_t *s)
     bp_counters_agree();
     bp_clear((uint8_t *)s, sizeof(*s));
     bp_rom_copy((uint8_t *)s + offsetof(residual_state_t, w1),
-        (const uint8_t *)residual_initial_rom, sizeof(residual_initial_rom));
+        (const uint8_t *)residual_initial_rom,
+        sizeof(residual_initial_rom));
     /* As residual_set_learning_rate() would. */
     s->alignment1.shift = 0;
     s->alignment1.frac = 8;

@@ -228,8 +228,10 @@ static void stochastic_update2(stochastic_state_t *s)
 }
 
 BP_STATIC_ASSERT(
-    offsetof(stochastic_state_t, b2) + sizeof(((stochastic_state_t *)0)->b2) -
-            offsetof(stochastic_state_t, w1) == sizeof(stochastic_initial_rom),
+    offsetof(stochastic_state_t, b2) +
+        sizeof(((stochastic_state_t *)0)->b2) -
+        offsetof(stochastic_state_t, w1) ==
+        sizeof(stochastic_initial_rom),
     stochastic_initial_size);
 
 void stochastic_reset(stochastic_state_t *s)
@@ -237,7 +239,8 @@ void stochastic_reset(stochastic_state_t *s)
     bp_counters_agree();
     bp_clear((uint8_t *)s, sizeof(*s));
     bp_rom_copy((uint8_t *)s + offsetof(stochastic_state_t, w1),
-        (const uint8_t *)stochastic_initial_rom, sizeof(stochastic_initial_rom));
+        (const uint8_t *)stochastic_initial_rom,
+        sizeof(stochastic_initial_rom));
     s->seed = 1u;
     s->decay = STOCHASTIC_DECAY;
     /* As stochastic_set_learning_rate() would. */

@@ -27,8 +27,13 @@
 
 #if !BPGEN_COUNTERS
 
-/* A function in assembly, which calls the functions behind `__VA_ARGS__`. */
-#define BP_ASM(name, text, ...)                                                                    \
+/* A function in assembly, and one that calls the functions behind `__VA_ARGS__`. */
+#define BP_ASM(name, text)                                                                         \
+    __attribute__((naked, noinline)) static void name(void)                                        \
+    {                                                                                              \
+        __asm__ __volatile__(text);                                                                \
+    }
+#define BP_ASM_CALLS(name, text, ...)                                                              \
     __attribute__((naked, noinline)) static void name(void)                                        \
     {                                                                                              \
         __asm__ __volatile__(text : : __VA_ARGS__);                                                \
@@ -45,7 +50,7 @@
 /* ---- Calls from C --------------------------------------------------------------------------- */
 
 /* A kernel starts with BP_ENTER, which sets r2, r3 and T, and jumps to `leave` with the stack as it
- * was then. It keeps what C keeps, where a caller has its pointers: without r2 to r15 it would spill
+ * was then. It keeps what C keeps, where a caller has its pointers: without r2 to r15 that spills
  * more than is saved here.
  */
 #define BP_PUSH                                                                                    \
@@ -178,38 +183,38 @@ BP_ASM(bp_avr_round, "clr r0\n"
                      "ret")
 
 /* sum = round(a * 2^16, the lower six bits of r15) for the next number a at X. */
-BP_ASM(bp_avr_scaled, "clr r10\n\t"
-                      "clr r11\n\t"
-                      "ld r12, X+\n\t"
-                      "ld r13, X+\n\t"
-                      "mov r14, r13\n\t"
-                      "lsl r14\n\t"
-                      "sbc r14, r14\n\t"
-                      "mov r18, r15\n\t"
-                      "andi r18, 0x3F\n\t" BP_JUMP(round),
-       BP_CALLS(round))
+BP_ASM_CALLS(bp_avr_scaled, "clr r10\n\t"
+                            "clr r11\n\t"
+                            "ld r12, X+\n\t"
+                            "ld r13, X+\n\t"
+                            "mov r14, r13\n\t"
+                            "lsl r14\n\t"
+                            "sbc r14, r14\n\t"
+                            "mov r18, r15\n\t"
+                            "andi r18, 0x3F\n\t" BP_JUMP(round),
+             BP_CALLS(round))
 
 /* r17:r16 = round(sum, r18) clipped to [r21:r20, r17:r16], of which the lower is at most 0 and the
  * upper at least. Of the limit on the sum's side it is enough to know whether it is below the sum.
  */
-BP_ASM(bp_avr_narrow, BP_CALL(round)
-                      "sbrc r14, 7\n\t"
-                      "movw r16, r20\n\t"
-                      "mov r0, r17\n\t"
-                      "lsl r0\n\t"
-                      "sbc r0, r0\n\t"
-                      "cp r16, r10\n\t"
-                      "cpc r17, r11\n\t"
-                      "cpc r0, r12\n\t"
-                      "cpc r0, r13\n\t"
-                      "cpc r0, r14\n\t"
-                      "brge 1f\n\t"
-                      "com r14\n"
-                      "1:\n\t"
-                      "sbrs r14, 7\n\t"
-                      "movw r16, r10\n\t"
-                      "ret",
-       BP_CALLS(round))
+BP_ASM_CALLS(bp_avr_narrow, BP_CALL(round)
+                            "sbrc r14, 7\n\t"
+                            "movw r16, r20\n\t"
+                            "mov r0, r17\n\t"
+                            "lsl r0\n\t"
+                            "sbc r0, r0\n\t"
+                            "cp r16, r10\n\t"
+                            "cpc r17, r11\n\t"
+                            "cpc r0, r12\n\t"
+                            "cpc r0, r13\n\t"
+                            "cpc r0, r14\n\t"
+                            "brge 1f\n\t"
+                            "com r14\n"
+                            "1:\n\t"
+                            "sbrs r14, 7\n\t"
+                            "movw r16, r10\n\t"
+                            "ret",
+             BP_CALLS(round))
 
 /* r24:r23:r22 of the number in r25..r22 clipped to 24 bits; Z is clear if that changed it. */
 #define BP_CLIP24(label)                                                                           \
@@ -265,28 +270,28 @@ BP_ASM(bp_avr_step, "clr r0\n\t"
 /* sum += x * y for the numbers at X, one after the other, and those at Z. With T set y stays, and
  * x * y is the step of the master at Z instead. Where the count is even, pairs at Z end.
  */
-BP_ASM(bp_avr_pass, "movw r18, r6\n"
-                    "1:\n\t"
-                    "ld r16, X+\n\t"
-                    "ld r17, X+\n\t"
-                    "brts 2f\n\t"
-                    "ld r20, Z+\n\t"
-                    "ld r21, Z+\n"
-                    "2:\n\t" BP_PRODUCT
-                    "brts 5f\n\t" BP_ADD
-                    "3:\n\t"
-                    "sbrc r18, 0\n\t"
-                    "rjmp 4f\n\t"
-                    "add r30, r4\n\t"
-                    "adc r31, r5\n"
-                    "4:\n\t"
-                    "sub r18, r3\n\t"
-                    "sbc r19, r2\n\t"
-                    "brcc 1b\n\t"
-                    "ret\n"
-                    "5:\n\t" BP_CALL(step)
-                    "rjmp 3b",
-       BP_CALLS(step))
+BP_ASM_CALLS(bp_avr_pass, "movw r18, r6\n"
+                          "1:\n\t"
+                          "ld r16, X+\n\t"
+                          "ld r17, X+\n\t"
+                          "brts 2f\n\t"
+                          "ld r20, Z+\n\t"
+                          "ld r21, Z+\n"
+                          "2:\n\t" BP_PRODUCT
+                          "brts 5f\n\t" BP_ADD
+                          "3:\n\t"
+                          "sbrc r18, 0\n\t"
+                          "rjmp 4f\n\t"
+                          "add r30, r4\n\t"
+                          "adc r31, r5\n"
+                          "4:\n\t"
+                          "sub r18, r3\n\t"
+                          "sbc r19, r2\n\t"
+                          "brcc 1b\n\t"
+                          "ret\n"
+                          "5:\n\t" BP_CALL(step)
+                          "rjmp 3b",
+             BP_CALLS(step))
 
 /* ---- Forward --------------------------------------------------------------------------------- */
 
@@ -295,138 +300,138 @@ BP_ASM(bp_avr_pass, "movw r18, r6\n"
  * bits, and in these fr, of which half is a y; the sum starts as the table's entry. One less a
  * sum, for z below 0, rounds like its complement.
  */
-BP_ASM(bp_avr_sigmoid, "mov r26, r17\n\t"
-                       "ldi r27, 16\n\t"
-                       "sub r27, r22\n\t"
-                       "movw r20, r16\n\t"
-                       "sbrs r21, 7\n\t"
-                       "rjmp 1f\n\t"
-                       "com r21\n\t"
-                       "neg r20\n\t"
-                       "sbci r21, -1\n\t"
-                       "brpl 1f\n\t"
-                       "subi r20, 1\n\t"
-                       "sbci r21, 0\n"
-                       "1:\n\t"
-                       "clr r30\n\t"
-                       "clr r31\n"
-                       "2:\n\t"
-                       "lsl r20\n\t"
-                       "rol r21\n\t"
-                       "rol r30\n\t"
-                       "rol r31\n\t"
-                       "dec r23\n\t"
-                       "brpl 2b\n\t"
-                       "lsl r30\n\t"
-                       "rol r31\n\t"
-                       "add r30, r24\n\t"
-                       "adc r31, r25\n\t"
-                       "lsr r21\n\t"
-                       "ror r20\n\t" BP_CALL(clear)
-                       "lpm r12, Z+\n\t"
-                       "lpm r13, Z+\n\t"
-                       "lpm r16, Z+\n\t"
-                       "lpm r17, Z\n\t"
-                       "sub r16, r12\n\t"
-                       "sbc r17, r13\n\t" BP_CALL(product) BP_CALL(product)
-                       "sbrs r26, 7\n\t"
-                       "rjmp 3f\n\t"
-                       "com r10\n\t"
-                       "com r11\n\t"
-                       "com r12\n\t"
-                       "com r13\n"
-                       "3:\n\t"
-                       "ldi r16, 0xFF\n\t"
-                       "ldi r17, 0xFF\n\t"
-                       "mov r18, r27\n"
-                       "4:\n\t"
-                       "lsr r17\n\t"
-                       "ror r16\n\t"
-                       "dec r18\n\t"
-                       "brne 4b\n\t"
-                       "mov r18, r27\n\t"
-                       "subi r18, -16\n\t" BP_JUMP(narrow),
-       BP_CALLS(clear), BP_CALLS(product), BP_CALLS(narrow))
+BP_ASM_CALLS(bp_avr_sigmoid, "mov r26, r17\n\t"
+                             "ldi r27, 16\n\t"
+                             "sub r27, r22\n\t"
+                             "movw r20, r16\n\t"
+                             "sbrs r21, 7\n\t"
+                             "rjmp 1f\n\t"
+                             "com r21\n\t"
+                             "neg r20\n\t"
+                             "sbci r21, -1\n\t"
+                             "brpl 1f\n\t"
+                             "subi r20, 1\n\t"
+                             "sbci r21, 0\n"
+                             "1:\n\t"
+                             "clr r30\n\t"
+                             "clr r31\n"
+                             "2:\n\t"
+                             "lsl r20\n\t"
+                             "rol r21\n\t"
+                             "rol r30\n\t"
+                             "rol r31\n\t"
+                             "dec r23\n\t"
+                             "brpl 2b\n\t"
+                             "lsl r30\n\t"
+                             "rol r31\n\t"
+                             "add r30, r24\n\t"
+                             "adc r31, r25\n\t"
+                             "lsr r21\n\t"
+                             "ror r20\n\t" BP_CALL(clear)
+                             "lpm r12, Z+\n\t"
+                             "lpm r13, Z+\n\t"
+                             "lpm r16, Z+\n\t"
+                             "lpm r17, Z\n\t"
+                             "sub r16, r12\n\t"
+                             "sbc r17, r13\n\t" BP_CALL(product) BP_CALL(product)
+                             "sbrs r26, 7\n\t"
+                             "rjmp 3f\n\t"
+                             "com r10\n\t"
+                             "com r11\n\t"
+                             "com r12\n\t"
+                             "com r13\n"
+                             "3:\n\t"
+                             "ldi r16, 0xFF\n\t"
+                             "ldi r17, 0xFF\n\t"
+                             "mov r18, r27\n"
+                             "4:\n\t"
+                             "lsr r17\n\t"
+                             "ror r16\n\t"
+                             "dec r18\n\t"
+                             "brne 4b\n\t"
+                             "mov r18, r27\n\t"
+                             "subi r18, -16\n\t" BP_JUMP(narrow),
+             BP_CALLS(clear), BP_CALLS(product), BP_CALLS(narrow))
 
 /* z of all outputs, or their sigmoids if r19 is odd: Z the layer, X a_in, w in r25:r24, b in
  * r23:r22, z in r21:r20. The stack holds, from Y on, layer, a_in, w, b, z and r19; r15 is
  * 16 - a_in_frac.
  */
-BP_ASM(bp_avr_dense, BP_ENTER
-                     "push r19\n\t"
-                     "push r21\n\t"
-                     "push r20\n\t"
-                     "push r23\n\t"
-                     "push r22\n\t"
-                     "push r25\n\t"
-                     "push r24\n\t"
-                     "push r27\n\t"
-                     "push r26\n\t"
-                     "push r31\n\t"
-                     "push r30\n\t"
-                     "in r28, __SP_L__\n\t"
-                     "in r29, __SP_H__\n\t"
-                     "lpm r24, Z+\n\t"
-                     "lpm r25, Z+\n\t"
-                     "sbiw r24, 1\n\t"
-                     "ori r24, 1\n\t"
-                     "movw r6, r24\n\t"
-                     "lpm r24, Z+\n\t"
-                     "lpm r25, Z+\n\t"
-                     "movw r8, r24\n\t"
-                     "sbiw r24, 1\n\t"
-                     "lsl r24\n\t"
-                     "rol r25\n\t"
-                     "lsl r24\n\t"
-                     "rol r25\n\t"
-                     "movw r4, r24\n\t"
-                     "adiw r30, 10\n\t"
-                     "lpm r0, Z\n\t"
-                     "ldi r18, 16\n\t"
-                     "sub r18, r0\n\t"
-                     "mov r15, r18\n"
-                     "1:\n\t"
-                     "ldd r26, Y+7\n\t"
-                     "ldd r27, Y+8\n\t" BP_CALL(scaled)
-                     "std Y+7, r26\n\t"
-                     "std Y+8, r27\n\t"
-                     "ldd r26, Y+3\n\t"
-                     "ldd r27, Y+4\n\t"
-                     "ldd r30, Y+5\n\t"
-                     "ldd r31, Y+6\n\t"
-                     "adiw r30, 4\n\t"
-                     "std Y+5, r30\n\t"
-                     "std Y+6, r31\n\t"
-                     "sbiw r30, 4\n\t" BP_CALL(pass)
-                     "ldd r30, Y+1\n\t"
-                     "ldd r31, Y+2\n\t"
-                     "adiw r30, 8\n\t"
-                     "lpm r20, Z+\n\t" /* z_lowest */
-                     "lpm r21, Z+\n\t"
-                     "lpm r16, Z+\n\t" /* z_top */
-                     "lpm r17, Z+\n\t"
-                     "adiw r30, 3\n\t"
-                     "lpm r18, Z+\n\t" /* z_shift */
-                     "adiw r30, 1\n\t"
-                     "lpm r22, Z+\n\t" /* a_frac, table_bits, table */
-                     "lpm r23, Z+\n\t"
-                     "lpm r24, Z+\n\t"
-                     "lpm r25, Z\n\t" BP_CALL(narrow)
-                     "ldd r0, Y+11\n\t"
-                     "sbrc r0, 0\n\t" BP_CALL(sigmoid)
-                     "ldd r26, Y+9\n\t"
-                     "ldd r27, Y+10\n\t"
-                     "st X+, r16\n\t"
-                     "st X+, r17\n\t"
-                     "std Y+9, r26\n\t"
-                     "std Y+10, r27\n\t" BP_COUNT_DOWN
-                     "brne 1b\n\t"
-                     "ldi r18, 11\n"
-                     "2:\n\t"
-                     "pop r0\n\t"
-                     "dec r18\n\t"
-                     "brne 2b\n\t" BP_JUMP(leave),
-       BP_ENTERS, BP_CALLS(scaled), BP_CALLS(pass), BP_CALLS(narrow), BP_CALLS(sigmoid))
+BP_ASM_CALLS(bp_avr_dense, BP_ENTER
+                           "push r19\n\t"
+                           "push r21\n\t"
+                           "push r20\n\t"
+                           "push r23\n\t"
+                           "push r22\n\t"
+                           "push r25\n\t"
+                           "push r24\n\t"
+                           "push r27\n\t"
+                           "push r26\n\t"
+                           "push r31\n\t"
+                           "push r30\n\t"
+                           "in r28, __SP_L__\n\t"
+                           "in r29, __SP_H__\n\t"
+                           "lpm r24, Z+\n\t"
+                           "lpm r25, Z+\n\t"
+                           "sbiw r24, 1\n\t"
+                           "ori r24, 1\n\t"
+                           "movw r6, r24\n\t"
+                           "lpm r24, Z+\n\t"
+                           "lpm r25, Z+\n\t"
+                           "movw r8, r24\n\t"
+                           "sbiw r24, 1\n\t"
+                           "lsl r24\n\t"
+                           "rol r25\n\t"
+                           "lsl r24\n\t"
+                           "rol r25\n\t"
+                           "movw r4, r24\n\t"
+                           "adiw r30, 10\n\t"
+                           "lpm r0, Z\n\t"
+                           "ldi r18, 16\n\t"
+                           "sub r18, r0\n\t"
+                           "mov r15, r18\n"
+                           "1:\n\t"
+                           "ldd r26, Y+7\n\t"
+                           "ldd r27, Y+8\n\t" BP_CALL(scaled)
+                           "std Y+7, r26\n\t"
+                           "std Y+8, r27\n\t"
+                           "ldd r26, Y+3\n\t"
+                           "ldd r27, Y+4\n\t"
+                           "ldd r30, Y+5\n\t"
+                           "ldd r31, Y+6\n\t"
+                           "adiw r30, 4\n\t"
+                           "std Y+5, r30\n\t"
+                           "std Y+6, r31\n\t"
+                           "sbiw r30, 4\n\t" BP_CALL(pass)
+                           "ldd r30, Y+1\n\t"
+                           "ldd r31, Y+2\n\t"
+                           "adiw r30, 8\n\t"
+                           "lpm r20, Z+\n\t" /* z_lowest */
+                           "lpm r21, Z+\n\t"
+                           "lpm r16, Z+\n\t" /* z_top */
+                           "lpm r17, Z+\n\t"
+                           "adiw r30, 3\n\t"
+                           "lpm r18, Z+\n\t" /* z_shift */
+                           "adiw r30, 1\n\t"
+                           "lpm r22, Z+\n\t" /* a_frac, table_bits, table */
+                           "lpm r23, Z+\n\t"
+                           "lpm r24, Z+\n\t"
+                           "lpm r25, Z\n\t" BP_CALL(narrow)
+                           "ldd r0, Y+11\n\t"
+                           "sbrc r0, 0\n\t" BP_CALL(sigmoid)
+                           "ldd r26, Y+9\n\t"
+                           "ldd r27, Y+10\n\t"
+                           "st X+, r16\n\t"
+                           "st X+, r17\n\t"
+                           "std Y+9, r26\n\t"
+                           "std Y+10, r27\n\t" BP_COUNT_DOWN
+                           "brne 1b\n\t"
+                           "ldi r18, 11\n"
+                           "2:\n\t"
+                           "pop r0\n\t"
+                           "dec r18\n\t"
+                           "brne 2b\n\t" BP_JUMP(leave),
+             BP_ENTERS, BP_CALLS(scaled), BP_CALLS(pass), BP_CALLS(narrow), BP_CALLS(sigmoid))
 
 #define BP_FAST_DENSE
 
@@ -461,20 +466,20 @@ void bp_dense_sigmoid(int16_t *a, const bp_layer_t *layer, const int16_t *w, con
 /* a in place: X a, the table in r25:r24, bits in r23, frac in r22, r19:r18 how many. They stay in
  * r7..r4 and r9:r8, and Y is for a.
  */
-BP_ASM(bp_avr_sigmoids, BP_ENTER
-                        "movw r28, r26\n\t"
-                        "movw r4, r22\n\t"
-                        "movw r6, r24\n\t"
-                        "movw r8, r18\n"
-                        "1:\n\t"
-                        "ld r16, Y\n\t"
-                        "ldd r17, Y+1\n\t"
-                        "movw r22, r4\n\t"
-                        "movw r24, r6\n\t" BP_CALL(sigmoid)
-                        "st Y+, r16\n\t"
-                        "st Y+, r17\n\t" BP_COUNT_DOWN
-                        "brne 1b\n\t" BP_JUMP(leave),
-       BP_ENTERS, BP_CALLS(sigmoid))
+BP_ASM_CALLS(bp_avr_sigmoids, BP_ENTER
+                              "movw r28, r26\n\t"
+                              "movw r4, r22\n\t"
+                              "movw r6, r24\n\t"
+                              "movw r8, r18\n"
+                              "1:\n\t"
+                              "ld r16, Y\n\t"
+                              "ldd r17, Y+1\n\t"
+                              "movw r22, r4\n\t"
+                              "movw r24, r6\n\t" BP_CALL(sigmoid)
+                              "st Y+, r16\n\t"
+                              "st Y+, r17\n\t" BP_COUNT_DOWN
+                              "brne 1b\n\t" BP_JUMP(leave),
+             BP_ENTERS, BP_CALLS(sigmoid))
 
 #define BP_FAST_SIGMOID
 
@@ -536,35 +541,35 @@ BP_ASM(bp_avr_next, "sbiw r30, 2\n\t"
 /* The sums of all inputs: Z the layer, X dz, w in r23:r22, sum in r25:r24. r15 is their shift; Y
  * is for sum, and the stack holds dz.
  */
-BP_ASM(bp_avr_backward, BP_ENTER
-                        "push r27\n\t"
-                        "push r26\n\t"
-                        "movw r28, r24\n\t" BP_CALL(columns)
-                        "adiw r30, 12\n\t"
-                        "lpm r15, Z\n\t"
-                        "movw r30, r22\n"
-                        "1:\n\t"
-                        "pop r26\n\t"
-                        "pop r27\n\t"
-                        "push r27\n\t"
-                        "push r26\n\t" BP_CALL(clear) BP_CALL(pass)
-                        "mov r18, r15\n\t" BP_CALL(round)
-                        "mov r22, r11\n\t"
-                        "mov r23, r12\n\t"
-                        "mov r24, r13\n\t"
-                        "mov r25, r14\n\t" BP_CALL(clip24)
-                        "breq 2f\n\t"
-                        "mov r10, r22\n"
-                        "2:\n\t"
-                        "st Y+, r10\n\t"
-                        "st Y+, r22\n\t"
-                        "st Y+, r23\n\t"
-                        "st Y+, r24\n\t" BP_CALL(next)
-                        "brne 1b\n\t"
-                        "pop r26\n\t"
-                        "pop r27\n\t" BP_JUMP(leave),
-       BP_ENTERS, BP_CALLS(columns), BP_CALLS(clear), BP_CALLS(pass), BP_CALLS(round),
-       BP_CALLS(clip24), BP_CALLS(next))
+BP_ASM_CALLS(bp_avr_backward, BP_ENTER
+                              "push r27\n\t"
+                              "push r26\n\t"
+                              "movw r28, r24\n\t" BP_CALL(columns)
+                              "adiw r30, 12\n\t"
+                              "lpm r15, Z\n\t"
+                              "movw r30, r22\n"
+                              "1:\n\t"
+                              "pop r26\n\t"
+                              "pop r27\n\t"
+                              "push r27\n\t"
+                              "push r26\n\t" BP_CALL(clear) BP_CALL(pass)
+                              "mov r18, r15\n\t" BP_CALL(round)
+                              "mov r22, r11\n\t"
+                              "mov r23, r12\n\t"
+                              "mov r24, r13\n\t"
+                              "mov r25, r14\n\t" BP_CALL(clip24)
+                              "breq 2f\n\t"
+                              "mov r10, r22\n"
+                              "2:\n\t"
+                              "st Y+, r10\n\t"
+                              "st Y+, r22\n\t"
+                              "st Y+, r23\n\t"
+                              "st Y+, r24\n\t" BP_CALL(next)
+                              "brne 1b\n\t"
+                              "pop r26\n\t"
+                              "pop r27\n\t" BP_JUMP(leave),
+             BP_ENTERS, BP_CALLS(columns), BP_CALLS(clear), BP_CALLS(pass), BP_CALLS(round),
+             BP_CALLS(clip24), BP_CALLS(next))
 
 #define BP_FAST_BACKWARD
 
@@ -580,30 +585,30 @@ void bp_backward(int32_t *sum, const bp_layer_t *layer, const int16_t *w, const 
 }
 
 /* Load a, of r15 fraction bits; y = its derivative, and the sum is clear. With x = A - 2^15 and
- * A = a * 2^(16 - r15) it is (2^30 + 2^15 - x * x) >> 16. The lower half of x * x is never 2^15, for
- * 15 is odd, so its highest bit tells on which side it is.
+ * A = a * 2^(16 - r15) it is (2^30 + 2^15 - x * x) >> 16. The lower half of x * x is never 2^15,
+ * for 15 is odd, so its highest bit tells on which side it is.
  */
-BP_ASM(bp_avr_derivative, BP_CALL(scaled)
-                          "movw r16, r10\n\t"
-                          "subi r17, 0x80\n\t"
-                          "movw r20, r16\n\t" BP_CALL(product)
-                          "lsl r23\n\t"
-                          "ldi r20, 0\n\t"
-                          "ldi r21, 0x40\n\t"
-                          "sbc r20, r24\n\t"
-                          "sbc r21, r25\n\t" BP_JUMP(clear),
-       BP_CALLS(scaled), BP_CALLS(product), BP_CALLS(clear))
+BP_ASM_CALLS(bp_avr_derivative, BP_CALL(scaled)
+                                "movw r16, r10\n\t"
+                                "subi r17, 0x80\n\t"
+                                "movw r20, r16\n\t" BP_CALL(product)
+                                "lsl r23\n\t"
+                                "ldi r20, 0\n\t"
+                                "ldi r21, 0x40\n\t"
+                                "sbc r20, r24\n\t"
+                                "sbc r21, r25\n\t" BP_JUMP(clear),
+             BP_CALLS(scaled), BP_CALLS(product), BP_CALLS(clear))
 
 /* Store a delta at Y: the sum rounded by r18 and clipped to r7:r6 either way. One less to do. */
-BP_ASM(bp_avr_delta, "movw r16, r6\n\t"
-                     "clr r20\n\t"
-                     "clr r21\n\t"
-                     "sub r20, r6\n\t"
-                     "sbc r21, r7\n\t" BP_CALL(narrow)
-                     "st Y+, r16\n\t"
-                     "st Y+, r17\n\t" BP_COUNT_DOWN
-                     "ret",
-       BP_CALLS(narrow))
+BP_ASM_CALLS(bp_avr_delta, "movw r16, r6\n\t"
+                           "clr r20\n\t"
+                           "clr r21\n\t"
+                           "sub r20, r6\n\t"
+                           "sbc r21, r7\n\t" BP_CALL(narrow)
+                           "st Y+, r16\n\t"
+                           "st Y+, r17\n\t" BP_COUNT_DOWN
+                           "ret",
+             BP_CALLS(narrow))
 
 /* dz in r25:r24, n in r19:r18, frac in r22. */
 #define BP_START_DELTAS                                                                            \
@@ -613,7 +618,7 @@ BP_ASM(bp_avr_delta, "movw r16, r6\n\t"
     "mov r15, r22\n"
 
 /* (s * d) >> 8 of a sum s, but for what its lowest byte adds below 1: X a, Z sum. */
-BP_ASM(bp_avr_hidden, BP_START_DELTAS
+BP_ASM_CALLS(bp_avr_hidden, BP_START_DELTAS
        "1:\n\t" BP_CALL(derivative)
        "ld r22, Z+\n\t"
        "ld r23, Z+\n\t"
@@ -629,10 +634,10 @@ BP_ASM(bp_avr_hidden, BP_START_DELTAS
        "movw r16, r4\n\t" BP_CALL(product)
        "ldi r18, 12\n\t" BP_CALL(delta)
        "brne 1b\n\t" BP_JUMP(leave),
-       BP_ENTERS, BP_CALLS(derivative), BP_CALLS(clip24), BP_CALLS(delta), BP_CALLS(product))
+             BP_ENTERS, BP_CALLS(derivative), BP_CALLS(clip24), BP_CALLS(delta), BP_CALLS(product))
 
 /* a * d - t * d: X a, Z t, the shift in r20. */
-BP_ASM(bp_avr_output, BP_START_DELTAS
+BP_ASM_CALLS(bp_avr_output, BP_START_DELTAS
        "mov r4, r20\n"
        "1:\n\t" BP_CALL(derivative)
        "sbiw r26, 2\n\t"
@@ -645,7 +650,7 @@ BP_ASM(bp_avr_output, BP_START_DELTAS
        "ld r17, Z+\n\t" BP_CALL(product)
        "mov r18, r4\n\t" BP_CALL(delta)
        "brne 1b\n\t" BP_JUMP(leave),
-       BP_ENTERS, BP_CALLS(derivative), BP_CALLS(delta), BP_CALLS(product))
+             BP_ENTERS, BP_CALLS(derivative), BP_CALLS(delta), BP_CALLS(product))
 
 #define BP_DELTA_CLOBBERS "r16", "r17", "r21", "r23", BP_CLOBBERS
 
@@ -685,24 +690,24 @@ void bp_delta_sigmoid(int16_t *dz, const int32_t *sum, const int16_t *a, uint8_t
 /* ---- Updates --------------------------------------------------------------------------------- */
 
 /* g = (-m * dz * 2 + 2^15) >> 16: X dz, Z g, m in r21:r20, n in r19:r18. */
-BP_ASM(bp_avr_descent, BP_ENTER
-                       "movw r8, r18\n\t"
-                       "com r21\n\t"
-                       "neg r20\n\t"
-                       "sbci r21, -1\n"
-                       "1:\n\t"
-                       "ld r16, X+\n\t"
-                       "ld r17, X+\n\t" BP_CALL(product)
-                       "lsl r23\n\t"
-                       "rol r24\n\t"
-                       "rol r25\n\t"
-                       "lsl r23\n\t"
-                       "adc r24, r2\n\t"
-                       "adc r25, r2\n\t"
-                       "st Z+, r24\n\t"
-                       "st Z+, r25\n\t" BP_COUNT_DOWN
-                       "brne 1b\n\t" BP_JUMP(leave),
-       BP_ENTERS, BP_CALLS(product))
+BP_ASM_CALLS(bp_avr_descent, BP_ENTER
+                             "movw r8, r18\n\t"
+                             "com r21\n\t"
+                             "neg r20\n\t"
+                             "sbci r21, -1\n"
+                             "1:\n\t"
+                             "ld r16, X+\n\t"
+                             "ld r17, X+\n\t" BP_CALL(product)
+                             "lsl r23\n\t"
+                             "rol r24\n\t"
+                             "rol r25\n\t"
+                             "lsl r23\n\t"
+                             "adc r24, r2\n\t"
+                             "adc r25, r2\n\t"
+                             "st Z+, r24\n\t"
+                             "st Z+, r25\n\t" BP_COUNT_DOWN
+                             "brne 1b\n\t" BP_JUMP(leave),
+             BP_ENTERS, BP_CALLS(product))
 
 #define BP_FAST_DESCENT
 void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
@@ -721,57 +726,57 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
  * holds b and its low bytes, a_in_frac and a_in; X is g in between. r15 has what `scaled` shifts
  * a_in and later g by, and what `step` shifts by.
  */
-BP_ASM(bp_avr_update, BP_ENTER
-                      "push r17\n\t"
-                      "push r16\n\t"
-                      "push r19\n\t"
-                      "push r18\n\t"
-                      "movw r28, r24\n\t" BP_CALL(columns)
-                      "adiw r30, 10\n\t"
-                      "lpm r18, Z\n\t"
-                      "push r18\n\t"
-                      "push r27\n\t"
-                      "push r26\n\t"
-                      "subi r18, -16\n\t"
-                      "sub r18, r12\n\t"
-                      "lsl r10\n\t"
-                      "lsl r10\n\t"
-                      "lsl r10\n\t"
-                      "add r18, r10\n\t"
-                      "mov r15, r18\n\t"
-                      "movw r26, r20\n\t"
-                      "movw r30, r22\n\t"
-                      "set\n"
-                      "1:\n\t"
-                      "movw r24, r26\n\t"
-                      "pop r26\n\t"
-                      "pop r27\n\t" BP_CALL(scaled)
-                      "push r27\n\t"
-                      "push r26\n\t"
-                      "movw r26, r24\n\t"
-                      "movw r20, r10\n\t" BP_CALL(pass)
-                      "sub r26, r6\n\t"
-                      "sbc r27, r7\n\t"
-                      "sbiw r26, 2\n\t"
-                      "sbiw r28, 1\n\t" BP_CALL(next)
-                      "brne 1b\n\t"
-                      "pop r0\n\t"
-                      "pop r0\n\t"
-                      "pop r0\n\t"
-                      "sub r15, r0\n\t"
-                      "pop r30\n\t"
-                      "pop r31\n\t"
-                      "pop r28\n\t"
-                      "pop r29\n\t"
-                      "dec r3\n"
-                      "2:\n\t" BP_CALL(scaled)
-                      "movw r22, r10\n\t"
-                      "movw r24, r12\n\t" BP_CALL(step)
-                      "sub r6, r4\n\t"
-                      "sbc r7, r5\n\t"
-                      "brcc 2b\n\t" BP_JUMP(leave),
-       BP_ENTERS, BP_CALLS(columns), BP_CALLS(scaled), BP_CALLS(pass), BP_CALLS(next),
-       BP_CALLS(step))
+BP_ASM_CALLS(bp_avr_update, BP_ENTER
+                            "push r17\n\t"
+                            "push r16\n\t"
+                            "push r19\n\t"
+                            "push r18\n\t"
+                            "movw r28, r24\n\t" BP_CALL(columns)
+                            "adiw r30, 10\n\t"
+                            "lpm r18, Z\n\t"
+                            "push r18\n\t"
+                            "push r27\n\t"
+                            "push r26\n\t"
+                            "subi r18, -16\n\t"
+                            "sub r18, r12\n\t"
+                            "lsl r10\n\t"
+                            "lsl r10\n\t"
+                            "lsl r10\n\t"
+                            "add r18, r10\n\t"
+                            "mov r15, r18\n\t"
+                            "movw r26, r20\n\t"
+                            "movw r30, r22\n\t"
+                            "set\n"
+                            "1:\n\t"
+                            "movw r24, r26\n\t"
+                            "pop r26\n\t"
+                            "pop r27\n\t" BP_CALL(scaled)
+                            "push r27\n\t"
+                            "push r26\n\t"
+                            "movw r26, r24\n\t"
+                            "movw r20, r10\n\t" BP_CALL(pass)
+                            "sub r26, r6\n\t"
+                            "sbc r27, r7\n\t"
+                            "sbiw r26, 2\n\t"
+                            "sbiw r28, 1\n\t" BP_CALL(next)
+                            "brne 1b\n\t"
+                            "pop r0\n\t"
+                            "pop r0\n\t"
+                            "pop r0\n\t"
+                            "sub r15, r0\n\t"
+                            "pop r30\n\t"
+                            "pop r31\n\t"
+                            "pop r28\n\t"
+                            "pop r29\n\t"
+                            "dec r3\n"
+                            "2:\n\t" BP_CALL(scaled)
+                            "movw r22, r10\n\t"
+                            "movw r24, r12\n\t" BP_CALL(step)
+                            "sub r6, r4\n\t"
+                            "sbc r7, r5\n\t"
+                            "brcc 2b\n\t" BP_JUMP(leave),
+             BP_ENTERS, BP_CALLS(columns), BP_CALLS(scaled), BP_CALLS(pass), BP_CALLS(next),
+             BP_CALLS(step))
 
 #define BP_FAST_RESIDUAL
 void bp_update_residual(int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,

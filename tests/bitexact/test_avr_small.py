@@ -17,7 +17,8 @@ from tests.compile.models import trainable
 from tests.compile.test_avr_self_test import MODELS, PROGRAM
 
 ASSEMBLY = "bpgen_avr_small.h"
-LEFT_OUT = {"bp_learn_residual"}  # nothing that takes little flash calls it
+# Nothing that takes little flash calls these.
+LEFT_OUT = {"bp_learn_residual", "bp_learn_stochastic"}
 
 
 def wrong_layers(folder: Path, tool: Tool, *flags: str, edit: Edit = str) -> set[object]:
@@ -59,7 +60,7 @@ MUTANTS = [
     ({"backward", "update_residual"}, "sbc r19, r2", "nop", 0),
     ({"backward", "update_residual"}, "andi r24, 0xFE", "nop", 0),
     ({"backward", "update_residual"}, "sbrc r8, 0", "sbrs r8, 0", 0),
-    ({"backward", "delta_sigmoid", "output_delta"}, "adc r11, r2", "nop", 0),
+    ({"backward", "delta_sigmoid", "output_delta"}, "adc r10, r2", "nop", 0),
     ({"backward"}, "subi r18, -8", "subi r18, -7", 0),
     ({"backward"}, "mov r10, r22", "nop", 0),
     ({"delta_sigmoid", "update_residual"}, "subi r24, 0x80", "subi r24, 0x81", 0),
@@ -71,7 +72,7 @@ MUTANTS = [
     ({"update_residual"}, "subi r16, 64", "subi r16, 128", 0),
     ({"update_residual"}, "sbrc r0, 7", "sbrs r0, 7", 0),
     ({"update_residual"}, "andi r18, 0x3F", "andi r18, 0x7F", 0),
-    ({"update_residual"}, "sbc r29, r7", "nop", 0),
+    ({"update_residual"}, "sub r28, r6", "nop", 0),
     ({"update_residual"}, "sub r15, r0", "nop", 0),
 ]
 

@@ -74,6 +74,13 @@ MUTANTS = [
     ({"update_residual"}, "andi r18, 0x3F", "andi r18, 0x7F", 0),
     ({"update_residual"}, "sub r28, r6", "nop", 0),
     ({"update_residual"}, "sub r15, r0", "nop", 0),
+    ({"update_stochastic"}, "sub r15, r0", "nop", 1),
+    ({"update_stochastic"}, "adc r0, r29", "nop", 0),
+    ({"update_stochastic"}, "mov r1, r0", "nop", 0),
+    ({"update_stochastic"}, "sbiw r24, 1", "nop", -1),
+    ({"update_stochastic"}, "subi r23, 0x80", "subi r23, 0x81", 0),
+    ({"update_stochastic"}, "hi8(40503)", "hi8(40247)", 0),
+    ({"update_stochastic"}, "adc r29, r11", "nop", 0),
 ]
 
 

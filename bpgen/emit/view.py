@@ -49,8 +49,17 @@ class StateMember:
 
 
 @dataclass(frozen=True)
-class ResetCopy:
-    """A state array that a reset fills from `value`, an expression of i."""
+class InitialView:
+    """The array in flash with what a reset copies into the members from `first` to `last`."""
+
+    rom: str
+    first: str
+    last: str
+
+
+@dataclass(frozen=True)
+class ResetFill:
+    """A state array that a reset fills with a number."""
 
     name: str
     length: int
@@ -152,6 +161,8 @@ class LayerView:
     b_low: str
     offset: int
     lowest_frac: int
+    update_shift: int
+    update_frac: int
 
 
 @dataclass(frozen=True)
@@ -233,7 +244,8 @@ class View:
     state: tuple[StateMember, ...]
     state_size: int
     rom: tuple[RomArray, ...]
-    reset: tuple[ResetCopy, ...]
+    initial: InitialView | None
+    fills: tuple[ResetFill, ...]
     self_test: SelfTestView
     small: bool
 
@@ -285,7 +297,8 @@ def build_view(model: IntModel, prefix: str, self_test: SelfTest, *, small: bool
         state=state,
         state_size=sum(member.size for member in state),
         rom=tuple(_rom(model, layers, prefix, self_test)),
-        reset=tuple(_reset(model, layers, prefix)),
+        initial=_initial(model, prefix),
+        fills=tuple(_fills(model, layers)),
         self_test=SelfTestView(
             samples=len(self_test.a0),
             read_a0=(
@@ -338,6 +351,10 @@ def _layer(
     before_table = squashes or layer.activation == "softmax"
     z_top = INT16_MAX if before_table else layer.a_top
     stored = _even(layer.inputs) * layer.outputs
+    aligned = None
+    if learns and model.training:
+        aligned = model.alignment(k, model.training.learning_rate.exponent)
+    update_shift, update_frac = aligned or (0, 0)
     rom = "" if learns else "_rom"
     avr = _avr(layer, proof.forward, previous.a_format.frac, rom)
     backward = proof.backward
@@ -404,6 +421,8 @@ def _layer(
         b_low=f"{b}_low" if has_low else "NULL",
         offset=(layer.dz_frac or 0) - updated_frac,
         lowest_frac=8 - magnitude_bits(previous),
+        update_shift=update_shift,
+        update_frac=update_frac,
     )
 
 
@@ -708,9 +727,10 @@ def _rom(
     model: IntModel, layers: tuple[LayerView, ...], prefix: str, self_test: SelfTest
 ) -> Iterator[RomArray]:
     for view, layer in zip(layers, model.layers, strict=True):
+        if model.learns(view.k):
+            continue
         shape = f"[{_even(view.inputs) // 2}][{view.outputs}][2], {layer.w_format}"
-        initial = "initial weights" if model.learns(view.k) else "weights"
-        text = f"Layer {view.k} {initial}, {shape}."
+        text = f"Layer {view.k} weights, {shape}."
         kind = "bp_w8_t" if view.is_byte else "int16_t"
         stored = _stored(layer)
         rows = cfmt.pairs(stored, "BP_W8") if view.is_byte else cfmt.rows(stored)
@@ -720,8 +740,9 @@ def _rom(
             "int32_t" if view.is_byte else "int16_t",
             f"{prefix}_b{view.k}_rom",
             layer.b,
-            f"Layer {view.k} {initial.replace('weights', 'biases')}, {bias_format}.",
+            f"Layer {view.k} biases, {bias_format}.",
         )
+    yield from _rom_initial(model, prefix)
     yield from _rom_tables(model, layers, prefix)
     a0 = model.input
     text = f"Input: a0 = (count - offset) * multiplier * 2^-shift, {a0.a_format}. Offsets."
@@ -767,11 +788,35 @@ def _rom_array(kind: str, name: str, values: Sequence[int], comment: str) -> Rom
     return RomArray("", kind, name, len(values), comment, cfmt.rows(values))
 
 
-def _reset(model: IntModel, layers: tuple[LayerView, ...], prefix: str) -> Iterator[ResetCopy]:
+def _learning(model: IntModel) -> list[tuple[int, Dense]]:
+    return [(k, layer) for k, layer in enumerate(model.layers, start=1) if model.learns(k)]
+
+
+def _initial(model: IntModel, prefix: str) -> InitialView | None:
+    learning = [k for k, _ in _learning(model)]
+    if not learning:
+        return None
+    return InitialView(f"{prefix}_initial_rom", f"w{learning[0]}", f"b{learning[-1]}")
+
+
+def _rom_initial(model: IntModel, prefix: str) -> Iterator[RomArray]:
+    """Weights and biases of the layers that learn, in the order of the state."""
+    initial = _initial(model, prefix)
+    if initial is None:
+        return
+    parts = [(f"w{k}", _stored(layer)) for k, layer in _learning(model)]
+    parts += [(f"b{k}", list(layer.b)) for k, layer in _learning(model)]
+    yield RomArray(
+        aligned="",
+        type="int16_t",
+        name=initial.rom,
+        length=sum(len(values) for _, values in parts),
+        comment="Initial weights and biases, as the state has them.",
+        rows=tuple(row for name, values in parts for row in (f"/* {name} */", *cfmt.rows(values))),
+    )
+
+
+def _fills(model: IntModel, layers: tuple[LayerView, ...]) -> Iterator[ResetFill]:
     for view, layer in zip(layers, model.layers, strict=True):
-        k = view.k
-        if model.learns(k):
-            yield ResetCopy(f"w{k}", view.stored, f"bp_rom_s16({prefix}_w{k}_rom + i)")
-            yield ResetCopy(f"b{k}", view.outputs, f"bp_rom_s16({prefix}_b{k}_rom + i)")
         if view.p and layer.sparsity:
-            yield ResetCopy(view.p, view.outputs, cfmt.integer(layer.sparsity.initial_mean))
+            yield ResetFill(view.p, view.outputs, cfmt.integer(layer.sparsity.initial_mean))

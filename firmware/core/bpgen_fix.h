@@ -31,6 +31,10 @@ BP_STATIC_ASSERT((int16_t)65535u == -1, narrowing_keeps_the_low_bits);
 #if defined(__AVR__)
 #include <avr/pgmspace.h>
 #define BP_ROM PROGMEM
+static inline void bp_rom_copy(uint8_t *to, const uint8_t *from, size_t n)
+{
+    (void)memcpy_P(to, from, n);
+}
 static inline int16_t bp_rom_s16(const int16_t *p) { return (int16_t)pgm_read_word(p); }
 static inline uint16_t bp_rom_u16(const uint16_t *p) { return pgm_read_word(p); }
 static inline int8_t bp_rom_s8(const int8_t *p) { return (int8_t)pgm_read_byte(p); }
@@ -39,6 +43,12 @@ static inline int32_t bp_rom_s32(const int32_t *p) { return (int32_t)pgm_read_dw
 static inline uint32_t bp_rom_u32(const uint32_t *p) { return pgm_read_dword(p); }
 #else
 #define BP_ROM
+static inline void bp_rom_copy(uint8_t *to, const uint8_t *from, size_t n)
+{
+    for (; n != 0; n--) {
+        *to++ = *from++;
+    }
+}
 static inline int16_t bp_rom_s16(const int16_t *p) { return *p; }
 static inline uint16_t bp_rom_u16(const uint16_t *p) { return *p; }
 static inline int8_t bp_rom_s8(const int8_t *p) { return *p; }
@@ -59,6 +69,13 @@ typedef int8_t bp_w8_t;
 #define BP_W8(w, w_next) (w), (w_next)
 static inline int8_t bp_rom_w8(const bp_w8_t *p) { return *p; }
 #endif
+
+static inline void bp_clear(uint8_t *p, size_t n)
+{
+    for (; n != 0; n--) {
+        *p++ = 0;
+    }
+}
 
 /* Of arrays that kernels read by words. */
 #if defined(__GNUC__) && !defined(__AVR__)

@@ -515,13 +515,11 @@ int bp_align(bp_alignment_t *alignment, int8_t exponent, int8_t offset, int8_t l
              int8_t smallest)
 {
     int16_t shift = (int16_t)(exponent + offset + lowest);
-    int16_t frac = lowest;
+    /* To the one of the eight fractions that makes the shift a multiple of 8. */
+    uint8_t up = (uint8_t)(-shift & 7);
+    int16_t frac = (int16_t)(lowest + up);
 
-    /* The one of the eight fractions that makes the shift a multiple of 8. */
-    while ((shift & 7) != 0) {
-        shift++;
-        frac++;
-    }
+    shift = (int16_t)(shift + up);
     if (frac < 0 || shift < smallest || shift > 24) {
         return -1;
     }
@@ -638,7 +636,8 @@ void bp_learn_residual(int16_t *dz_in, int16_t *w, uint8_t *w_low, int16_t *b, u
 
 uint16_t bp_dither(uint16_t seed, uint32_t index, uint32_t count, uint32_t steps)
 {
-    return (uint16_t)(seed + WEYL * (index + (count | 1u) * steps));
+    /* Modulo 2^16, which is what a size_t has on AVR. */
+    return (uint16_t)(seed + WEYL * ((size_t)index + ((size_t)count | 1u) * (size_t)steps));
 }
 
 #if !defined(BP_FAST_STOCHASTIC)
@@ -788,6 +787,26 @@ void bp_decay_stochastic(int16_t *w, const bp_layer_t *layer, uint16_t decay, ui
 
 /* ---- Checksum ------------------------------------------------------------------------------- */
 
+#if BP_SMALL
+uint32_t bp_crc32(uint32_t crc, const uint8_t *p, size_t n)
+{
+    for (; n != 0; n--) {
+        uint8_t bit;
+
+        crc ^= *p++;
+        for (bit = 8; bit != 0; bit--) {
+            uint8_t drops = (uint8_t)(crc & 1u);
+
+            crc >>= 1;
+            if (drops != 0) {
+                crc ^= 0xEDB88320u;
+            }
+        }
+    }
+    return crc;
+}
+#else
+
 /* The CRC is linear: what a byte changes is that of its low nibble XOR that of the high. */
 static const uint32_t crc32_low[16] BP_ROM = {
     0x00000000u, 0x77073096u, 0xEE0E612Cu, 0x990951BAu,
@@ -833,6 +852,8 @@ uint32_t bp_crc32(uint32_t crc, const uint8_t *p, size_t n)
     return crc;
 }
 
+#endif
+
 uint32_t bp_crc32_byte(uint32_t crc, uint8_t byte)
 {
     return bp_crc32(crc, &byte, 1);
@@ -850,16 +871,20 @@ static uint32_t crc32_master(uint32_t crc, const int16_t *w, const uint8_t *w_lo
 uint32_t bp_crc32_parameters(uint32_t crc, const bp_layer_t *layer, const int16_t *w,
                              const uint8_t *w_low, const int16_t *b, const uint8_t *b_low)
 {
-    const bp_layer_t l = read_layer(layer);
+    size_t inputs = bp_rom_u16(&layer->inputs);
+    size_t outputs = bp_rom_u16(&layer->outputs);
     size_t i, j;
 
     crc = ~crc;
-    for (j = 0; j < l.outputs; j++) {
-        for (i = 0; i < l.inputs; i++) {
-            crc = crc32_master(crc, w, w_low, bp_weight_index(layer, j, i));
+    for (j = 0; j < outputs; j++) {
+        size_t at = 2 * j; /* bp_weight_index(layer, j, i) */
+
+        for (i = 0; i < inputs; i++) {
+            crc = crc32_master(crc, w, w_low, at);
+            at += i % 2 == 0 ? 1 : 2 * outputs - 1;
         }
     }
-    for (j = 0; j < l.outputs; j++) {
+    for (j = 0; j < outputs; j++) {
         crc = crc32_master(crc, b, b_low, j);
     }
     return ~crc;

@@ -33,7 +33,7 @@ int16_t bp_quantize_input(int32_t count, int32_t offset, uint16_t multiplier, ui
 /* ---- Layers --------------------------------------------------------------------------------- */
 
 /* What assembly for AVR cores wants of a layer besides, made from the same numbers. */
-#if defined(__AVR__)
+#if defined(__AVR__) && !BP_SMALL
 #include "bpgen_layer_avr.h"
 #else
 #define BP_FORGET(s)
@@ -64,7 +64,7 @@ typedef struct {
     uint8_t a_frac;        /* fraction bits of the outputs */
     uint8_t table_bits;    /* the table has 2^table_bits intervals */
     const uint16_t *table; /* of the activation, NULL without one */
-#if defined(__AVR__)
+#if defined(__AVR__) && !BP_SMALL
     bp_layer_fast_t fast;
     bp_layer_learn_t learn;
 #endif

@@ -1,6 +1,7 @@
 /* bpgen_layer_avr.h -- what assembly for AVR cores wants of a layer: bytes that save it shifts.
  *
- * bpgen_kernels.h includes this for AVR cores; the macros fill the last two members of bp_layer_t.
+ * bpgen_kernels.h includes this for AVR cores, but not in small code; the macros fill the last two
+ * members of bp_layer_t.
  * SPDX-License-Identifier: 0BSD
  */
 #ifndef BPGEN_LAYER_AVR_H
@@ -41,7 +42,7 @@ void bp_avr_any_rom(void);
  */
 #define BP_FORGET(s) __asm__("" : "+r"(s))
 
-#if BP_AVR && !BPGEN_COUNTERS && !BP_SMALL
+#if BP_AVR && !BPGEN_COUNTERS
 #define BP_KERNEL(kernel) (void (*)(void))(kernel)
 #else
 #define BP_KERNEL(kernel) 0

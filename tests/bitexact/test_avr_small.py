@@ -9,29 +9,37 @@ from pathlib import Path
 import pytest
 
 from bpgen.generation import generate
+from bpgen.model import IntModel
+from bpgen.simulate import WARNINGS
 from tests.bitexact import test_avr_forward as forward
 from tests.bitexact import test_avr_learn as learn
 from tests.bitexact.avr_side_by_side import Edit, Tool, said, simulated
+from tests.compile.models import trainable
 from tests.compile.test_avr_self_test import MODELS, PROGRAM
 
 ASSEMBLY = "bpgen_avr_small.h"
-LEFT_OUT = {"bp_learn_residual"}  # nothing that takes little flash calls it
+# Nothing that takes little flash calls these.
+LEFT_OUT = {"bp_learn_residual", "bp_learn_stochastic"}
 
 
-def wrong(folder: Path, tool: Tool, *flags: str, edit: Edit = str) -> set[object]:
-    """The layers and kernels with a result that differs, or without one."""
-    small = ("-DBP_SMALL=1", *flags)
-    of_layers = said(
-        folder / "f", tool, forward.PROGRAM, forward.header(), ASSEMBLY, *small, edit=edit
+def wrong_layers(folder: Path, tool: Tool, *flags: str, edit: Edit = str) -> set[object]:
+    """The layers, and the tables by name, with a result that differs, or without one."""
+    text = said(
+        folder, tool, forward.PROGRAM, forward.header(), ASSEMBLY, "-DBP_SMALL=1", *flags, edit=edit
     )
-    layers = {int(n): int(count) for n, count in re.findall(r"(\d{3}) (\d{5});", of_layers)}
-    of_kernels = said(
-        folder / "l", tool, learn.PROGRAM, learn.layers(), ASSEMBLY, *small, edit=edit,
+    counts = {int(n): int(count) for n, count in re.findall(r"(\d{3}) (\d{5});", text)}
+    return {layer for layer in forward.wrong(counts) if _sums_fit_40_bits(layer)}
+
+
+def wrong_kernels(folder: Path, tool: Tool, *flags: str, edit: Edit = str) -> set[str]:
+    """The kernels that learn with a result that differs, or without one."""
+    layers = re.sub(r", \.learn = BP_LAYER_LEARN\([^)]*\)", "", learn.layers())
+    text = said(
+        folder, tool, learn.PROGRAM, layers, ASSEMBLY, "-DBP_SMALL=1", *flags, edit=edit,
         left_out=LEFT_OUT,
     )  # fmt: skip
-    counts = dict(re.findall(r"([a-z_]+) (\d{5});", of_kernels))
-    kernels = {kernel for kernel in learn.KERNELS if int(counts.get(kernel, 1))}
-    return kernels | {layer for layer in forward.wrong(layers) if _sums_fit_40_bits(layer)}
+    counts = dict(re.findall(r"([a-z_]+) (\d{5});", text))
+    return {kernel for kernel in learn.KERNELS if int(counts.get(kernel, 1))}
 
 
 def _sums_fit_40_bits(layer: forward.Layer | int) -> bool:
@@ -42,16 +50,123 @@ def _sums_fit_40_bits(layer: forward.Layer | int) -> bool:
 def test_every_kernel_gives_the_bits_of_the_portable_c(
     optimisation: str, tool: Tool, tmp_path: Path
 ) -> None:
-    assert wrong(tmp_path, tool, optimisation) == set()
+    assert wrong_layers(tmp_path / "f", tool, optimisation) == set()
+    assert wrong_kernels(tmp_path / "l", tool, optimisation) == set()
+
+
+# The kernels that notice, and what is replaced in the n-th place that has it.
+MUTANTS = [
+    ({"update_residual", "descent"}, "mulsu r21, r16", "mulsu r20, r16", 0),
+    ({"backward"}, "adc r14, r0", "adc r14, r2", 0),
+    ({"backward", "update_residual"}, "sbc r19, r2", "nop", 0),
+    ({"backward", "update_residual"}, "andi r24, 0xFE", "nop", 0),
+    ({"backward", "update_residual"}, "sbrc r8, 0", "sbrs r8, 0", 0),
+    ({"backward", "delta_sigmoid", "output_delta"}, "adc r10, r2", "nop", 0),
+    ({"backward"}, "subi r18, -8", "subi r18, -7", 0),
+    ({"backward"}, "mov r10, r22", "nop", 0),
+    ({"delta_sigmoid", "update_residual"}, "subi r24, 0x80", "subi r24, 0x81", 0),
+    ({"delta_sigmoid", "output_delta"}, "com r14", "nop", 0),
+    ({"delta_sigmoid", "output_delta"}, "lsl r23", "nop", 0),
+    ({"delta_sigmoid"}, "mov r11, r12", "nop", 1),
+    ({"output_delta"}, "sbci r21, -1", "sbci r21, 0", 1),
+    ({"descent"}, "adc r24, r2", "nop", -1),
+    ({"update_residual"}, "subi r16, 64", "subi r16, 128", 0),
+    ({"update_residual"}, "sbrc r0, 7", "sbrs r0, 7", 0),
+    ({"update_residual"}, "andi r18, 0x3F", "andi r18, 0x7F", 0),
+    ({"update_residual"}, "sub r28, r6", "nop", 0),
+    ({"update_residual"}, "sub r15, r0", "nop", 0),
+    ({"update_stochastic"}, "sub r15, r0", "nop", 1),
+    ({"update_stochastic"}, "adc r0, r29", "nop", 0),
+    ({"update_stochastic"}, "mov r1, r0", "nop", 0),
+    ({"update_stochastic"}, "sbiw r24, 1", "nop", -1),
+    ({"update_stochastic"}, "subi r23, 0x80", "subi r23, 0x81", 0),
+    ({"update_stochastic"}, "hi8(40503)", "hi8(40247)", 0),
+    ({"update_stochastic"}, "adc r29, r11", "nop", 0),
+]
+
+
+@pytest.mark.parametrize(("kernels", "text", "broken", "which"), MUTANTS)
+def test_a_wrong_instruction_is_noticed_by_what_learns(
+    kernels: set[str], text: str, broken: str, which: int, tool: Tool, tmp_path: Path
+) -> None:
+    assert kernels <= wrong_kernels(tmp_path, tool, "-O2", edit=mutant(text, broken, which))
+
+
+# What is replaced in the n-th place that has it.
+FORWARD_MUTANTS = [
+    ("sbrc r18, 0", "sbrs r18, 0", 0),
+    ("ori r24, 1", "nop", 0),
+    ("cpc r0, r12", "nop", 0),
+    ("sbrc r14, 7", "sbrs r14, 7", 0),
+    ("sbrc r0, 0", "sbrs r0, 0", 0),
+    ("subi r20, 1", "nop", 0),
+    ("com r13", "nop", 0),
+    ("ldi r17, 0xFF", "ldi r17, 0x7F", 0),
+]
+
+
+@pytest.mark.parametrize(("text", "broken", "which"), FORWARD_MUTANTS)
+def test_a_wrong_instruction_is_noticed_by_a_layer(
+    text: str, broken: str, which: int, tool: Tool, tmp_path: Path
+) -> None:
+    assert wrong_layers(tmp_path, tool, "-O2", edit=mutant(text, broken, which))
+
+
+def mutant(text: str, broken: str, which: int) -> Edit:
+    def edit(assembly: str) -> str:
+        parts = assembly.split(text)
+        assert len(parts) > 1
+        at = which % (len(parts) - 1)
+        return text.join(parts[: at + 1]) + broken + text.join(parts[at + 1 :])
+
+    return edit
+
+
+def verdict(folder: Path, model: IntModel, tool: Tool, edit: Edit = str) -> set[str]:
+    """P or F: what the self-test of a model says, compiled for size and without a warning."""
+    files = generate(model, "net", optimize="size")
+    files[ASSEMBLY] = edit(files[ASSEMBLY])
+    for file, text in {**files, "main.c": PROGRAM}.items():
+        (folder / file).write_text(text, encoding="utf-8")
+    sources = [file for file in files if file.endswith(".c")]
+    image = folder / "main.elf"
+    flags = ["-mmcu=atmega2560", "-std=c99", *WARNINGS, "-Os", "-flto", "-mrelax"]
+    command = [tool("avr-gcc"), *flags, "main.c", *sources, "-o", str(image)]
+    subprocess.run(command, cwd=folder, check=True)
+    return {"P", "F"} & set(simulated(tool, image))
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_small_model_passes_its_self_test(name: str, tool: Tool, tmp_path: Path) -> None:
-    files = generate(MODELS[name], "net", optimize="size")
-    for file, text in {**files, "main.c": PROGRAM}.items():
-        (tmp_path / file).write_text(text, encoding="utf-8")
-    sources = [file for file in files if file.endswith(".c")]
-    image = tmp_path / "main.elf"
-    command = [tool("avr-gcc"), "-mmcu=atmega2560", "-Os", "-flto", "-mrelax", "main.c", *sources]
-    subprocess.run([*command, "-o", str(image)], cwd=tmp_path, check=True)
-    assert {"P", "F"} & set(simulated(tool, image)) == {"P"}
+    assert verdict(tmp_path, MODELS[name], tool) == {"P"}
+
+
+def test_weights_of_a_pair_may_be_more_than_256_bytes_apart(tool: Tool, tmp_path: Path) -> None:
+    wide = trainable((5, 70, 3), ("sigmoid", "sigmoid"), "squared_error", "residual")
+    (tmp_path / "right").mkdir()
+    (tmp_path / "wrong").mkdir()
+    assert verdict(tmp_path / "right", wide, tool) == {"P"}
+    edit = mutant("adc r31, r5", "adc r31, r2", 0)
+    assert verdict(tmp_path / "wrong", wide, tool, edit) == {"F"}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "dz_top", "small"),
+    [
+        ((511, 2), 8000, 1),
+        ((512, 2), 8000, 0),
+        ((2, 2, 511), 32767, 1),
+        ((2, 2, 512), 32767, 1),
+        ((2, 2, 513), 32767, 0),
+    ],
+)
+def test_a_sum_that_40_bits_do_not_hold_has_the_other_kernels(
+    sizes: tuple[int, ...], dz_top: int, small: int
+) -> None:
+    """2^39 is 512 products of the largest numbers, forward with a bias."""
+    kinds = ("sigmoid",) * (len(sizes) - 1)
+    model = trainable(sizes, kinds, "squared_error", "residual", dz_top=dz_top)
+    files = generate(model, "net", optimize="size")
+    assert f"#define BP_SMALL {small}\n" in files["bpgen_fix.h"]
+    # One pass that does the work of two is more code.
+    assert ("bp_learn_" in files["net.c"]) == (small == 0 and len(sizes) > 2)

@@ -318,7 +318,12 @@ SANITISED = [config for config in CONFIGS if config.sanitised]
 @pytest.mark.parametrize(
     ("name", "old", "new", "words"),
     [
-        ("net.c", "i < sizeof(*s);", "i < sizeof(*s) + 8;", "AddressSanitizer"),
+        (
+            "net.c",
+            "bp_clear((uint8_t *)s, sizeof(*s));",
+            "bp_clear((uint8_t *)s, sizeof(*s) + 8);",
+            "AddressSanitizer",
+        ),
         (
             UNIT,
             "int32_t master = (int32_t)*w * 256 + *w_low + step;",

@@ -95,13 +95,8 @@ static const bp_layer_t inference_s8_layer2 BP_ROM = {
 
 void inference_s8_reset(inference_s8_state_t *s)
 {
-    unsigned char *bytes = (unsigned char *)s;
-    size_t i;
-
     bp_counters_agree();
-    for (i = 0; i < sizeof(*s); i++) {
-        bytes[i] = 0;
-    }
+    bp_clear((uint8_t *)s, sizeof(*s));
 }
 
 void inference_s8_quantize_input(inference_s8_state_t *s,

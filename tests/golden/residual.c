@@ -19,23 +19,15 @@ BP_STATIC_ASSERT(sizeof(residual_state_t) - 94 <= 3,
     residual_state_size);
 #endif
 
-/* Layer 1 initial weights, [1][3][2], s16q12. */
-static const BP_ALIGNED int16_t residual_w1_rom[6] BP_ROM = {
+/* Initial weights and biases, as the state has them. */
+static const int16_t residual_initial_rom[19] BP_ROM = {
+    /* w1 */
       1869,  -2487,  -1924,  -1579,  -1912,   1808,
-};
-
-/* Layer 1 initial biases, s16q12. */
-static const int16_t residual_b1_rom[3] BP_ROM = {
-      2216,    493,  -2764,
-};
-
-/* Layer 2 initial weights, [2][2][2], s16q12. */
-static const BP_ALIGNED int16_t residual_w2_rom[8] BP_ROM = {
+    /* w2 */
      -2436,  -1007,    727,   -126,   -401,      0,  -1412,      0,
-};
-
-/* Layer 2 initial biases, s16q12. */
-static const int16_t residual_b2_rom[2] BP_ROM = {
+    /* b1 */
+      2216,    493,  -2764,
+    /* b2 */
      -2042,   1149,
 };
 
@@ -167,30 +159,27 @@ static void residual_learn2(residual_state_t *s)
         &residual_layer2, s->a1, s->dz2, g, s->alignment2, BP_COUNTERS(s));
 }
 
+BP_STATIC_ASSERT(
+    offsetof(residual_state_t, b2) +
+        sizeof(((residual_state_t *)0)->b2) -
+        offsetof(residual_state_t, w1) ==
+        sizeof(residual_initial_rom),
+    residual_initial_size);
+
 void residual_reset(residual_state_t *s)
 {
-    unsigned char *bytes = (unsigned char *)s;
-    size_t i;
-
     bp_counters_agree();
-    for (i = 0; i < sizeof(*s); i++) {
-        bytes[i] = 0;
-    }
-    for (i = 0; i < 6; i++) {
-        s->w1[i] = bp_rom_s16(residual_w1_rom + i);
-    }
-    for (i = 0; i < 3; i++) {
-        s->b1[i] = bp_rom_s16(residual_b1_rom + i);
-    }
-    for (i = 0; i < 8; i++) {
-        s->w2[i] = bp_rom_s16(residual_w2_rom + i);
-    }
-    for (i = 0; i < 2; i++) {
-        s->b2[i] = bp_rom_s16(residual_b2_rom + i);
-    }
-    (void)residual_set_learning_rate(
-        s, RESIDUAL_LEARNING_RATE_MANTISSA,
-        RESIDUAL_LEARNING_RATE_EXPONENT);
+    bp_clear((uint8_t *)s, sizeof(*s));
+    bp_rom_copy((uint8_t *)s + offsetof(residual_state_t, w1),
+        (const uint8_t *)residual_initial_rom,
+        sizeof(residual_initial_rom));
+    /* As residual_set_learning_rate() would. */
+    s->alignment1.shift = 0;
+    s->alignment1.frac = 8;
+    s->alignment2.shift = 8;
+    s->alignment2.frac = 15;
+    s->learning_rate_mantissa = RESIDUAL_LEARNING_RATE_MANTISSA;
+    s->learning_rate_exponent = RESIDUAL_LEARNING_RATE_EXPONENT;
 }
 
 void residual_quantize_input(residual_state_t *s,

@@ -19,24 +19,16 @@ BP_STATIC_ASSERT(sizeof(stochastic_state_t) - 95 <= 3,
     stochastic_state_size);
 #endif
 
-/* Layer 1 initial weights, [2][3][2], s16q12. */
-static const BP_ALIGNED int16_t stochastic_w1_rom[12] BP_ROM = {
+/* Initial weights and biases, as the state has them. */
+static const int16_t stochastic_initial_rom[25] BP_ROM = {
+    /* w1 */
       1869,  -2487,  -1912,   1808,  -2764,  -2436,  -1924,  -1579,
       2216,    493,  -1007,   -401,
-};
-
-/* Layer 1 initial biases, s16q12. */
-static const int16_t stochastic_b1_rom[3] BP_ROM = {
-       727,   -126,  -1412,
-};
-
-/* Layer 2 initial weights, [2][2][2], s16q12. */
-static const BP_ALIGNED int16_t stochastic_w2_rom[8] BP_ROM = {
+    /* w2 */
      -2042,   1149,  -2804,  -2318,   1408,      0,   -287,      0,
-};
-
-/* Layer 2 initial biases, s16q12. */
-static const int16_t stochastic_b2_rom[2] BP_ROM = {
+    /* b1 */
+       727,   -126,  -1412,
+    /* b2 */
       -653,   2327,
 };
 
@@ -235,32 +227,29 @@ static void stochastic_update2(stochastic_state_t *s)
         s->alignment2, dither, BP_COUNTERS(s));
 }
 
+BP_STATIC_ASSERT(
+    offsetof(stochastic_state_t, b2) +
+        sizeof(((stochastic_state_t *)0)->b2) -
+        offsetof(stochastic_state_t, w1) ==
+        sizeof(stochastic_initial_rom),
+    stochastic_initial_size);
+
 void stochastic_reset(stochastic_state_t *s)
 {
-    unsigned char *bytes = (unsigned char *)s;
-    size_t i;
-
     bp_counters_agree();
-    for (i = 0; i < sizeof(*s); i++) {
-        bytes[i] = 0;
-    }
-    for (i = 0; i < 12; i++) {
-        s->w1[i] = bp_rom_s16(stochastic_w1_rom + i);
-    }
-    for (i = 0; i < 3; i++) {
-        s->b1[i] = bp_rom_s16(stochastic_b1_rom + i);
-    }
-    for (i = 0; i < 8; i++) {
-        s->w2[i] = bp_rom_s16(stochastic_w2_rom + i);
-    }
-    for (i = 0; i < 2; i++) {
-        s->b2[i] = bp_rom_s16(stochastic_b2_rom + i);
-    }
+    bp_clear((uint8_t *)s, sizeof(*s));
+    bp_rom_copy((uint8_t *)s + offsetof(stochastic_state_t, w1),
+        (const uint8_t *)stochastic_initial_rom,
+        sizeof(stochastic_initial_rom));
     s->seed = 1u;
     s->decay = STOCHASTIC_DECAY;
-    (void)stochastic_set_learning_rate(
-        s, STOCHASTIC_LEARNING_RATE_MANTISSA,
-        STOCHASTIC_LEARNING_RATE_EXPONENT);
+    /* As stochastic_set_learning_rate() would. */
+    s->alignment1.shift = 8;
+    s->alignment1.frac = 8;
+    s->alignment2.shift = 8;
+    s->alignment2.frac = 7;
+    s->learning_rate_mantissa = STOCHASTIC_LEARNING_RATE_MANTISSA;
+    s->learning_rate_exponent = STOCHASTIC_LEARNING_RATE_EXPONENT;
 }
 
 void stochastic_quantize_input(stochastic_state_t *s,

@@ -37,7 +37,6 @@ static inline void bp_rom_copy(uint8_t *to, const uint8_t *from, size_t n)
 }
 static inline int16_t bp_rom_s16(const int16_t *p) { return (int16_t)pgm_read_word(p); }
 static inline uint16_t bp_rom_u16(const uint16_t *p) { return pgm_read_word(p); }
-static inline int8_t bp_rom_s8(const int8_t *p) { return (int8_t)pgm_read_byte(p); }
 static inline uint8_t bp_rom_u8(const uint8_t *p) { return pgm_read_byte(p); }
 static inline int32_t bp_rom_s32(const int32_t *p) { return (int32_t)pgm_read_dword(p); }
 static inline uint32_t bp_rom_u32(const uint32_t *p) { return pgm_read_dword(p); }
@@ -51,7 +50,6 @@ static inline void bp_rom_copy(uint8_t *to, const uint8_t *from, size_t n)
 }
 static inline int16_t bp_rom_s16(const int16_t *p) { return *p; }
 static inline uint16_t bp_rom_u16(const uint16_t *p) { return *p; }
-static inline int8_t bp_rom_s8(const int8_t *p) { return *p; }
 static inline uint8_t bp_rom_u8(const uint8_t *p) { return *p; }
 static inline int32_t bp_rom_s32(const int32_t *p) { return *p; }
 static inline uint32_t bp_rom_u32(const uint32_t *p) { return *p; }

@@ -355,10 +355,15 @@ typedef struct {
     uint32_t left; /* from an input to u */
     int32_t half;
     uint32_t right;
+#if defined(__ARM_ARCH_7M__)
     uint32_t is_odd; /* whether the number of outputs is */
     uint32_t dither; /* of the row's first weight, in the upper half */
     uint32_t weyl;   /* from an input to the next, likewise */
+#else
+    int32_t first;   /* bytes from the end of the steps to the first */
+    uint32_t rewind; /* from the dither behind a row to the next row's, in the upper half */
     const int16_t *a_end;
+#endif
 } rows_t;
 
 INLINE rows_t rows_of(const bp_layer_t *layer, const int16_t *g, bp_alignment_t alignment)
@@ -371,10 +376,15 @@ INLINE rows_t rows_of(const bp_layer_t *layer, const int16_t *g, bp_alignment_t 
     rows.left = scale.left;
     rows.half = scale.half;
     rows.right = scale.right;
+#if defined(__ARM_ARCH_7M__)
     rows.is_odd = layer->outputs % 2u;
     rows.dither = 0;
     rows.weyl = 0;
+#else
+    rows.first = -2 * (int32_t)layer->outputs;
+    rows.rewind = 0;
     rows.a_end = NULL;
+#endif
     return rows;
 }
 
@@ -472,14 +482,16 @@ INLINE void run24(const rows_t *rows, int16_t *weights, uint8_t *low, const int1
                      : "r2", "r3", "r4", "r5", "r6", "r8", "r10", "r11", "cc", "memory")
 
 INLINE void run16(rows_t *rows, int16_t *weights, const int16_t *a_in, const int16_t *end,
-                  uint32_t row, uint8_t shift)
+                  uint16_t dither, uint16_t row, uint8_t shift)
 {
     register int16_t *w __asm__("r0") = weights;
     register const int16_t *a __asm__("r1") = a_in;
-    register uint32_t next __asm__("r9") = row;
+    register uint32_t next __asm__("r9") = (uint32_t)row << 16;
     register const int16_t *a_end __asm__("r12") = end;
     register rows_t *lr __asm__("lr") = rows;
 
+    rows->dither = (uint32_t)dither << 16;
+    rows->weyl = WEYL << 16;
     if (shift == 16) {
         RUN16("16", "16");
     } else {
@@ -489,220 +501,212 @@ INLINE void run16(rows_t *rows, int16_t *weights, const int16_t *a_in, const int
 
 #else
 
-/* A master of 24 bits, or a weight and its dither, stand in the upper bits of a word; what moves
- * them is added to the whole word, which overflows when they do. They then end at the limit on the
- * side of what has not overflowed: after asrs r5, #31 all ones for the upper one, but for the sign.
- * r0: w, r1: w_low or u0, r2 up to r9: steps, r7: u1, lr: the rows_t, r10: 2^15, r11: inputs.
+/* A weight w, or its master's upper half, moves in the upper half of a word, which overflows when w
+ * does. It then ends at the limit on the side that the word has left: all ones for the upper limit,
+ * after asrs #31, but for the sign. Either case takes the same instructions or one more, for each
+ * goes on in code of its own.
+ *
+ * r0: w, r2: bytes from the end of the steps to the next, up to 0, r3 and r6: the products of the
+ * two weights, r4: both weights, r10: 2^15, r11: inputs.
  */
 
-/* The next two inputs as u0, in r4, and u1. */
-#define BEGIN_ROW \
-    "mov r3, lr\n\t" \
-    "ldmia r3!, {r2, r4, r5, r6, r7}\n\t" \
-    "mov r9, r4\n\t" \
-    "mov r4, r11\n\t" \
-    "ldmia r4!, {r3}\n\t" \
-    "mov r11, r4\n\t" \
-    "sxth r4, r3\n\t" \
-    "asrs r3, r3, #16\n\t" \
-    "lsls r4, r5\n\t" \
-    "lsls r3, r5\n\t" \
-    "adds r4, r4, r6\n\t" \
-    "adds r3, r3, r6\n\t" \
-    "asrs r4, r7\n\t" \
-    "asrs r3, r7\n\t" \
-    "movs r7, r3\n\t"
-/* An odd number of outputs enters in the middle. */
-#define ENTER_ROW \
-    "ldr r3, [r3, #20]\n\t" \
-    "cmp r3, #0\n\t" \
-    "bne 3f\n"
-#define NEXT_ROW \
-    "cmp r11, r12\n\t" \
-    "beq 5f\n\t" \
-    "b 1b\n"
-#define STEP_AND_PRODUCTS(at, u0, words) \
-    "ldrh r3, [r2, #" at "]\n\t" \
-    "sxth r3, r3\n\t" \
-    "mov r6, " u0 "\n\t" \
-    "muls r6, r3\n\t" \
-    "muls r3, r7\n\t" \
-    "ldr r4, [r0, #" words "]\n\t"
-#define LOWER_WEIGHT "lsls r6, r4, #16\n\t"
-#define UPPER_WEIGHT "lsrs r6, r4, #16\n\tlsls r6, r6, #16\n\t"
+/* The next two inputs as u in r3 and r6; r3 is the rows_t before. */
+#define SCALE_INPUTS \
+    "adds r3, #8\n\t" \
+    "ldmia r3!, {r2, r4, r5}\n\t" \
+    "mov r3, r11\n\t" \
+    "ldmia r3!, {r6}\n\t" \
+    "mov r11, r3\n\t" \
+    "sxth r3, r6\n\t" \
+    "asrs r6, r6, #16\n\t" \
+    "lsls r3, r2\n\t" \
+    "lsls r6, r2\n\t" \
+    "adds r3, r3, r4\n\t" \
+    "adds r6, r6, r4\n\t" \
+    "asrs r3, r5\n\t" \
+    "asrs r6, r5\n\t"
 
-#define ADD24(product, weight, low) \
+/* r1: low bytes, r7: end of the steps, r8 and r9: u, r12: end of the inputs, lr: the rows_t. A sum
+ * of a low byte and the product, which asrs and its carry round, has the new low byte; what is
+ * above moves w.
+ */
+#define LOW_SUM(product, shift, low) \
+    "asrs " product ", " product ", #" shift "\n\t" \
     "ldrb r5, [r1, #" low "]\n\t" \
-    "lsls r5, r5, #8\n\t" \
-    "adds r5, #128\n\t" \
-    "adds r5, " product "\n\t" \
-    weight \
-    "adds r5, r6\n\t"
-#define STORE24(w, low) \
-    "lsrs r6, r5, #8\n\t" \
-    "strb r6, [r1, #" low "]\n\t" \
-    "lsrs r5, r5, #16\n\t" \
-    "strh r5, [r0, #" w "]\n\t"
-#define LIMIT24(w, low) \
-    "asrs r5, r5, #31\n\t" \
-    "strb r5, [r1, #" low "]\n\t" \
-    "add r5, r10\n\t" \
-    "strh r5, [r0, #" w "]\n\t"
-#define MOVE24(product, weight, w, low, n) \
-    ADD24(product, weight, low) \
-    "bvs 1" n "f\n\t" \
-    STORE24(w, low) \
-    "2" n ":\n\t"
-/* What is out of line takes an instruction more: in every second weight that is the other case. */
-#define MOVE24_OR_LIMIT(product, weight, w, low, n) \
-    ADD24(product, weight, low) \
-    "bvc 1" n "f\n\t" \
-    LIMIT24(w, low) \
-    "2" n ":\n\t"
-#define ELSE(n, store) \
-    "1" n ":\n\t" \
-    store \
-    "b 2" n "b\n"
-#define RUN24(shift_r6, shift_r3) \
+    "adcs r5, " product "\n\t"
+#define LIMIT24(word, low, w) \
+    "asrs " word ", " word ", #31\n\t" \
+    "strb " word ", [r1, #" low "]\n\t" \
+    "add " word ", r10\n\t" \
+    "strh " word ", [r0, #" w "]\n\t"
+#define SECOND24(shift) \
+    LOW_SUM("r3", shift, "1") \
+    "asrs r3, r5, #8\n\t" \
+    "lsls r3, r3, #16\n\t" \
+    "adds r4, r4, r3\n\t" \
+    "bvs 5f\n\t" \
+    "strb r5, [r1, #1]\n\t" \
+    "lsrs r4, r4, #16\n\t" \
+    "strh r4, [r0, #2]\n\t" \
+    NEXT24
+#define NEXT24 \
+    "adds r0, #4\n\t" \
+    "adds r1, #2\n\t" \
+    "adds r2, #2\n\t" \
+    "bne 2b\n"
+#define RUN24(shift) \
     __asm__ volatile( \
         ".syntax unified\n" \
         "1:\n\t" \
-        BEGIN_ROW \
-        "mov r8, r4\n\t" \
         "mov r3, lr\n\t" \
-        ENTER_ROW \
+        SCALE_INPUTS \
+        "mov r8, r3\n\t" \
+        "mov r9, r6\n\t" \
+        "mov r3, lr\n\t" \
+        "ldr r2, [r3, #20]\n" \
         "2:\n\t" \
-        STEP_AND_PRODUCTS("0", "r8", "0") \
-        shift_r6 \
-        MOVE24("r6", LOWER_WEIGHT, "0", "0", "0") \
-        shift_r3 \
-        MOVE24_OR_LIMIT("r3", UPPER_WEIGHT, "2", "1", "1") \
-        "adds r0, #4\n\t" \
-        "adds r1, #2\n\t" \
-        "adds r2, #2\n" \
+        "ldrsh r3, [r7, r2]\n\t" \
+        "mov r6, r8\n\t" \
+        "muls r6, r3\n\t" \
+        "mov r5, r9\n\t" \
+        "muls r3, r5\n\t" \
+        "ldr r4, [r0]\n\t" \
+        LOW_SUM("r6", shift, "0") \
+        "lsls r5, r5, #8\n\t" \
+        "lsls r6, r4, #16\n\t" \
+        "adds r5, r5, r6\n\t" \
+        "bvs 4f\n\t" \
+        "lsrs r6, r5, #8\n\t" \
+        "strb r6, [r1]\n\t" \
+        "lsrs r5, r5, #16\n\t" \
+        "strh r5, [r0]\n\t" \
+        SECOND24(shift) \
         "3:\n\t" \
-        STEP_AND_PRODUCTS("0", "r8", "0") \
-        shift_r6 \
-        MOVE24("r6", LOWER_WEIGHT, "0", "0", "2") \
-        shift_r3 \
-        MOVE24_OR_LIMIT("r3", UPPER_WEIGHT, "2", "1", "3") \
-        "adds r0, #4\n\t" \
-        "adds r1, #2\n\t" \
-        "adds r2, #2\n\t" \
-        "cmp r2, r9\n\t" \
-        "bne 2b\n\t" \
-        NEXT_ROW \
-        ELSE("0", LIMIT24("0", "0")) \
-        ELSE("1", STORE24("2", "1")) \
-        ELSE("2", LIMIT24("0", "0")) \
-        ELSE("3", STORE24("2", "1")) \
-        "5:" \
+        "cmp r11, r12\n\t" \
+        "bne 1b\n\t" \
+        "b 6f\n" \
+        "4:\n\t" \
+        LIMIT24("r5", "0", "0") \
+        SECOND24(shift) \
+        "b 3b\n" \
+        "5:\n\t" \
+        LIMIT24("r4", "1", "2") \
+        NEXT24 \
+        "b 3b\n" \
+        "6:" \
         : "+r"(w), "+r"(w_low), "+r"(a) \
-        : "r"(sign), "r"(a_end), "r"(lr) \
-        : "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "cc", "memory")
+        : "r"(g_end), "r"(sign), "r"(a_end), "r"(lr) \
+        : "r2", "r3", "r4", "r5", "r6", "r8", "r9", "cc", "memory")
 
 INLINE void run24(const rows_t *rows, int16_t *weights, uint8_t *low, const int16_t *a_in,
                   const int16_t *end, uint8_t shift)
 {
     register int16_t *w __asm__("r0") = weights;
     register uint8_t *w_low __asm__("r1") = low;
+    register const int16_t *g_end __asm__("r7") = rows->g_end;
     register int32_t sign __asm__("r10") = 32768;
     register const int16_t *a __asm__("r11") = a_in;
     register const int16_t *a_end __asm__("r12") = end;
     register const rows_t *lr __asm__("lr") = rows;
 
     if (shift == 8) {
-        RUN24("", "");
+        RUN24("8");
     } else if (shift == 16) {
-        RUN24("asrs r6, r6, #8\n\t", "asrs r3, r3, #8\n\t");
+        RUN24("16");
     } else {
-        RUN24("asrs r6, r6, #16\n\t", "asrs r3, r3, #16\n\t");
+        RUN24("24");
     }
 }
 
-/* The dithers of an output's weights are at r8 and lr; the rows_t, then, on the stack. */
-#define BEGIN_DITHERS \
-    "mov r1, r4\n\t" \
-    "mov r3, lr\n\t" \
-    "push {r3}\n\t" \
-    "ldr r4, [r3, #24]\n\t" \
-    "ldr r5, [r3, #28]\n\t" \
-    "mov r8, r4\n\t" \
-    "adds r4, r4, r5\n\t" \
-    "mov lr, r4\n\t" \
-    "adds r4, r4, r5\n\t" \
-    "str r4, [r3, #24]\n\t"
-
-#define ADD16(product, weight, dither) \
-    "mov r5, " dither "\n\t" \
-    "lsrs r5, r5, #16\n\t" \
-    "add " dither ", r12\n\t" \
-    "adds r5, " product "\n\t" \
-    weight \
-    "adds r5, r6\n\t"
-#define STORE16(w) \
-    "lsrs r5, r5, #16\n\t" \
-    "strh r5, [r0, #" w "]\n\t"
-#define LIMIT16(w) \
-    "asrs r5, r5, #31\n\t" \
-    "add r5, r10\n\t" \
-    "strh r5, [r0, #" w "]\n\t"
-/* Either case takes 4 instructions from here. */
-#define MOVE16(product, weight, dither, w, n) \
-    ADD16(product, weight, dither) \
-    "bvc 1" n "f\n\t" \
-    LIMIT16(w) \
-    "2" n ":\n\t"
+/* r1: end of the steps, r7 and r9: u, r8: the dither in the upper half, r12: from an output to the
+ * next, lr: from an input to the next; the rows_t on the stack. What is below the upper half of the
+ * sum of product and dither adds nothing to that of w.
+ */
+#define LIMIT16(word, w) \
+    "asrs " word ", " word ", #31\n\t" \
+    "add " word ", r10\n\t" \
+    "strh " word ", [r0, #" w "]\n\t"
+#define SECOND16 \
+    "lsrs r3, r3, #16\n\t" \
+    "lsls r3, r3, #16\n\t" \
+    "adds r4, r4, r3\n\t" \
+    "bvs 5f\n\t" \
+    "lsrs r4, r4, #16\n\t" \
+    "strh r4, [r0, #2]\n\t" \
+    NEXT16
+#define NEXT16 \
+    "adds r0, #4\n\t" \
+    "adds r2, #2\n\t" \
+    "bne 2b\n"
 #define RUN16(shift_r6, shift_r3) \
     __asm__ volatile( \
-        ".syntax unified\n" \
+        ".syntax unified\n\t" \
+        "push {r7}\n" \
         "1:\n\t" \
-        BEGIN_ROW \
-        BEGIN_DITHERS \
-        ENTER_ROW \
+        "ldr r3, [sp]\n\t" \
+        SCALE_INPUTS \
+        "mov r9, r3\n\t" \
+        "movs r7, r6\n\t" \
+        "ldr r3, [sp]\n\t" \
+        "ldr r2, [r3, #20]\n\t" \
+        "ldr r4, [r3, #24]\n\t" \
+        "add r8, r4\n" \
         "2:\n\t" \
-        STEP_AND_PRODUCTS("0", "r1", "0") \
+        "ldrsh r3, [r1, r2]\n\t" \
+        "mov r6, r9\n\t" \
+        "muls r6, r3\n\t" \
+        "muls r3, r7\n\t" \
         shift_r6 \
-        MOVE16("r6", LOWER_WEIGHT, "r8", "0", "0") \
         shift_r3 \
-        MOVE16("r3", UPPER_WEIGHT, "lr", "2", "1") \
-        "adds r0, #4\n\t" \
-        "adds r2, #2\n" \
+        "mov r5, r8\n\t" \
+        "add r8, r12\n\t" \
+        "lsrs r5, r5, #16\n\t" \
+        "adds r6, r6, r5\n\t" \
+        "add r5, lr\n\t" \
+        "uxth r5, r5\n\t" \
+        "adds r3, r3, r5\n\t" \
+        "ldr r4, [r0]\n\t" \
+        "lsls r5, r4, #16\n\t" \
+        "adds r5, r5, r6\n\t" \
+        "bvs 4f\n\t" \
+        "lsrs r5, r5, #16\n\t" \
+        "strh r5, [r0]\n\t" \
+        SECOND16 \
         "3:\n\t" \
-        STEP_AND_PRODUCTS("0", "r1", "0") \
-        shift_r6 \
-        MOVE16("r6", LOWER_WEIGHT, "r8", "0", "2") \
-        shift_r3 \
-        MOVE16("r3", UPPER_WEIGHT, "lr", "2", "3") \
-        "adds r0, #4\n\t" \
-        "adds r2, #2\n\t" \
-        "cmp r2, r9\n\t" \
-        "bne 2b\n\t" \
-        "pop {r3}\n\t" \
-        "mov lr, r3\n\t" \
-        "ldr r3, [r3, #32]\n\t" \
+        "ldr r3, [sp]\n\t" \
+        "ldr r3, [r3, #28]\n\t" \
         "cmp r11, r3\n\t" \
-        "beq 5f\n\t" \
-        "b 1b\n" \
-        ELSE("0", STORE16("0")) \
-        ELSE("1", STORE16("2")) \
-        ELSE("2", STORE16("0")) \
-        ELSE("3", STORE16("2")) \
-        "5:" \
-        : "+r"(w), "+r"(a), "+r"(lr) \
-        : "r"(sign), "r"(next) \
-        : "r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "cc", "memory")
+        "bne 1b\n\t" \
+        "b 6f\n" \
+        "4:\n\t" \
+        LIMIT16("r5", "0") \
+        SECOND16 \
+        "b 3b\n" \
+        "5:\n\t" \
+        LIMIT16("r4", "2") \
+        NEXT16 \
+        "b 3b\n" \
+        "6:\n\t" \
+        "pop {r7}" \
+        : "+r"(w), "+r"(a), "+r"(r) \
+        : "r"(g_end), "r"(r7), "r"(sign), "r"(next), "r"(weyl) \
+        : "r2", "r3", "r4", "r5", "r6", "r9", "cc", "memory")
 
 INLINE void run16(rows_t *rows, int16_t *weights, const int16_t *a_in, const int16_t *end,
-                  uint32_t row, uint8_t shift)
+                  uint16_t dither, uint16_t row, uint8_t shift)
 {
     register int16_t *w __asm__("r0") = weights;
+    register const int16_t *g_end __asm__("r1") = rows->g_end;
+    register const rows_t *r7 __asm__("r7") = rows;
+    register uint32_t r __asm__("r8");
     register int32_t sign __asm__("r10") = 32768;
     register const int16_t *a __asm__("r11") = a_in;
-    register uint32_t next __asm__("r12") = row;
-    register rows_t *lr __asm__("lr") = rows;
+    register uint32_t next __asm__("r12") = (uint32_t)row << 16;
+    register uint32_t weyl __asm__("lr") = WEYL;
 
+    rows->rewind = ((uint32_t)WEYL << 17) + ((uint32_t)row << 15) * (uint32_t)rows->first;
     rows->a_end = end;
+    r = ((uint32_t)dither << 16) - rows->rewind;
     if (shift == 16) {
         RUN16("", "");
     } else {
@@ -745,9 +749,7 @@ INLINE void stochastic_weights(int16_t *w, const bp_layer_t *layer, const int16_
     rows_t rows = rows_of(layer, g, alignment);
 
     if (alignment.shift >= 16) {
-        rows.dither = (uint32_t)dither << 16;
-        rows.weyl = WEYL << 16;
-        run16(&rows, w, a_in, end, (uint32_t)row << 16, (uint8_t)alignment.shift);
+        run16(&rows, w, a_in, end, dither, row, (uint8_t)alignment.shift);
         return;
     }
     do {

@@ -510,6 +510,13 @@ INLINE sums_t pair_of_sums(sum_t half, const int16_t *w, const int16_t *dz, size
     const int16_t *const end = dz + (n & ~(size_t)1);
     sums_t s = {{half, half}};
 
+#if defined(__ARM_ARCH_6M__)
+    if (dz != end) {
+        add_products(&s.sum[0], &s.sum[1], w, end, -2 * (int32_t)(n & ~(size_t)1));
+        w += 2 * (n & ~(size_t)1);
+        dz = end;
+    }
+#endif
     while (dz != end) {
         int32_t dz0 = dz[0];
         int32_t dz1 = dz[1];

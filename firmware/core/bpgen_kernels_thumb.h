@@ -346,25 +346,84 @@ void bp_dense(int16_t *z, const bp_layer_t *layer, const int16_t *w, const int16
     }
 }
 
+#if defined(__ARM_ARCH_6M__)
+
+/* ---- Backward ------------------------------------------------------------------------------- */
+
+/* Adds an even number of products to the sums of two inputs: those of w with the deltas at `bytes`,
+ * up to 0, from their end. Two products at a time fit 32 bits.
+ */
+INLINE void add_products(sum_t *sum0, sum_t *sum1, const int16_t *weights, const int16_t *end,
+                         int32_t bytes)
+{
+    register const int16_t *w __asm__("r0") = weights;
+    register const int16_t *dz_end __asm__("r1") = end;
+    register int32_t left __asm__("r7") = bytes;
+    register uint32_t low0 __asm__("r8") = sum0->low;
+    register int32_t high0 __asm__("r9") = sum0->high;
+    register uint32_t low1 __asm__("r10") = sum1->low;
+    register int32_t high1 __asm__("r11") = sum1->high;
+
+    __asm__ volatile(".syntax unified\n"
+                     "1:\n\t"
+                     "ldrsh r2, [r1, r7]\n\t"
+                     "adds r7, #2\n\t"
+                     "ldrsh r3, [r1, r7]\n\t"
+                     "ldmia r0!, {r4, r5}\n\t"
+                     "sxth r6, r4\n\t"
+                     "muls r6, r2\n\t"
+                     "asrs r4, r4, #16\n\t"
+                     "muls r4, r2\n\t"
+                     "sxth r2, r5\n\t"
+                     "muls r2, r3\n\t"
+                     "adds r6, r6, r2\n\t"
+                     "add r8, r6\n\t"
+                     "asrs r6, r6, #16\n\t"
+                     "add r9, r6\n\t"
+                     "asrs r5, r5, #16\n\t"
+                     "muls r5, r3\n\t"
+                     "adds r4, r4, r5\n\t"
+                     "add r10, r4\n\t"
+                     "asrs r4, r4, #16\n\t"
+                     "add r11, r4\n\t"
+                     "adds r7, #2\n\t"
+                     "bne 1b"
+                     : "+r"(w), "+r"(left), "+r"(low0), "+r"(high0), "+r"(low1), "+r"(high1)
+                     : "r"(dz_end)
+                     : "r2", "r3", "r4", "r5", "r6", "cc", "memory");
+    sum0->low = low0;
+    sum0->high = high0;
+    sum1->low = low1;
+    sum1->high = high1;
+}
+
+#endif
+
 /* ---- Updates -------------------------------------------------------------------------------- */
 
 /* What the rows of a layer, the weights of two inputs each, take from memory, by offset. */
+#if defined(__ARM_ARCH_7M__)
 typedef struct {
     const int16_t *g;
     const int16_t *g_end;
     uint32_t left; /* from an input to u */
     int32_t half;
     uint32_t right;
-#if defined(__ARM_ARCH_7M__)
     uint32_t is_odd; /* whether the number of outputs is */
     uint32_t dither; /* of the row's first weight, in the upper half */
     uint32_t weyl;   /* from an input to the next, likewise */
-#else
-    int32_t first;   /* bytes from the end of the steps to the first */
-    uint32_t rewind; /* from the dither behind a row to the next row's, in the upper half */
-    const int16_t *a_end;
-#endif
 } rows_t;
+#else
+typedef struct {
+    int32_t first; /* bytes from the end of the steps to the first */
+    const int16_t *g;
+    uint32_t left; /* from an input to u */
+    int32_t half;
+    uint32_t right;
+    uint32_t odd;    /* bytes of weights, 4 if the number of outputs is odd */
+    uint32_t rewind; /* from the dither behind a row to that of the next */
+} rows_t;
+#endif
 
 INLINE rows_t rows_of(const bp_layer_t *layer, const int16_t *g, bp_alignment_t alignment)
 {
@@ -372,18 +431,18 @@ INLINE rows_t rows_of(const bp_layer_t *layer, const int16_t *g, bp_alignment_t 
     rows_t rows;
 
     rows.g = g;
-    rows.g_end = g + layer->outputs;
     rows.left = scale.left;
     rows.half = scale.half;
     rows.right = scale.right;
 #if defined(__ARM_ARCH_7M__)
+    rows.g_end = g + layer->outputs;
     rows.is_odd = layer->outputs % 2u;
     rows.dither = 0;
     rows.weyl = 0;
 #else
     rows.first = -2 * (int32_t)layer->outputs;
+    rows.odd = 4 * (layer->outputs % 2u);
     rows.rewind = 0;
-    rows.a_end = NULL;
 #endif
     return rows;
 }
@@ -501,109 +560,118 @@ INLINE void run16(rows_t *rows, int16_t *weights, const int16_t *a_in, const int
 
 #else
 
-/* A weight w, or its master's upper half, moves in the upper half of a word, which overflows when w
- * does. It then ends at the limit on the side that the word has left: all ones for the upper limit,
- * after asrs #31, but for the sign. Either case takes the same instructions or one more, for each
- * goes on in code of its own.
+/* A weight moves in the upper half of a word, which overflows when the weight does. It then ends at
+ * the limit on the side that the word has left: all ones for the upper limit, after asrs #31, but
+ * for the sign. What is out of line takes one instruction more to come back, and saves it.
  *
- * r0: w, r2: bytes from the end of the steps to the next, up to 0, r3 and r6: the products of the
- * two weights, r4: both weights, r10: 2^15, r11: inputs.
+ * r0: weights, r4: those of two inputs to an output, r10: 2^15, r11: inputs, r12: their end.
  */
+#define LIMIT(word, limit, at) \
+    "asrs " limit ", " word ", #31\n\t" \
+    "add " limit ", r10\n\t" \
+    "strh " limit ", [r0, #" at "]\n\t"
 
-/* The next two inputs as u in r3 and r6; r3 is the rows_t before. */
+/* What is not limited. The word is an instruction less than its upper half, and right because the
+ * other weight comes after it; a second one would let steps at the limit last 2 % longer.
+ */
+#define STORE_WORD "str r4, [r0]\n\t"
+#define STORE_UPPER "lsrs r6, r4, #16\n\tstrh r6, [r0, #6]\n\t"
+
+/* The next two inputs as u, in r2 and r6; r3, r4 and r5: from an input to u. */
 #define SCALE_INPUTS \
-    "adds r3, #8\n\t" \
-    "ldmia r3!, {r2, r4, r5}\n\t" \
-    "mov r3, r11\n\t" \
-    "ldmia r3!, {r6}\n\t" \
-    "mov r11, r3\n\t" \
-    "sxth r3, r6\n\t" \
+    "mov r2, r11\n\t" \
+    "ldmia r2!, {r6}\n\t" \
+    "mov r11, r2\n\t" \
+    "sxth r2, r6\n\t" \
     "asrs r6, r6, #16\n\t" \
-    "lsls r3, r2\n\t" \
-    "lsls r6, r2\n\t" \
-    "adds r3, r3, r4\n\t" \
+    "lsls r2, r3\n\t" \
+    "lsls r6, r3\n\t" \
+    "adds r2, r2, r4\n\t" \
     "adds r6, r6, r4\n\t" \
-    "asrs r3, r5\n\t" \
+    "asrs r2, r5\n\t" \
     "asrs r6, r5\n\t"
 
-/* r1: low bytes, r7: end of the steps, r8 and r9: u, r12: end of the inputs, lr: the rows_t. A sum
- * of a low byte and the product, which asrs and its carry round, has the new low byte; what is
- * above moves w.
+/* r1: low bytes, r7: from them to the steps, r8 and r2: u, r9: end of the row's low bytes, lr: the
+ * rows_t. The sum of a low byte and the product, which asrs and its carry round, has the new low
+ * byte; what is above moves the weight. An odd number of outputs enters in the middle.
  */
 #define LOW_SUM(product, shift, low) \
     "asrs " product ", " product ", #" shift "\n\t" \
     "ldrb r5, [r1, #" low "]\n\t" \
     "adcs r5, " product "\n\t"
-#define LIMIT24(word, low, w) \
-    "asrs " word ", " word ", #31\n\t" \
-    "strb " word ", [r1, #" low "]\n\t" \
-    "add " word ", r10\n\t" \
-    "strh " word ", [r0, #" w "]\n\t"
-#define SECOND24(shift) \
-    LOW_SUM("r3", shift, "1") \
-    "asrs r3, r5, #8\n\t" \
-    "lsls r3, r3, #16\n\t" \
+#define LIMIT24(word, limit, at, low) \
+    LIMIT(word, limit, at) \
+    "strb " limit ", [r1, #" low "]\n\t"
+#define OUTPUT24(shift, at, above, n) \
+    "ldrsh r3, [r7, r1]\n\t" \
+    "mov r6, r8\n\t" \
+    "muls r6, r3\n\t" \
+    "muls r3, r2\n\t" \
+    "ldr r4, [r0, #" at "]\n\t" \
+    LOW_SUM("r6", shift, "1") \
+    "asrs r6, r5, #8\n\t" \
+    "lsls r6, r6, #16\n\t" \
+    "adds r4, r4, r6\n\t" \
+    "bvc 1" n "f\n\t" \
+    LIMIT24("r4", "r6", above, "1") \
+    "2" n ":\n\t" \
+    LOW_SUM("r3", shift, "0") \
+    "lsls r4, r4, #16\n\t" \
+    "lsls r3, r5, #8\n\t" \
     "adds r4, r4, r3\n\t" \
-    "bvs 5f\n\t" \
+    "bvc 3" n "f\n\t" \
+    LIMIT24("r4", "r4", at, "0") \
+    "4" n ":\n\t" \
+    "adds r1, #2\n\t"
+#define STORE24(at, store_upper, n) \
+    "1" n ":\n\t" \
     "strb r5, [r1, #1]\n\t" \
+    store_upper \
+    "b 2" n "b\n" \
+    "3" n ":\n\t" \
+    "strb r5, [r1]\n\t" \
     "lsrs r4, r4, #16\n\t" \
-    "strh r4, [r0, #2]\n\t" \
-    NEXT24
-#define NEXT24 \
-    "adds r0, #4\n\t" \
-    "adds r1, #2\n\t" \
-    "adds r2, #2\n\t" \
-    "bne 2b\n"
+    "strh r4, [r0, #" at "]\n\t" \
+    "b 4" n "b\n"
 #define RUN24(shift) \
     __asm__ volatile( \
         ".syntax unified\n" \
         "1:\n\t" \
         "mov r3, lr\n\t" \
-        SCALE_INPUTS \
-        "mov r8, r3\n\t" \
+        "ldmia r3!, {r6, r7}\n\t" \
+        "ldmia r3, {r3, r4, r5}\n\t" \
+        "subs r6, r1, r6\n\t" \
         "mov r9, r6\n\t" \
+        "subs r7, r7, r1\n\t" \
+        SCALE_INPUTS \
+        "mov r8, r6\n\t" \
         "mov r3, lr\n\t" \
-        "ldr r2, [r3, #20]\n" \
+        "ldr r3, [r3, #20]\n\t" \
+        "subs r0, r0, r3\n\t" \
+        "cmp r3, #0\n\t" \
+        "bne 3f\n" \
         "2:\n\t" \
-        "ldrsh r3, [r7, r2]\n\t" \
-        "mov r6, r8\n\t" \
-        "muls r6, r3\n\t" \
-        "mov r5, r9\n\t" \
-        "muls r3, r5\n\t" \
-        "ldr r4, [r0]\n\t" \
-        LOW_SUM("r6", shift, "0") \
-        "lsls r5, r5, #8\n\t" \
-        "lsls r6, r4, #16\n\t" \
-        "adds r5, r5, r6\n\t" \
-        "bvs 4f\n\t" \
-        "lsrs r6, r5, #8\n\t" \
-        "strb r6, [r1]\n\t" \
-        "lsrs r5, r5, #16\n\t" \
-        "strh r5, [r0]\n\t" \
-        SECOND24(shift) \
+        OUTPUT24(shift, "0", "2", "0") \
         "3:\n\t" \
+        OUTPUT24(shift, "4", "6", "1") \
+        "adds r0, #8\n\t" \
+        "cmp r1, r9\n\t" \
+        "bne 2b\n\t" \
         "cmp r11, r12\n\t" \
         "bne 1b\n\t" \
-        "b 6f\n" \
-        "4:\n\t" \
-        LIMIT24("r5", "0", "0") \
-        SECOND24(shift) \
-        "b 3b\n" \
-        "5:\n\t" \
-        LIMIT24("r4", "1", "2") \
-        NEXT24 \
-        "b 3b\n" \
-        "6:" \
+        "b 5f\n" \
+        STORE24("0", STORE_WORD, "0") \
+        STORE24("4", STORE_UPPER, "1") \
+        "5:" \
         : "+r"(w), "+r"(w_low), "+r"(a) \
-        : "r"(g_end), "r"(sign), "r"(a_end), "r"(lr) \
-        : "r2", "r3", "r4", "r5", "r6", "r8", "r9", "cc", "memory")
+        : "r"(sign), "r"(a_end), "r"(lr) \
+        : "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "cc", "memory")
 
 INLINE void run24(const rows_t *rows, int16_t *weights, uint8_t *low, const int16_t *a_in,
                   const int16_t *end, uint8_t shift)
 {
     register int16_t *w __asm__("r0") = weights;
     register uint8_t *w_low __asm__("r1") = low;
-    register const int16_t *g_end __asm__("r7") = rows->g_end;
     register int32_t sign __asm__("r10") = 32768;
     register const int16_t *a __asm__("r11") = a_in;
     register const int16_t *a_end __asm__("r12") = end;
@@ -618,99 +686,103 @@ INLINE void run24(const rows_t *rows, int16_t *weights, uint8_t *low, const int1
     }
 }
 
-/* r1: end of the steps, r7 and r9: u, r8: the dither in the upper half, r12: from an output to the
- * next, lr: from an input to the next; the rows_t on the stack. What is below the upper half of the
- * sum of product and dither adds nothing to that of w.
+/* r1: end of the steps, r2: bytes from there to the next, r5: the dither, r7 and r9: u, r8: from the
+ * dither of an output's second weight to the next output's, lr: from an input to the next; the
+ * rows_t on the stack. What is below the upper half of the sum of product and dither adds nothing
+ * to that of the weight.
  */
-#define LIMIT16(word, w) \
-    "asrs " word ", " word ", #31\n\t" \
-    "add " word ", r10\n\t" \
-    "strh " word ", [r0, #" w "]\n\t"
-#define SECOND16 \
-    "lsrs r3, r3, #16\n\t" \
-    "lsls r3, r3, #16\n\t" \
+#define OUTPUT16(shift, at, above, n) \
+    "ldrsh r3, [r1, r2]\n\t" \
+    "mov r6, r9\n\t" \
+    "muls r6, r3\n\t" \
+    "muls r3, r7\n\t" \
+    shift \
+    "adds r3, r3, r5\n\t" \
+    "add r5, lr\n\t" \
+    "uxth r5, r5\n\t" \
+    "adds r6, r6, r5\n\t" \
+    "add r5, r8\n\t" \
+    "uxth r5, r5\n\t" \
+    "ldr r4, [r0, #" at "]\n\t" \
+    "lsrs r6, r6, #16\n\t" \
+    "lsls r6, r6, #16\n\t" \
+    "adds r4, r4, r6\n\t" \
+    "bvc 1" n "f\n\t" \
+    LIMIT("r4", "r6", above) \
+    "2" n ":\n\t" \
+    "lsls r4, r4, #16\n\t" \
     "adds r4, r4, r3\n\t" \
-    "bvs 5f\n\t" \
+    "bvc 3" n "f\n\t" \
+    LIMIT("r4", "r4", at) \
+    "4" n ":\n\t"
+#define STORE16(at, store_upper, n) \
+    "1" n ":\n\t" \
+    store_upper \
+    "b 2" n "b\n" \
+    "3" n ":\n\t" \
     "lsrs r4, r4, #16\n\t" \
-    "strh r4, [r0, #2]\n\t" \
-    NEXT16
-#define NEXT16 \
-    "adds r0, #4\n\t" \
-    "adds r2, #2\n\t" \
-    "bne 2b\n"
-#define RUN16(shift_r6, shift_r3) \
+    "strh r4, [r0, #" at "]\n\t" \
+    "b 4" n "b\n"
+#define RUN16(shift) \
     __asm__ volatile( \
         ".syntax unified\n\t" \
         "push {r7}\n" \
         "1:\n\t" \
+        "mov r9, r5\n\t" \
         "ldr r3, [sp]\n\t" \
+        "adds r3, #8\n\t" \
+        "ldmia r3, {r3, r4, r5}\n\t" \
         SCALE_INPUTS \
-        "mov r9, r3\n\t" \
-        "movs r7, r6\n\t" \
+        "movs r7, r2\n\t" \
         "ldr r3, [sp]\n\t" \
-        "ldr r2, [r3, #20]\n\t" \
-        "ldr r4, [r3, #24]\n\t" \
-        "add r8, r4\n" \
-        "2:\n\t" \
-        "ldrsh r3, [r1, r2]\n\t" \
-        "mov r6, r9\n\t" \
-        "muls r6, r3\n\t" \
-        "muls r3, r7\n\t" \
-        shift_r6 \
-        shift_r3 \
-        "mov r5, r8\n\t" \
-        "add r8, r12\n\t" \
-        "lsrs r5, r5, #16\n\t" \
-        "adds r6, r6, r5\n\t" \
-        "add r5, lr\n\t" \
+        "ldr r2, [r3]\n\t" \
+        "ldr r5, [r3, #24]\n\t" \
+        "add r5, r9\n\t" \
         "uxth r5, r5\n\t" \
-        "adds r3, r3, r5\n\t" \
-        "ldr r4, [r0]\n\t" \
-        "lsls r5, r4, #16\n\t" \
-        "adds r5, r5, r6\n\t" \
-        "bvs 4f\n\t" \
-        "lsrs r5, r5, #16\n\t" \
-        "strh r5, [r0]\n\t" \
-        SECOND16 \
+        "mov r9, r6\n\t" \
+        "ldr r3, [r3, #20]\n\t" \
+        "subs r0, r0, r3\n\t" \
+        "cmp r3, #0\n\t" \
+        "bne 3f\n" \
+        "2:\n\t" \
+        OUTPUT16(shift, "0", "2", "0") \
+        "adds r2, #2\n" \
         "3:\n\t" \
-        "ldr r3, [sp]\n\t" \
-        "ldr r3, [r3, #28]\n\t" \
-        "cmp r11, r3\n\t" \
+        OUTPUT16(shift, "4", "6", "1") \
+        "adds r0, #8\n\t" \
+        "adds r2, #2\n\t" \
+        "bne 2b\n\t" \
+        "cmp r11, r12\n\t" \
         "bne 1b\n\t" \
-        "b 6f\n" \
-        "4:\n\t" \
-        LIMIT16("r5", "0") \
-        SECOND16 \
-        "b 3b\n" \
+        "b 5f\n" \
+        STORE16("0", STORE_WORD, "0") \
+        STORE16("4", STORE_UPPER, "1") \
         "5:\n\t" \
-        LIMIT16("r4", "2") \
-        NEXT16 \
-        "b 3b\n" \
-        "6:\n\t" \
         "pop {r7}" \
         : "+r"(w), "+r"(a), "+r"(r) \
-        : "r"(g_end), "r"(r7), "r"(sign), "r"(next), "r"(weyl) \
-        : "r2", "r3", "r4", "r5", "r6", "r9", "cc", "memory")
+        : "r"(g_end), "r"(r7), "r"(next), "r"(sign), "r"(a_end), "r"(weyl) \
+        : "r2", "r3", "r4", "r6", "r9", "cc", "memory")
 
 INLINE void run16(rows_t *rows, int16_t *weights, const int16_t *a_in, const int16_t *end,
                   uint16_t dither, uint16_t row, uint8_t shift)
 {
     register int16_t *w __asm__("r0") = weights;
-    register const int16_t *g_end __asm__("r1") = rows->g_end;
+    register const int16_t *g_end __asm__("r1");
+    register uint32_t r __asm__("r5");
     register const rows_t *r7 __asm__("r7") = rows;
-    register uint32_t r __asm__("r8");
+    register uint32_t next __asm__("r8") = row - WEYL;
     register int32_t sign __asm__("r10") = 32768;
     register const int16_t *a __asm__("r11") = a_in;
-    register uint32_t next __asm__("r12") = (uint32_t)row << 16;
+    register const int16_t *a_end __asm__("r12") = end;
     register uint32_t weyl __asm__("lr") = WEYL;
 
-    rows->rewind = ((uint32_t)WEYL << 17) + ((uint32_t)row << 15) * (uint32_t)rows->first;
-    rows->a_end = end;
-    r = ((uint32_t)dither << 16) - rows->rewind;
+    rows->rewind = 2 * WEYL + row * (uint32_t)(rows->first / 2);
+    g_end = rows->g - rows->first / 2;
+    r = dither - rows->rewind;
     if (shift == 16) {
-        RUN16("", "");
+        RUN16("");
     } else {
-        RUN16("asrs r6, r6, #8\n\t", "asrs r3, r3, #8\n\t");
+        RUN16("asrs r6, r6, #8\n\tasrs r3, r3, #8\n\t");
     }
 }
 
@@ -723,6 +795,7 @@ INLINE void residual_weights(int16_t *w, uint8_t *w_low, const bp_layer_t *layer
     const scale_t scale = scale_of(layer, alignment);
     const rows_t rows = rows_of(layer, g, alignment);
     const int16_t *const end = a_in + even_inputs(layer);
+    size_t j;
 
     if (alignment.shift >= 8) {
         run24(&rows, w, w_low, a_in, end, (uint8_t)alignment.shift);
@@ -732,9 +805,9 @@ INLINE void residual_weights(int16_t *w, uint8_t *w_low, const bp_layer_t *layer
         int32_t u0 = scaled(a_in[0], scale);
         int32_t u1 = scaled(a_in[1], scale);
 
-        for (g = rows.g; g != rows.g_end; g++) {
-            step_residual(w++, w_low++, *g * u0, alignment.shift, NULL);
-            step_residual(w++, w_low++, *g * u1, alignment.shift, NULL);
+        for (j = 0; j < layer->outputs; j++) {
+            step_residual(w++, w_low++, g[j] * u0, alignment.shift, NULL);
+            step_residual(w++, w_low++, g[j] * u1, alignment.shift, NULL);
         }
         a_in += 2;
     } while (a_in != end);
@@ -745,6 +818,7 @@ INLINE void stochastic_weights(int16_t *w, const bp_layer_t *layer, const int16_
 {
     const scale_t scale = scale_of(layer, alignment);
     const int16_t *const end = a_in + even_inputs(layer);
+    size_t j;
     const uint16_t row = dither_at(0, layer->inputs);
     rows_t rows = rows_of(layer, g, alignment);
 
@@ -757,9 +831,9 @@ INLINE void stochastic_weights(int16_t *w, const bp_layer_t *layer, const int16_
         int32_t u1 = scaled(a_in[1], scale);
         uint16_t r = dither;
 
-        for (g = rows.g; g != rows.g_end; g++) {
-            step_stochastic(w++, *g * u0, alignment.shift, r, NULL);
-            step_stochastic(w++, *g * u1, alignment.shift, dither_at(r, 1), NULL);
+        for (j = 0; j < layer->outputs; j++) {
+            step_stochastic(w++, g[j] * u0, alignment.shift, r, NULL);
+            step_stochastic(w++, g[j] * u1, alignment.shift, dither_at(r, 1), NULL);
             r = (uint16_t)(r + row);
         }
         a_in += 2;

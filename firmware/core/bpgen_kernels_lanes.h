@@ -560,6 +560,29 @@ NOINLINE void deltas_of_inputs(int16_t *dz_in, const bp_layer_t *layer, const in
     const int fits = shift < 30 && outputs + 2 <= (size_t)2 << shift;
     size_t left = layer->inputs;
 
+#if defined(__ARM_ARCH_6M__)
+    const deltas_t deltas = {slope.one, slope.half, slope.down, shift, 32u - shift,
+                             8388607,   2048,       top};
+
+    if (fits && slope.up == 0) {
+        for (;;) {
+            sums_t s = pair_of_sums(half, w, dz, outputs);
+
+            dz_in[0] = delta_of_sum(s.sum[0], a_in[0], &deltas);
+            if (left == 1) {
+                return;
+            }
+            dz_in[1] = delta_of_sum(s.sum[1], a_in[1], &deltas);
+            left -= 2;
+            if (left == 0) {
+                return;
+            }
+            w += 2 * outputs;
+            dz_in += 2;
+            a_in += 2;
+        }
+    }
+#endif
     for (;;) {
         sums_t s = pair_of_sums(half, w, dz, outputs);
         int32_t sum;
@@ -692,6 +715,12 @@ void bp_update_residual(int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
     size_t j;
 
     residual_weights(w, w_low, layer, a_in, g, alignment);
+#if defined(__ARM_ARCH_6M__)
+    if (shift >= 8) {
+        biases24(b, b_low, g, layer->outputs, alignment);
+        return;
+    }
+#endif
     for (j = 0; j < layer->outputs; j++) {
         int32_t product = g[j] * ((int32_t)1 << alignment.frac);
 
@@ -707,6 +736,12 @@ void bp_update_stochastic(int16_t *w, int16_t *b, const bp_layer_t *layer, const
 
     stochastic_weights(w, layer, a_in, g, alignment, dither);
     dither = dither_at(dither, (size_t)layer->inputs * layer->outputs);
+#if defined(__ARM_ARCH_6M__)
+    if (alignment.shift >= 16) {
+        biases16(b, g, layer->outputs, alignment, dither);
+        return;
+    }
+#endif
     for (j = 0; j < layer->outputs; j++) {
         int32_t product = g[j] * ((int32_t)1 << alignment.frac);
 

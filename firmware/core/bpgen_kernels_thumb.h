@@ -397,6 +397,74 @@ INLINE void add_products(sum_t *sum0, sum_t *sum1, const int16_t *weights, const
     sum1->high = high1;
 }
 
+/* What makes a delta of a sum that fits 32 bits, in the order of use. */
+typedef struct {
+    int32_t one;         /* of the outputs */
+    int32_t slope_half;
+    uint32_t slope_down;
+    uint32_t shift;
+    uint32_t unshift;    /* 32 - shift */
+    int32_t sum_top;     /* 2^23 - 1 */
+    int32_t half;        /* of the result's unit, 2^11 */
+    int32_t top;
+} deltas_t;
+
+/* delta_of() for a sum and an output a: fitting_sum() in r0, the slope in r2. */
+INLINE int16_t delta_of_sum(sum_t sum, int32_t output, const deltas_t *deltas)
+{
+    register int32_t low __asm__("r0") = (int32_t)sum.low;
+    register int32_t high __asm__("r1") = sum.high;
+    register int32_t a __asm__("r2") = output;
+    register const deltas_t *d __asm__("r3") = deltas;
+
+    __asm__(".syntax unified\n\t"
+            "ldmia r3!, {r4, r5, r6}\n\t"
+            "subs r4, r4, r2\n\t"
+            "muls r2, r4\n\t"
+            "adds r2, r2, r5\n\t"
+            "asrs r2, r6\n\t"
+            "lsls r4, r1, #16\n\t"
+            "subs r4, r0, r4\n\t"
+            "lsrs r4, r4, #16\n\t"
+            "adds r1, r1, r4\n\t"
+            "asrs r1, r1, #16\n\t"
+            "ldmia r3!, {r4, r5, r6}\n\t"
+            "lsrs r0, r4\n\t"
+            "lsls r1, r5\n\t"
+            "orrs r0, r1\n\t"
+            "cmp r0, r6\n\t"
+            "ble 1f\n\t"
+            "movs r0, r6\n"
+            "1:\n\t"
+            "mvns r6, r6\n\t"
+            "cmp r0, r6\n\t"
+            "bge 2f\n\t"
+            "movs r0, r6\n"
+            "2:\n\t"
+            "ldmia r3!, {r4, r5}\n\t"
+            "asrs r1, r0, #8\n\t"
+            "uxtb r0, r0\n\t"
+            "muls r1, r2\n\t"
+            "muls r0, r2\n\t"
+            "lsrs r0, r0, #8\n\t"
+            "adds r0, r0, r1\n\t"
+            "adds r0, r0, r4\n\t"
+            "asrs r0, r0, #12\n\t"
+            "cmp r0, r5\n\t"
+            "ble 3f\n\t"
+            "movs r0, r5\n"
+            "3:\n\t"
+            "rsbs r5, r5, #0\n\t"
+            "cmp r0, r5\n\t"
+            "bge 4f\n\t"
+            "movs r0, r5\n"
+            "4:"
+            : "+r"(low), "+r"(high), "+r"(a), "+r"(d)
+            : "m"(*deltas)
+            : "r4", "r5", "r6", "cc");
+    return (int16_t)low;
+}
+
 #endif
 
 /* ---- Updates -------------------------------------------------------------------------------- */
@@ -686,6 +754,48 @@ INLINE void run24(const rows_t *rows, int16_t *weights, uint8_t *low, const int1
     }
 }
 
+/* Biases, whose u is 2^frac: r0: biases, r7: from them to the steps. */
+INLINE void biases24(int16_t *biases, uint8_t *low, const int16_t *g, size_t n,
+                     bp_alignment_t alignment)
+{
+    register int16_t *b __asm__("r0") = biases;
+    register uint8_t *b_low __asm__("r1") = low;
+    register uint32_t frac __asm__("r2") = alignment.frac;
+    register uint32_t shift __asm__("r6") = (uint8_t)alignment.shift;
+    register uint32_t to_step __asm__("r7") = (uint32_t)g - (uint32_t)biases;
+    register int16_t *end __asm__("r9") = biases + n;
+    register int32_t sign __asm__("r10") = 32768;
+
+    __asm__ volatile(".syntax unified\n"
+                     "1:\n\t"
+                     "ldrsh r3, [r7, r0]\n\t"
+                     "lsls r3, r2\n\t"
+                     "asrs r3, r6\n\t"
+                     "ldrb r5, [r1]\n\t"
+                     "adcs r5, r3\n\t"
+                     "ldrh r4, [r0]\n\t"
+                     "lsls r4, r4, #16\n\t"
+                     "lsls r3, r5, #8\n\t"
+                     "adds r4, r4, r3\n\t"
+                     "bvc 3f\n\t"
+                     LIMIT24("r4", "r4", "0", "0")
+                     "2:\n\t"
+                     "adds r1, #1\n\t"
+                     "adds r0, #2\n\t"
+                     "cmp r0, r9\n\t"
+                     "bne 1b\n\t"
+                     "b 4f\n"
+                     "3:\n\t"
+                     "strb r5, [r1]\n\t"
+                     "lsrs r4, r4, #16\n\t"
+                     "strh r4, [r0]\n\t"
+                     "b 2b\n"
+                     "4:"
+                     : "+r"(b), "+r"(b_low)
+                     : "r"(frac), "r"(shift), "r"(to_step), "r"(end), "r"(sign)
+                     : "r3", "r4", "r5", "cc", "memory");
+}
+
 /* r1: end of the steps, r2: bytes from there to the next, r5: the dither, r7 and r9: u, r8: from the
  * dither of an output's second weight to the next output's, lr: from an input to the next; the
  * rows_t on the stack. What is below the upper half of the sum of product and dither adds nothing
@@ -784,6 +894,47 @@ INLINE void run16(rows_t *rows, int16_t *weights, const int16_t *a_in, const int
     } else {
         RUN16("asrs r6, r6, #8\n\tasrs r3, r3, #8\n\t");
     }
+}
+
+/* The same with dithers. */
+INLINE void biases16(int16_t *biases, const int16_t *g, size_t n, bp_alignment_t alignment,
+                     uint16_t dither)
+{
+    register int16_t *b __asm__("r0") = biases;
+    register uint32_t frac __asm__("r2") = alignment.frac;
+    register uint32_t r __asm__("r5") = dither;
+    register uint32_t shift __asm__("r6") = (uint32_t)alignment.shift - 16;
+    register uint32_t to_step __asm__("r7") = (uint32_t)g - (uint32_t)biases;
+    register int16_t *end __asm__("r9") = biases + n;
+    register int32_t sign __asm__("r10") = 32768;
+    register uint32_t weyl __asm__("lr") = WEYL;
+
+    __asm__ volatile(".syntax unified\n"
+                     "1:\n\t"
+                     "ldrsh r3, [r7, r0]\n\t"
+                     "lsls r3, r2\n\t"
+                     "asrs r3, r6\n\t"
+                     "adds r3, r3, r5\n\t"
+                     "add r5, lr\n\t"
+                     "uxth r5, r5\n\t"
+                     "ldrh r4, [r0]\n\t"
+                     "lsls r4, r4, #16\n\t"
+                     "adds r4, r4, r3\n\t"
+                     "bvc 3f\n\t"
+                     LIMIT("r4", "r4", "0")
+                     "2:\n\t"
+                     "adds r0, #2\n\t"
+                     "cmp r0, r9\n\t"
+                     "bne 1b\n\t"
+                     "b 4f\n"
+                     "3:\n\t"
+                     "lsrs r4, r4, #16\n\t"
+                     "strh r4, [r0]\n\t"
+                     "b 2b\n"
+                     "4:"
+                     : "+r"(b), "+r"(r)
+                     : "r"(frac), "r"(shift), "r"(to_step), "r"(end), "r"(sign), "r"(weyl)
+                     : "r3", "r4", "cc", "memory");
 }
 
 #endif

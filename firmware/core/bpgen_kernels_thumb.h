@@ -129,7 +129,7 @@ INLINE void dense_groups(dense_t *dense)
 
 /* What a group of 4 outputs takes from memory, by offset. */
 typedef struct {
-    sum_t sum[4];
+    int32_t upper[4]; /* the sums' bits from 16 up */
     const int16_t *b;
     uint32_t b_shift; /* 16 less the fraction bits of the inputs */
     int32_t half;     /* rounds the sums */
@@ -147,52 +147,48 @@ typedef struct {
     const int16_t *z_end;
 } dense_t;
 
-/* r0: inputs, r1: weights, r2 and r3: a pair of inputs; block sums in r8 to r11. */
-#define MULTIPLY(words, block) \
+/* r0: inputs, r1: weights, r2 and r3: a pair of inputs; sums modulo 2^32 in r8 to r11. */
+#define MULTIPLY(words, sum) \
     "sxth r6, " words "\n\t" \
     "muls r6, r2\n\t" \
     "asrs " words ", #16\n\t" \
     "muls " words ", r3\n\t" \
     "adds r6, " words "\n\t" \
-    "add " block ", r6\n\t"
-#define ADD_BLOCK(block) \
-    "mov r2, " block "\n\t" \
-    "ldmia r6!, {r3, r4}\n\t" \
-    "adds r3, r2\n\t" \
-    "asrs r2, #16\n\t" \
-    "adds r4, r2\n\t" \
-    "stmia r5!, {r3, r4}\n\t"
-
-/* A sum is made as a sum_t whose high has 2^15 more; the loop over blocks begins with it. */
-#define BEGIN_SUM(at) \
-    "ldrh r4, [r1, #" at "]\n\t" \
-    "lsls r4, r4, #16\n\t" \
-    "asrs r4, r2\n\t" \
-    "adds r4, r4, r3\n\t" \
-    "asrs r5, r4, #16\n\t" \
-    "adds r5, r5, r0\n\t" \
-    "stmia r6!, {r4, r5}\n\t"
-/* r0: 32 - shift, r1: z, r5: shift, r8: lowest, r9: top. Low's upper half, taken from high, leaves
- * whole multiples of 2^16 and less than 2^15 + 1 below 2^15.
+    "add " sum ", r6\n\t"
+/* A block moves a sum by less than 2^31, thus its bits from 16 up by what fits 16 bits; as much as
+ * those of the sum modulo 2^32.
  */
-#define FINISH(n) \
-    "ldmia r6!, {r2, r3}\n\t" \
-    "lsrs r4, r2, #16\n\t" \
-    "subs r3, r3, r4\n\t" \
+#define FOLD(sum, upper) \
+    "mov r6, " sum "\n\t" \
+    "asrs r6, r6, #16\n\t" \
+    "subs r6, r6, " upper "\n\t" \
+    "sxth r6, r6\n\t" \
+    "adds " upper ", " upper ", r6\n\t"
+/* r1: biases, r2: b_shift, r3: half. */
+#define BEGIN_SUM(at, sum, upper) \
+    "ldrh " upper ", [r1, #" at "]\n\t" \
+    "lsls " upper ", " upper ", #16\n\t" \
+    "asrs " upper ", r2\n\t" \
+    "adds " upper ", " upper ", r3\n\t" \
+    "mov " sum ", " upper "\n\t" \
+    "asrs " upper ", " upper ", #16\n\t"
+/* r0: 32 - shift, r1: z, r5: shift, r12: lowest, lr: top. */
+#define FINISH(n, sum, upper, at) \
+    "ldr r3, [r7, #" upper "]\n\t" \
     "asrs r3, r3, #16\n\t" \
     "lsls r3, r0\n\t" \
+    "mov r2, " sum "\n\t" \
     "lsrs r2, r5\n\t" \
     "orrs r2, r3\n\t" \
-    "cmp r2, r8\n\t" \
+    "cmp r2, r12\n\t" \
     "bge 1" n "f\n\t" \
-    "mov r2, r8\n" \
+    "mov r2, r12\n" \
     "1" n ":\n\t" \
-    "cmp r2, r9\n\t" \
+    "cmp r2, lr\n\t" \
     "ble 2" n "f\n\t" \
-    "mov r2, r9\n" \
+    "mov r2, lr\n" \
     "2" n ":\n\t" \
-    "strh r2, [r1]\n\t" \
-    "adds r1, #2\n\t"
+    "strh r2, [r1, #" at "]\n\t"
 
 /* All groups of 4 outputs up to z_end, which is behind one. */
 INLINE void dense_groups(dense_t *dense)
@@ -202,31 +198,25 @@ INLINE void dense_groups(dense_t *dense)
     __asm__ volatile(
         ".syntax unified\n"
         "0:\n\t"
-        "ldr r1, [r7, #32]\n\t"
-        "ldr r2, [r7, #36]\n\t"
-        "ldr r3, [r7, #40]\n\t"
-        "movs r0, #128\n\t"
-        "lsls r0, r0, #8\n\t"
-        "movs r6, r7\n\t"
-        BEGIN_SUM("0")
-        BEGIN_SUM("2")
-        BEGIN_SUM("4")
-        BEGIN_SUM("6")
+        "ldr r1, [r7, #16]\n\t"
+        "ldr r2, [r7, #20]\n\t"
+        "ldr r3, [r7, #24]\n\t"
+        BEGIN_SUM("0", "r8", "r0")
+        BEGIN_SUM("2", "r9", "r4")
+        BEGIN_SUM("4", "r10", "r5")
+        BEGIN_SUM("6", "r11", "r6")
+        "stmia r7!, {r0, r4, r5, r6}\n\t"
         "adds r1, #8\n\t"
-        "str r1, [r7, #32]\n\t"
-        "ldr r1, [r7, #44]\n\t"
-        "ldr r0, [r7, #48]\n\t"
-        "ldr r2, [r7, #64]\n\t"
+        "str r1, [r7, #0]\n\t"
+        "subs r7, #16\n\t"
+        "ldr r1, [r7, #28]\n\t"
+        "ldr r0, [r7, #32]\n\t"
+        "ldr r2, [r7, #48]\n\t"
         "mov r12, r2\n\t"
         "mov lr, r0\n\t"
-        "ldr r3, [r7, #56]\n"
+        "ldr r3, [r7, #40]\n"
         "1:\n\t"
-        "add lr, r3\n\t"
-        "movs r2, #0\n\t"
-        "mov r8, r2\n\t"
-        "mov r9, r2\n\t"
-        "mov r10, r2\n\t"
-        "mov r11, r2\n"
+        "add lr, r3\n"
         "3:\n\t"
         "ldmia r0!, {r4}\n\t"
         "sxth r2, r4\n\t"
@@ -241,32 +231,34 @@ INLINE void dense_groups(dense_t *dense)
         "cmp r0, lr\n\t"
         "bne 3b\n\t"
         "movs r6, r7\n\t"
-        "movs r5, r7\n\t"
-        ADD_BLOCK("r8")
-        ADD_BLOCK("r9")
-        ADD_BLOCK("r10")
-        ADD_BLOCK("r11")
-        "ldr r2, [r7, #52]\n\t"
-        "ldr r3, [r7, #60]\n\t"
+        "ldmia r6!, {r2, r3, r4, r5}\n\t"
+        FOLD("r8", "r2")
+        FOLD("r9", "r3")
+        FOLD("r10", "r4")
+        FOLD("r11", "r5")
+        "stmia r7!, {r2, r3, r4, r5}\n\t"
+        "subs r7, #16\n\t"
+        "ldr r2, [r7, #36]\n\t"
+        "ldr r3, [r7, #44]\n\t"
         "cmp r0, r2\n\t"
         "bne 1b\n\t"
-        "movs r6, r7\n\t"
-        "ldr r2, [r7, #76]\n\t"
-        "mov r8, r2\n\t"
-        "ldr r2, [r7, #80]\n\t"
-        "mov r9, r2\n\t"
-        "ldr r5, [r7, #68]\n\t"
-        "ldr r0, [r7, #72]\n\t"
-        "ldr r1, [r7, #84]\n\t"
-        FINISH("0")
-        FINISH("1")
-        FINISH("2")
-        FINISH("3")
-        "str r1, [r7, #84]\n\t"
-        "ldr r2, [r7, #44]\n\t"
+        "ldr r2, [r7, #60]\n\t"
+        "mov r12, r2\n\t"
+        "ldr r2, [r7, #64]\n\t"
+        "mov lr, r2\n\t"
+        "ldr r5, [r7, #52]\n\t"
+        "ldr r0, [r7, #56]\n\t"
+        "ldr r1, [r7, #68]\n\t"
+        FINISH("0", "r8", "0", "0")
+        FINISH("1", "r9", "4", "2")
+        FINISH("2", "r10", "8", "4")
+        FINISH("3", "r11", "12", "6")
+        "adds r1, #8\n\t"
+        "str r1, [r7, #68]\n\t"
+        "ldr r2, [r7, #28]\n\t"
         "adds r2, #16\n\t"
-        "str r2, [r7, #44]\n\t"
-        "ldr r2, [r7, #88]\n\t"
+        "str r2, [r7, #28]\n\t"
+        "ldr r2, [r7, #72]\n\t"
         "cmp r1, r2\n\t"
         "beq 5f\n\t"
         "b 0b\n"

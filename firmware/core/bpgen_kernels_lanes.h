@@ -510,13 +510,6 @@ INLINE sums_t pair_of_sums(sum_t half, const int16_t *w, const int16_t *dz, size
     const int16_t *const end = dz + (n & ~(size_t)1);
     sums_t s = {{half, half}};
 
-#if defined(__ARM_ARCH_6M__)
-    if (dz != end) {
-        add_products(&s.sum[0], &s.sum[1], w, end, -2 * (int32_t)(n & ~(size_t)1));
-        w += 2 * (n & ~(size_t)1);
-        dz = end;
-    }
-#endif
     while (dz != end) {
         int32_t dz0 = dz[0];
         int32_t dz1 = dz[1];
@@ -548,6 +541,38 @@ void bp_backward(int32_t *sum, const bp_layer_t *layer, const int16_t *w, const 
 }
 
 /* bp_backward() and bp_delta_sigmoid(). */
+#if defined(__ARM_ARCH_6M__)
+NOINLINE void deltas_of_inputs(int16_t *dz_in, const bp_layer_t *layer, const int16_t *w,
+                               const int16_t *a_in, const int16_t *dz)
+{
+    const size_t outputs = layer->outputs;
+    const uint8_t shift = layer->sum_shift;
+    const slope_t slope = slope_of(layer->a_in_frac, SLOPE_FRAC);
+    const sum_t half = sum_of_half(layer);
+    size_t i = 0, j;
+
+    /* Sums are below (outputs + 2) * 2^30. */
+    if (shift < 30 && outputs + 2 <= (size_t)2 << shift && slope.up == 0 && layer->inputs > 1) {
+        i = layer->inputs & ~(size_t)1;
+        {
+            deltas_t deltas = {half.low,   half.high + 32768, -2 * (int32_t)outputs, slope.one,
+                               slope.half, slope.down,        shift,                 32u - shift,
+                               8388607,    layer->dz_in_top,  dz_in,                 a_in + i};
+
+            delta_rows(&deltas, w, dz + outputs, a_in);
+        }
+    }
+    for (; i < layer->inputs; i++) {
+        sum_t sum = half;
+
+        for (j = 0; j < outputs; j++) {
+            add_two(&sum, w[bp_weight_index(layer, j, i)], dz[j], 0, 0);
+        }
+        dz_in[i] = (int16_t)delta_of(shift_sum(sum, shift), slope_at(a_in[i], slope),
+                                     layer->dz_in_top);
+    }
+}
+#else
 NOINLINE void deltas_of_inputs(int16_t *dz_in, const bp_layer_t *layer, const int16_t *w,
                                const int16_t *a_in, const int16_t *dz)
 {
@@ -560,29 +585,6 @@ NOINLINE void deltas_of_inputs(int16_t *dz_in, const bp_layer_t *layer, const in
     const int fits = shift < 30 && outputs + 2 <= (size_t)2 << shift;
     size_t left = layer->inputs;
 
-#if defined(__ARM_ARCH_6M__)
-    const deltas_t deltas = {slope.one, slope.half, slope.down, shift, 32u - shift,
-                             8388607,   2048,       top};
-
-    if (fits && slope.up == 0) {
-        for (;;) {
-            sums_t s = pair_of_sums(half, w, dz, outputs);
-
-            dz_in[0] = delta_of_sum(s.sum[0], a_in[0], &deltas);
-            if (left == 1) {
-                return;
-            }
-            dz_in[1] = delta_of_sum(s.sum[1], a_in[1], &deltas);
-            left -= 2;
-            if (left == 0) {
-                return;
-            }
-            w += 2 * outputs;
-            dz_in += 2;
-            a_in += 2;
-        }
-    }
-#endif
     for (;;) {
         sums_t s = pair_of_sums(half, w, dz, outputs);
         int32_t sum;
@@ -603,6 +605,7 @@ NOINLINE void deltas_of_inputs(int16_t *dz_in, const bp_layer_t *layer, const in
         a_in += 2;
     }
 }
+#endif
 
 /* g = round(-mantissa * dz * 2^-15), the product doubled, for which it still fits. */
 void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)

@@ -342,22 +342,86 @@ void bp_dense(int16_t *z, const bp_layer_t *layer, const int16_t *w, const int16
 
 /* ---- Backward ------------------------------------------------------------------------------- */
 
-/* Adds an even number of products to the sums of two inputs: those of w with the deltas at `bytes`,
- * up to 0, from their end. Two products at a time fit 32 bits.
+/* What the deltas of inputs take from memory, by offset. */
+typedef struct {
+    uint32_t low; /* what a sum begins with, as a sum_t whose high has 2^15 more */
+    int32_t high;
+    int32_t first; /* bytes from the end of the outputs' deltas to the first */
+    int32_t one;   /* of the inputs */
+    int32_t slope_half;
+    uint32_t slope_down;
+    uint32_t shift;
+    uint32_t unshift; /* 32 - shift */
+    int32_t sum_top;  /* 2^23 - 1 */
+    int32_t top;
+    int16_t *dz_in;
+    const int16_t *a_end;
+} deltas_t;
+
+/* r4 clipped to what is at `top`, which becomes its lower limit by `negate`. */
+#define CLIP(top, negate, n) \
+    "ldr r6, [r7, #" top "]\n\t" \
+    "cmp r4, r6\n\t" \
+    "ble 1" n "f\n\t" \
+    "movs r4, r6\n" \
+    "1" n ":\n\t" \
+    negate \
+    "cmp r4, r6\n\t" \
+    "bge 2" n "f\n\t" \
+    "movs r4, r6\n" \
+    "2" n ":\n\t"
+/* r4 = delta_of() for a sum that fits 32 bits after its shift. */
+#define DELTA(low, high, slope, n) \
+    "mov r4, " low "\n\t" \
+    "mov r5, " high "\n\t" \
+    "lsrs r6, r4, #16\n\t" \
+    "subs r5, r5, r6\n\t" \
+    "asrs r5, r5, #16\n\t" \
+    "ldr r6, [r7, #24]\n\t" \
+    "lsrs r4, r6\n\t" \
+    "ldr r6, [r7, #28]\n\t" \
+    "lsls r5, r6\n\t" \
+    "orrs r4, r5\n\t" \
+    CLIP("32", "mvns r6, r6\n\t", "0" n) \
+    "asrs r5, r4, #8\n\t" \
+    "uxtb r4, r4\n\t" \
+    "muls r5, " slope "\n\t" \
+    "muls r4, " slope "\n\t" \
+    "lsrs r4, r4, #8\n\t" \
+    "adds r4, r4, r5\n\t" \
+    "asrs r4, r4, #12\n\t" \
+    "movs r5, #0\n\t" \
+    "adcs r4, r5\n\t" \
+    CLIP("36", "rsbs r6, r6, #0\n\t", "1" n)
+
+/* The deltas of pairs of inputs, sigmoids at a_in up to a_end, whose sums fit 32 bits after their
+ * shift. Sums are in r8 and r9, r10 and r11, slopes in r2 and r3. A first delta without a second
+ * enters in the middle.
  */
-INLINE void add_products(sum_t *sum0, sum_t *sum1, const int16_t *weights, const int16_t *end,
-                         int32_t bytes)
+INLINE void delta_rows(deltas_t *deltas, const int16_t *weights, const int16_t *end,
+                       const int16_t *a_in)
 {
     register const int16_t *w __asm__("r0") = weights;
     register const int16_t *dz_end __asm__("r1") = end;
-    register int32_t left __asm__("r7") = bytes;
-    register uint32_t low0 __asm__("r8") = sum0->low;
-    register int32_t high0 __asm__("r9") = sum0->high;
-    register uint32_t low1 __asm__("r10") = sum1->low;
-    register int32_t high1 __asm__("r11") = sum1->high;
+    register const int16_t *a __asm__("r12") = a_in;
+    register deltas_t *d __asm__("lr") = deltas;
 
     __asm__ volatile(".syntax unified\n"
                      "1:\n\t"
+                     "mov r6, lr\n\t"
+                     "ldmia r6!, {r2, r3, r7}\n\t"
+                     "mov r8, r2\n\t"
+                     "mov r9, r3\n\t"
+                     "mov r10, r2\n\t"
+                     "mov r11, r3\n\t"
+                     "lsrs r2, r7, #2\n\t"
+                     "bcc 2f\n\t"
+                     "ldrsh r3, [r1, r7]\n\t"
+                     "ldmia r0!, {r5}\n\t"
+                     "movs r6, #0\n\t"
+                     "movs r4, #0\n\t"
+                     "b 3f\n"
+                     "2:\n\t"
                      "ldrsh r2, [r1, r7]\n\t"
                      "adds r7, #2\n\t"
                      "ldrsh r3, [r1, r7]\n\t"
@@ -365,7 +429,8 @@ INLINE void add_products(sum_t *sum0, sum_t *sum1, const int16_t *weights, const
                      "sxth r6, r4\n\t"
                      "muls r6, r2\n\t"
                      "asrs r4, r4, #16\n\t"
-                     "muls r4, r2\n\t"
+                     "muls r4, r2\n"
+                     "3:\n\t"
                      "sxth r2, r5\n\t"
                      "muls r2, r3\n\t"
                      "adds r6, r6, r2\n\t"
@@ -379,82 +444,41 @@ INLINE void add_products(sum_t *sum0, sum_t *sum1, const int16_t *weights, const
                      "asrs r4, r4, #16\n\t"
                      "add r11, r4\n\t"
                      "adds r7, #2\n\t"
-                     "bne 1b"
-                     : "+r"(w), "+r"(left), "+r"(low0), "+r"(high0), "+r"(low1), "+r"(high1)
-                     : "r"(dz_end)
-                     : "r2", "r3", "r4", "r5", "r6", "cc", "memory");
-    sum0->low = low0;
-    sum0->high = high0;
-    sum1->low = low1;
-    sum1->high = high1;
-}
-
-/* What makes a delta of a sum that fits 32 bits, in the order of use. */
-typedef struct {
-    int32_t one;         /* of the outputs */
-    int32_t slope_half;
-    uint32_t slope_down;
-    uint32_t shift;
-    uint32_t unshift;    /* 32 - shift */
-    int32_t sum_top;     /* 2^23 - 1 */
-    int32_t half;        /* of the result's unit, 2^11 */
-    int32_t top;
-} deltas_t;
-
-/* delta_of() for a sum and an output a: fitting_sum() in r0, the slope in r2. */
-INLINE int16_t delta_of_sum(sum_t sum, int32_t output, const deltas_t *deltas)
-{
-    register int32_t low __asm__("r0") = (int32_t)sum.low;
-    register int32_t high __asm__("r1") = sum.high;
-    register int32_t a __asm__("r2") = output;
-    register const deltas_t *d __asm__("r3") = deltas;
-
-    __asm__(".syntax unified\n\t"
-            "ldmia r3!, {r4, r5, r6}\n\t"
-            "subs r4, r4, r2\n\t"
-            "muls r2, r4\n\t"
-            "adds r2, r2, r5\n\t"
-            "asrs r2, r6\n\t"
-            "lsls r4, r1, #16\n\t"
-            "subs r4, r0, r4\n\t"
-            "lsrs r4, r4, #16\n\t"
-            "adds r1, r1, r4\n\t"
-            "asrs r1, r1, #16\n\t"
-            "ldmia r3!, {r4, r5, r6}\n\t"
-            "lsrs r0, r4\n\t"
-            "lsls r1, r5\n\t"
-            "orrs r0, r1\n\t"
-            "cmp r0, r6\n\t"
-            "ble 1f\n\t"
-            "movs r0, r6\n"
-            "1:\n\t"
-            "mvns r6, r6\n\t"
-            "cmp r0, r6\n\t"
-            "bge 2f\n\t"
-            "movs r0, r6\n"
-            "2:\n\t"
-            "ldmia r3!, {r4, r5}\n\t"
-            "asrs r1, r0, #8\n\t"
-            "uxtb r0, r0\n\t"
-            "muls r1, r2\n\t"
-            "muls r0, r2\n\t"
-            "lsrs r0, r0, #8\n\t"
-            "adds r0, r0, r1\n\t"
-            "adds r0, r0, r4\n\t"
-            "asrs r0, r0, #12\n\t"
-            "cmp r0, r5\n\t"
-            "ble 3f\n\t"
-            "movs r0, r5\n"
-            "3:\n\t"
-            "rsbs r5, r5, #0\n\t"
-            "cmp r0, r5\n\t"
-            "bge 4f\n\t"
-            "movs r0, r5\n"
-            "4:"
-            : "+r"(low), "+r"(high), "+r"(a), "+r"(d)
-            : "m"(*deltas)
-            : "r4", "r5", "r6", "cc");
-    return (int16_t)low;
+                     "bne 2b\n\t"
+                     "mov r4, r12\n\t"
+                     "ldmia r4!, {r3}\n\t"
+                     "mov r12, r4\n\t"
+                     "uxth r2, r3\n\t"
+                     "lsrs r3, r3, #16\n\t"
+                     "mov r7, lr\n\t"
+                     "ldr r4, [r7, #12]\n\t"
+                     "subs r5, r4, r2\n\t"
+                     "muls r2, r5\n\t"
+                     "subs r5, r4, r3\n\t"
+                     "muls r3, r5\n\t"
+                     "ldr r4, [r7, #16]\n\t"
+                     "adds r2, r2, r4\n\t"
+                     "adds r3, r3, r4\n\t"
+                     "ldr r4, [r7, #20]\n\t"
+                     "asrs r2, r4\n\t"
+                     "asrs r3, r4\n\t"
+                     DELTA("r8", "r9", "r2", "0")
+                     "movs r2, r4\n\t"
+                     DELTA("r10", "r11", "r3", "1")
+                     "ldr r5, [r7, #40]\n\t"
+                     "strh r2, [r5]\n\t"
+                     "strh r4, [r5, #2]\n\t"
+                     "adds r5, #4\n\t"
+                     "str r5, [r7, #40]\n\t"
+                     "ldr r5, [r7, #44]\n\t"
+                     "cmp r12, r5\n\t"
+                     "beq 4f\n\t"
+                     "b 1b\n"
+                     "4:"
+                     : "+r"(w), "+r"(a)
+                     : "r"(dz_end), "r"(d)
+                     : "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11", "cc",
+                       "memory");
 }
 
 #endif

@@ -174,6 +174,7 @@ INLINE void sigmoids(int16_t *first, int16_t *behind, const uint16_t *entries, u
     register uint32_t surplus __asm__("r9") = result_shift;
     register uint32_t one __asm__("r10") = unit;
     register int16_t *end __asm__("r11") = behind;
+    register uint32_t more __asm__("r12") = unit + 1; /* -y - 1 and this are one - y */
 
     __asm__ volatile(".syntax unified\n"
                      "1:\n\t"
@@ -198,11 +199,10 @@ INLINE void sigmoids(int16_t *first, int16_t *behind, const uint16_t *entries, u
                      "add r3, r8\n\t"
                      "mov r6, r9\n\t"
                      "lsrs r3, r6\n\t"
-                     "mov r6, r10\n\t"
-                     "ands r6, r5\n\t"
                      "eors r3, r5\n\t"
-                     "subs r3, r3, r5\n\t"
-                     "adds r3, r3, r6\n\t"
+                     "mov r6, r12\n\t"
+                     "ands r5, r6\n\t"
+                     "adds r3, r3, r5\n\t"
                      "cmp r3, r10\n\t"
                      "bne 2f\n\t"
                      "subs r3, #1\n"
@@ -213,7 +213,7 @@ INLINE void sigmoids(int16_t *first, int16_t *behind, const uint16_t *entries, u
                      "bne 1b"
                      : "+r"(a)
                      : "r"(table), "r"(shift), "r"(mask), "r"(half), "r"(surplus), "r"(one),
-                       "r"(end)
+                       "r"(end), "r"(more)
                      : "r3", "r4", "r5", "r6", "cc", "memory");
 }
 #endif
@@ -610,12 +610,18 @@ NOINLINE void deltas_of_inputs(int16_t *dz_in, const bp_layer_t *layer, const in
 /* g = round(-mantissa * dz * 2^-15), the product doubled, for which it still fits. */
 void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
 {
+#if defined(__ARM_ARCH_6M__)
+    if (n != 0) {
+        descents(g + n, dz + n, -(int32_t)mantissa, -2 * (int32_t)n);
+    }
+#else
     const int32_t scale = -2 * (int32_t)mantissa;
     const int16_t *const end = dz + n;
 
     while (dz != end) {
         *g++ = (int16_t)bp_shr32(*dz++ * scale + 32768, 16);
     }
+#endif
 }
 
 /* ---- Updates -------------------------------------------------------------------------------- */

@@ -342,6 +342,30 @@ void bp_dense(int16_t *z, const bp_layer_t *layer, const int16_t *w, const int16
 
 /* ---- Backward ------------------------------------------------------------------------------- */
 
+/* The loop of bp_descent(): asrs and its carry round. */
+INLINE void descents(int16_t *g_end, const int16_t *dz_end, int32_t negative_mantissa,
+                     int32_t first)
+{
+    register int16_t *g __asm__("r0") = g_end;
+    register const int16_t *dz __asm__("r1") = dz_end;
+    register int32_t scale __asm__("r2") = negative_mantissa;
+    register int32_t left __asm__("r3") = first;
+
+    __asm__ volatile(".syntax unified\n\t"
+                     "movs r5, #0\n"
+                     "1:\n\t"
+                     "ldrsh r4, [r1, r3]\n\t"
+                     "muls r4, r2\n\t"
+                     "asrs r4, r4, #15\n\t"
+                     "adcs r4, r5\n\t"
+                     "strh r4, [r0, r3]\n\t"
+                     "adds r3, #2\n\t"
+                     "bne 1b"
+                     : "+r"(left)
+                     : "r"(g), "r"(dz), "r"(scale)
+                     : "r4", "r5", "cc", "memory");
+}
+
 /* What the deltas of inputs take from memory, by offset. */
 typedef struct {
     uint32_t low; /* what a sum begins with, as a sum_t whose high has 2^15 more */
@@ -504,6 +528,7 @@ typedef struct {
     uint32_t left; /* from an input to u */
     int32_t half;
     uint32_t right;
+    int32_t again;   /* first */
     uint32_t odd;    /* bytes of weights, 4 if the number of outputs is odd */
     uint32_t rewind; /* from the dither behind a row to that of the next */
 } rows_t;
@@ -525,6 +550,7 @@ INLINE rows_t rows_of(const bp_layer_t *layer, const int16_t *g, bp_alignment_t 
     rows.weyl = 0;
 #else
     rows.first = -2 * (int32_t)layer->outputs;
+    rows.again = rows.first;
     rows.odd = 4 * (layer->outputs % 2u);
     rows.rewind = 0;
 #endif
@@ -730,7 +756,7 @@ INLINE void run16(rows_t *rows, int16_t *weights, const int16_t *a_in, const int
         SCALE_INPUTS \
         "mov r8, r6\n\t" \
         "mov r3, lr\n\t" \
-        "ldr r3, [r3, #20]\n\t" \
+        "ldr r3, [r3, #24]\n\t" \
         "subs r0, r0, r3\n\t" \
         "cmp r3, #0\n\t" \
         "bne 3f\n" \
@@ -861,12 +887,11 @@ INLINE void biases24(int16_t *biases, uint8_t *low, const int16_t *g, size_t n,
         SCALE_INPUTS \
         "movs r7, r2\n\t" \
         "ldr r3, [sp]\n\t" \
-        "ldr r2, [r3]\n\t" \
-        "ldr r5, [r3, #24]\n\t" \
+        "adds r3, #20\n\t" \
+        "ldmia r3, {r2, r3, r5}\n\t" \
         "add r5, r9\n\t" \
         "uxth r5, r5\n\t" \
         "mov r9, r6\n\t" \
-        "ldr r3, [r3, #20]\n\t" \
         "subs r0, r0, r3\n\t" \
         "cmp r3, #0\n\t" \
         "bne 3f\n" \

@@ -529,8 +529,9 @@ typedef struct {
     int32_t half;
     uint32_t right;
     int32_t again;   /* first */
-    uint32_t odd;    /* bytes of weights, 4 if the number of outputs is odd */
     uint32_t rewind; /* from the dither behind a row to that of the next */
+    uint32_t short_of; /* bytes of weights that the first round is short of 4 outputs */
+    uint32_t entry;    /* where it begins */
 } rows_t;
 #endif
 
@@ -551,8 +552,9 @@ INLINE rows_t rows_of(const bp_layer_t *layer, const int16_t *g, bp_alignment_t 
 #else
     rows.first = -2 * (int32_t)layer->outputs;
     rows.again = rows.first;
-    rows.odd = 4 * (layer->outputs % 2u);
     rows.rewind = 0;
+    rows.short_of = 4 * ((0u - layer->outputs) % 4u);
+    rows.entry = 0;
 #endif
     return rows;
 }
@@ -607,7 +609,7 @@ INLINE rows_t rows_of(const bp_layer_t *layer, const int16_t *g, bp_alignment_t 
                      : "r"(a_end), "r"(half), "r"(lr) \
                      : "r2", "r3", "r4", "r5", "r6", "r10", "r11", "cc", "memory")
 
-INLINE void run24(const rows_t *rows, int16_t *weights, uint8_t *low, const int16_t *a_in,
+INLINE void run24(rows_t *rows, int16_t *weights, uint8_t *low, const int16_t *a_in,
                   const int16_t *end, uint8_t shift)
 {
     register int16_t *w __asm__("r0") = weights;
@@ -615,7 +617,7 @@ INLINE void run24(const rows_t *rows, int16_t *weights, uint8_t *low, const int1
     register const int16_t *a __asm__("r8") = a_in;
     register const int16_t *a_end __asm__("r9") = end;
     register int32_t half __asm__("r12") = half_of(shift);
-    register const rows_t *lr __asm__("lr") = rows;
+    register rows_t *lr __asm__("lr") = rows;
 
     if (shift == 8) {
         RUN24("8");
@@ -684,8 +686,22 @@ INLINE void run16(rows_t *rows, int16_t *weights, const int16_t *a_in, const int
 /* What is not limited. The word is an instruction less than its upper half, and right because the
  * other weight comes after it; a second one would let steps at the limit last 2 % longer.
  */
-#define STORE_WORD "str r4, [r0]\n\t"
-#define STORE_UPPER "lsrs r6, r4, #16\n\tstrh r6, [r0, #6]\n\t"
+#define STORE_WORD(at, above) "str r4, [r0, #" at "]\n\t"
+#define STORE_UPPER(at, above) "lsrs r6, r4, #16\n\tstrh r6, [r0, #" above "]\n\t"
+
+/* Rounds of 4 outputs, the first of them shorter: where that begins, from the rows_t in r3. */
+#define FIND_ENTRY \
+    "ldr r4, [r3, #28]\n\t" \
+    "lsrs r4, r4, #2\n\t" \
+    "adr r5, 0f\n\t" \
+    "ldrb r4, [r5, r4]\n\t" \
+    "lsls r4, r4, #1\n\t" \
+    "adds r4, r4, r5\n\t" \
+    "str r4, [r3, #32]\n\t" \
+    "b 1f\n\t" \
+    ".balign 4\n" \
+    "0:\n\t" \
+    ".byte (50f - 0b) / 2, (51f - 0b) / 2, (52f - 0b) / 2, (53f - 0b) / 2\n"
 
 /* The next two inputs as u, in r2 and r6; r3, r4 and r5: from an input to u. */
 #define SCALE_INPUTS \
@@ -712,7 +728,7 @@ INLINE void run16(rows_t *rows, int16_t *weights, const int16_t *a_in, const int
 #define LIMIT24(word, limit, at, low) \
     LIMIT(word, limit, at) \
     "strb " limit ", [r1, #" low "]\n\t"
-#define OUTPUT24(shift, at, above, n) \
+#define OUTPUT24(shift, at, above, n, to) \
     "ldrsh r3, [r7, r1]\n\t" \
     "mov r6, r8\n\t" \
     "muls r6, r3\n\t" \
@@ -722,30 +738,34 @@ INLINE void run16(rows_t *rows, int16_t *weights, const int16_t *a_in, const int
     "asrs r6, r5, #8\n\t" \
     "lsls r6, r6, #16\n\t" \
     "adds r4, r4, r6\n\t" \
-    "bvc 1" n "f\n\t" \
+    "bvc 1" n to "\n\t" \
     LIMIT24("r4", "r6", above, "1") \
     "2" n ":\n\t" \
     LOW_SUM("r3", shift, "0") \
     "lsls r4, r4, #16\n\t" \
     "lsls r3, r5, #8\n\t" \
     "adds r4, r4, r3\n\t" \
-    "bvc 3" n "f\n\t" \
+    "bvc 3" n to "\n\t" \
     LIMIT24("r4", "r4", at, "0") \
     "4" n ":\n\t" \
     "adds r1, #2\n\t"
-#define STORE24(at, store_upper, n) \
+#define STORE24(at, store_upper, n, back) \
     "1" n ":\n\t" \
     "strb r5, [r1, #1]\n\t" \
     store_upper \
-    "b 2" n "b\n" \
+    "b 2" n back "\n" \
     "3" n ":\n\t" \
     "strb r5, [r1]\n\t" \
     "lsrs r4, r4, #16\n\t" \
     "strh r4, [r0, #" at "]\n\t" \
-    "b 4" n "b\n"
+    "b 4" n back "\n"
 #define RUN24(shift) \
     __asm__ volatile( \
-        ".syntax unified\n" \
+        ".syntax unified\n\t" \
+        "mov r3, lr\n\t" \
+        FIND_ENTRY \
+        STORE24("0", STORE_WORD("0", "2"), "0", "f") \
+        STORE24("4", STORE_WORD("4", "6"), "1", "f") \
         "1:\n\t" \
         "mov r3, lr\n\t" \
         "ldmia r3!, {r6, r7}\n\t" \
@@ -756,28 +776,32 @@ INLINE void run16(rows_t *rows, int16_t *weights, const int16_t *a_in, const int
         SCALE_INPUTS \
         "mov r8, r6\n\t" \
         "mov r3, lr\n\t" \
-        "ldr r3, [r3, #24]\n\t" \
+        "adds r3, #28\n\t" \
+        "ldmia r3, {r3, r4}\n\t" \
         "subs r0, r0, r3\n\t" \
-        "cmp r3, #0\n\t" \
-        "bne 3f\n" \
-        "2:\n\t" \
-        OUTPUT24(shift, "0", "2", "0") \
-        "3:\n\t" \
-        OUTPUT24(shift, "4", "6", "1") \
-        "adds r0, #8\n\t" \
+        "mov pc, r4\n" \
+        "50:\n\t" \
+        OUTPUT24(shift, "0", "2", "0", "b") \
+        "51:\n\t" \
+        OUTPUT24(shift, "4", "6", "1", "b") \
+        "52:\n\t" \
+        OUTPUT24(shift, "8", "10", "2", "f") \
+        "53:\n\t" \
+        OUTPUT24(shift, "12", "14", "3", "f") \
+        "adds r0, #16\n\t" \
         "cmp r1, r9\n\t" \
-        "bne 2b\n\t" \
+        "bne 50b\n\t" \
         "cmp r11, r12\n\t" \
-        "bne 1b\n\t" \
-        "b 5f\n" \
-        STORE24("0", STORE_WORD, "0") \
-        STORE24("4", STORE_UPPER, "1") \
+        "beq 5f\n\t" \
+        "b 1b\n" \
+        STORE24("8", STORE_WORD("8", "10"), "2", "b") \
+        STORE24("12", STORE_UPPER("12", "14"), "3", "b") \
         "5:" \
         : "+r"(w), "+r"(w_low), "+r"(a) \
         : "r"(sign), "r"(a_end), "r"(lr) \
         : "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "cc", "memory")
 
-INLINE void run24(const rows_t *rows, int16_t *weights, uint8_t *low, const int16_t *a_in,
+INLINE void run24(rows_t *rows, int16_t *weights, uint8_t *low, const int16_t *a_in,
                   const int16_t *end, uint8_t shift)
 {
     register int16_t *w __asm__("r0") = weights;
@@ -785,7 +809,7 @@ INLINE void run24(const rows_t *rows, int16_t *weights, uint8_t *low, const int1
     register int32_t sign __asm__("r10") = 32768;
     register const int16_t *a __asm__("r11") = a_in;
     register const int16_t *a_end __asm__("r12") = end;
-    register const rows_t *lr __asm__("lr") = rows;
+    register rows_t *lr __asm__("lr") = rows;
 
     if (shift == 8) {
         RUN24("8");
@@ -843,7 +867,7 @@ INLINE void biases24(int16_t *biases, uint8_t *low, const int16_t *g, size_t n,
  * rows_t on the stack. What is below the upper half of the sum of product and dither adds nothing
  * to that of the weight.
  */
-#define OUTPUT16(shift, at, above, n) \
+#define OUTPUT16(shift, at, above, n, to) \
     "ldrsh r3, [r1, r2]\n\t" \
     "mov r6, r9\n\t" \
     "muls r6, r3\n\t" \
@@ -859,28 +883,32 @@ INLINE void biases24(int16_t *biases, uint8_t *low, const int16_t *g, size_t n,
     "lsrs r6, r6, #16\n\t" \
     "lsls r6, r6, #16\n\t" \
     "adds r4, r4, r6\n\t" \
-    "bvc 1" n "f\n\t" \
+    "bvc 1" n to "\n\t" \
     LIMIT("r4", "r6", above) \
     "2" n ":\n\t" \
     "lsls r4, r4, #16\n\t" \
     "adds r4, r4, r3\n\t" \
-    "bvc 3" n "f\n\t" \
+    "bvc 3" n to "\n\t" \
     LIMIT("r4", "r4", at) \
     "4" n ":\n\t"
-#define STORE16(at, store_upper, n) \
+#define STORE16(at, store_upper, n, back) \
     "1" n ":\n\t" \
     store_upper \
-    "b 2" n "b\n" \
+    "b 2" n back "\n" \
     "3" n ":\n\t" \
     "lsrs r4, r4, #16\n\t" \
     "strh r4, [r0, #" at "]\n\t" \
-    "b 4" n "b\n"
+    "b 4" n back "\n"
 #define RUN16(shift) \
     __asm__ volatile( \
         ".syntax unified\n\t" \
-        "push {r7}\n" \
-        "1:\n\t" \
+        "push {r7}\n\t" \
         "mov r9, r5\n\t" \
+        "movs r3, r7\n\t" \
+        FIND_ENTRY \
+        STORE16("0", STORE_WORD("0", "2"), "0", "f") \
+        STORE16("4", STORE_WORD("4", "6"), "1", "f") \
+        "1:\n\t" \
         "ldr r3, [sp]\n\t" \
         "adds r3, #8\n\t" \
         "ldmia r3, {r3, r4, r5}\n\t" \
@@ -888,26 +916,33 @@ INLINE void biases24(int16_t *biases, uint8_t *low, const int16_t *g, size_t n,
         "movs r7, r2\n\t" \
         "ldr r3, [sp]\n\t" \
         "adds r3, #20\n\t" \
-        "ldmia r3, {r2, r3, r5}\n\t" \
-        "add r5, r9\n\t" \
-        "uxth r5, r5\n\t" \
+        "ldmia r3, {r2, r3, r4, r5}\n\t" \
+        "add r3, r9\n\t" \
         "mov r9, r6\n\t" \
-        "subs r0, r0, r3\n\t" \
-        "cmp r3, #0\n\t" \
-        "bne 3f\n" \
-        "2:\n\t" \
-        OUTPUT16(shift, "0", "2", "0") \
+        "subs r0, r0, r4\n\t" \
+        "movs r4, r5\n\t" \
+        "uxth r5, r3\n\t" \
+        "mov pc, r4\n" \
+        "50:\n\t" \
+        OUTPUT16(shift, "0", "2", "0", "b") \
         "adds r2, #2\n" \
-        "3:\n\t" \
-        OUTPUT16(shift, "4", "6", "1") \
-        "adds r0, #8\n\t" \
+        "51:\n\t" \
+        OUTPUT16(shift, "4", "6", "1", "b") \
+        "adds r2, #2\n" \
+        "52:\n\t" \
+        OUTPUT16(shift, "8", "10", "2", "f") \
+        "adds r2, #2\n" \
+        "53:\n\t" \
+        OUTPUT16(shift, "12", "14", "3", "f") \
+        "adds r0, #16\n\t" \
         "adds r2, #2\n\t" \
-        "bne 2b\n\t" \
+        "bne 50b\n\t" \
+        "mov r9, r5\n\t" \
         "cmp r11, r12\n\t" \
-        "bne 1b\n\t" \
-        "b 5f\n" \
-        STORE16("0", STORE_WORD, "0") \
-        STORE16("4", STORE_UPPER, "1") \
+        "beq 5f\n\t" \
+        "b 1b\n" \
+        STORE16("8", STORE_WORD("8", "10"), "2", "b") \
+        STORE16("12", STORE_UPPER("12", "14"), "3", "b") \
         "5:\n\t" \
         "pop {r7}" \
         : "+r"(w), "+r"(a), "+r"(r) \
@@ -920,7 +955,7 @@ INLINE void run16(rows_t *rows, int16_t *weights, const int16_t *a_in, const int
     register int16_t *w __asm__("r0") = weights;
     register const int16_t *g_end __asm__("r1");
     register uint32_t r __asm__("r5");
-    register const rows_t *r7 __asm__("r7") = rows;
+    register rows_t *r7 __asm__("r7") = rows;
     register uint32_t next __asm__("r8") = row - WEYL;
     register int32_t sign __asm__("r10") = 32768;
     register const int16_t *a __asm__("r11") = a_in;
@@ -985,7 +1020,7 @@ INLINE void residual_weights(int16_t *w, uint8_t *w_low, const bp_layer_t *layer
                              const int16_t *a_in, const int16_t *g, bp_alignment_t alignment)
 {
     const scale_t scale = scale_of(layer, alignment);
-    const rows_t rows = rows_of(layer, g, alignment);
+    rows_t rows = rows_of(layer, g, alignment);
     const int16_t *const end = a_in + even_inputs(layer);
     size_t j;
 

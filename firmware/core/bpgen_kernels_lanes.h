@@ -448,6 +448,13 @@ void bp_output_delta_sigmoid(int16_t *dz, const int16_t *a, const int16_t *t, ui
     const int16_t *const end = a + n;
 
     (void)counters;
+#if defined(__ARM_ARCH_6M__)
+    if (slope.up == 0 && n != 0) {
+        output_deltas(dz + n, end, t + n, -2 * (int32_t)n, slope.one, slope.half, slope.down, half,
+                      shift, top);
+        return;
+    }
+#endif
     while (a != end) {
         int32_t y = *a++;
         int32_t product = (y - *t++) * slope_at(y, slope);

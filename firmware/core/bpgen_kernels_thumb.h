@@ -342,6 +342,58 @@ void bp_dense(int16_t *z, const bp_layer_t *layer, const int16_t *w, const int16
 
 /* ---- Backward ------------------------------------------------------------------------------- */
 
+/* The loop of bp_output_delta_sigmoid() for slopes that are shifted right. r3: a, then a - t, r4:
+ * the slope, then a product, r7: bytes from the ends, up to 0.
+ */
+INLINE void output_deltas(int16_t *dz_end, const int16_t *a_end, const int16_t *t_end,
+                          int32_t first, int32_t unit, int32_t slope_half, uint32_t slope_down,
+                          int32_t rounds, uint32_t surplus, int32_t most)
+{
+    register int16_t *dz __asm__("r0") = dz_end;
+    register const int16_t *a __asm__("r1") = a_end;
+    register const int16_t *t __asm__("r2") = t_end;
+    register int32_t left __asm__("r7") = first;
+    register int32_t one __asm__("r8") = unit;
+    register int32_t half_of_slope __asm__("r9") = slope_half;
+    register uint32_t down __asm__("r10") = slope_down;
+    register int32_t half __asm__("r11") = rounds;
+    register uint32_t shift __asm__("r12") = surplus;
+    register int32_t top __asm__("lr") = most;
+
+    __asm__ volatile(".syntax unified\n"
+                     "1:\n\t"
+                     "ldrsh r3, [r1, r7]\n\t"
+                     "mov r4, r8\n\t"
+                     "subs r4, r4, r3\n\t"
+                     "muls r4, r3\n\t"
+                     "add r4, r9\n\t"
+                     "mov r5, r10\n\t"
+                     "asrs r4, r5\n\t"
+                     "ldrsh r5, [r2, r7]\n\t"
+                     "subs r3, r3, r5\n\t"
+                     "muls r4, r3\n\t"
+                     "add r4, r11\n\t"
+                     "mov r5, r12\n\t"
+                     "asrs r4, r5\n\t"
+                     "mov r5, lr\n\t"
+                     "cmp r4, r5\n\t"
+                     "ble 2f\n\t"
+                     "movs r4, r5\n"
+                     "2:\n\t"
+                     "rsbs r5, r5, #0\n\t"
+                     "cmp r4, r5\n\t"
+                     "bge 3f\n\t"
+                     "movs r4, r5\n"
+                     "3:\n\t"
+                     "strh r4, [r0, r7]\n\t"
+                     "adds r7, #2\n\t"
+                     "bne 1b"
+                     : "+r"(left)
+                     : "r"(dz), "r"(a), "r"(t), "r"(one), "r"(half_of_slope), "r"(down),
+                       "r"(half), "r"(shift), "r"(top)
+                     : "r3", "r4", "r5", "cc", "memory");
+}
+
 /* The loop of bp_descent(): asrs and its carry round. */
 INLINE void descents(int16_t *g_end, const int16_t *dz_end, int32_t negative_mantissa,
                      int32_t first)
@@ -523,11 +575,11 @@ typedef struct {
 } rows_t;
 #else
 typedef struct {
-    int32_t first; /* bytes from the end of the steps to the first */
-    const int16_t *g;
     uint32_t left; /* from an input to u */
     int32_t half;
     uint32_t right;
+    int32_t first; /* bytes from the end of the steps to the first */
+    const int16_t *g;
     int32_t again;   /* first */
     uint32_t rewind; /* from the dither behind a row to that of the next */
     uint32_t short_of; /* bytes of weights that the first round is short of 4 outputs */
@@ -767,9 +819,8 @@ INLINE void run16(rows_t *rows, int16_t *weights, const int16_t *a_in, const int
         STORE24("0", STORE_WORD("0", "2"), "0", "f") \
         STORE24("4", STORE_WORD("4", "6"), "1", "f") \
         "1:\n\t" \
-        "mov r3, lr\n\t" \
-        "ldmia r3!, {r6, r7}\n\t" \
-        "ldmia r3, {r3, r4, r5}\n\t" \
+        "mov r2, lr\n\t" \
+        "ldmia r2!, {r3, r4, r5, r6, r7}\n\t" \
         "subs r6, r1, r6\n\t" \
         "mov r9, r6\n\t" \
         "subs r7, r7, r1\n\t" \
@@ -843,8 +894,10 @@ INLINE void biases24(int16_t *biases, uint8_t *low, const int16_t *g, size_t n,
                      "lsls r4, r4, #16\n\t"
                      "lsls r3, r5, #8\n\t"
                      "adds r4, r4, r3\n\t"
-                     "bvc 3f\n\t"
-                     LIMIT24("r4", "r4", "0", "0")
+                     "bvs 3f\n\t"
+                     "strb r5, [r1]\n\t"
+                     "lsrs r4, r4, #16\n\t"
+                     "strh r4, [r0]\n"
                      "2:\n\t"
                      "adds r1, #1\n\t"
                      "adds r0, #2\n\t"
@@ -852,9 +905,7 @@ INLINE void biases24(int16_t *biases, uint8_t *low, const int16_t *g, size_t n,
                      "bne 1b\n\t"
                      "b 4f\n"
                      "3:\n\t"
-                     "strb r5, [r1]\n\t"
-                     "lsrs r4, r4, #16\n\t"
-                     "strh r4, [r0]\n\t"
+                     LIMIT24("r4", "r4", "0", "0")
                      "b 2b\n"
                      "4:"
                      : "+r"(b), "+r"(b_low)
@@ -909,9 +960,8 @@ INLINE void biases24(int16_t *biases, uint8_t *low, const int16_t *g, size_t n,
         STORE16("0", STORE_WORD("0", "2"), "0", "f") \
         STORE16("4", STORE_WORD("4", "6"), "1", "f") \
         "1:\n\t" \
-        "ldr r3, [sp]\n\t" \
-        "adds r3, #8\n\t" \
-        "ldmia r3, {r3, r4, r5}\n\t" \
+        "ldr r2, [sp]\n\t" \
+        "ldmia r2!, {r3, r4, r5}\n\t" \
         SCALE_INPUTS \
         "movs r7, r2\n\t" \
         "ldr r3, [sp]\n\t" \
@@ -952,6 +1002,7 @@ INLINE void biases24(int16_t *biases, uint8_t *low, const int16_t *g, size_t n,
 INLINE void run16(rows_t *rows, int16_t *weights, const int16_t *a_in, const int16_t *end,
                   uint16_t dither, uint16_t row, uint8_t shift)
 {
+    const uint32_t rewind = 2 * WEYL + row * ((uint32_t)rows->first >> 1);
     register int16_t *w __asm__("r0") = weights;
     register const int16_t *g_end __asm__("r1");
     register uint32_t r __asm__("r5");
@@ -962,9 +1013,9 @@ INLINE void run16(rows_t *rows, int16_t *weights, const int16_t *a_in, const int
     register const int16_t *a_end __asm__("r12") = end;
     register uint32_t weyl __asm__("lr") = WEYL;
 
-    rows->rewind = 2 * WEYL + row * (uint32_t)(rows->first / 2);
-    g_end = rows->g - rows->first / 2;
-    r = dither - rows->rewind;
+    rows->rewind = rewind;
+    g_end = (const int16_t *)(const void *)((const uint8_t *)rows->g - rows->first);
+    r = dither - rewind;
     if (shift == 16) {
         RUN16("");
     } else {
@@ -996,16 +1047,16 @@ INLINE void biases16(int16_t *biases, const int16_t *g, size_t n, bp_alignment_t
                      "ldrh r4, [r0]\n\t"
                      "lsls r4, r4, #16\n\t"
                      "adds r4, r4, r3\n\t"
-                     "bvc 3f\n\t"
-                     LIMIT("r4", "r4", "0")
+                     "bvs 3f\n\t"
+                     "lsrs r4, r4, #16\n\t"
+                     "strh r4, [r0]\n"
                      "2:\n\t"
                      "adds r0, #2\n\t"
                      "cmp r0, r9\n\t"
                      "bne 1b\n\t"
                      "b 4f\n"
                      "3:\n\t"
-                     "lsrs r4, r4, #16\n\t"
-                     "strh r4, [r0]\n\t"
+                     LIMIT("r4", "r4", "0")
                      "b 2b\n"
                      "4:"
                      : "+r"(b), "+r"(r)

@@ -751,13 +751,14 @@ void bp_update_stochastic(int16_t *w, int16_t *b, const bp_layer_t *layer, const
     size_t j;
 
     stochastic_weights(w, layer, a_in, g, alignment, dither);
-    dither = dither_at(dither, (size_t)layer->inputs * layer->outputs);
 #if defined(__ARM_ARCH_6M__)
     if (alignment.shift >= 16) {
+        dither = (uint16_t)(dither + dither_at(0, layer->inputs) * (uint32_t)layer->outputs);
         biases16(b, g, layer->outputs, alignment, dither);
         return;
     }
 #endif
+    dither = dither_at(dither, (size_t)layer->inputs * layer->outputs);
     for (j = 0; j < layer->outputs; j++) {
         int32_t product = g[j] * ((int32_t)1 << alignment.frac);
 

@@ -293,9 +293,13 @@ void bp_dense(int16_t *z, const bp_layer_t *layer, const int16_t *w, const int16
 {
     const size_t n = layer->outputs;
     const size_t inputs = even_inputs(layer);
-    const size_t again = (0 - n) & 3;
+    size_t again = (0 - n) & 3;
     size_t j;
     dense_t d;
+#if !defined(__ARM_ARCH_7M__)
+    const uint32_t block = layer->block;
+    uint32_t first;
+#endif
 
     (void)counters;
     d.shift = (uint32_t)layer->z_shift;
@@ -318,23 +322,27 @@ void bp_dense(int16_t *z, const bp_layer_t *layer, const int16_t *w, const int16
 #else
     d.b_shift = 16u - layer->a_in_frac;
     d.skip = 4 * n - 16;
-    d.block = 2u * layer->block;
-    d.first = 2u * (uint32_t)inputs;
-    while (d.first > d.block) {
-        d.first -= d.block;
+    first = (uint32_t)inputs;
+    while (first > block) {
+        first -= block;
     }
+    d.first = 2 * first;
+    d.block = 2 * block;
 #endif
     d.lowest = layer->z_lowest;
     d.top = layer->z_top;
     d.z = z;
     d.z_end = z + (n & ~(size_t)3);
-    dense_groups(&d);
-    if (again != 0) {
+    for (;;) {
+        dense_groups(&d);
+        if (again == 0) {
+            return;
+        }
         d.b -= again;
         d.w -= 2 * again;
         d.z -= again;
         d.z_end = z + n;
-        dense_groups(&d);
+        again = 0;
     }
 }
 
@@ -582,8 +590,8 @@ typedef struct {
     const int16_t *g;
     int32_t again;   /* first */
     uint32_t rewind; /* from the dither behind a row to that of the next */
-    uint32_t short_of; /* bytes of weights that the first round is short of 4 outputs */
-    uint32_t entry;    /* where it begins */
+    uint32_t entry;    /* where a row's first round begins */
+    uint32_t short_of; /* bytes of weights that it is short of 4 outputs */
 } rows_t;
 #endif
 
@@ -605,8 +613,8 @@ INLINE rows_t rows_of(const bp_layer_t *layer, const int16_t *g, bp_alignment_t 
     rows.first = -2 * (int32_t)layer->outputs;
     rows.again = rows.first;
     rows.rewind = 0;
-    rows.short_of = 4 * ((0u - layer->outputs) % 4u);
     rows.entry = 0;
+    rows.short_of = 4 * ((0u - layer->outputs) % 4u);
 #endif
     return rows;
 }
@@ -743,13 +751,13 @@ INLINE void run16(rows_t *rows, int16_t *weights, const int16_t *a_in, const int
 
 /* Rounds of 4 outputs, the first of them shorter: where that begins, from the rows_t in r3. */
 #define FIND_ENTRY \
-    "ldr r4, [r3, #28]\n\t" \
+    "ldr r4, [r3, #32]\n\t" \
     "lsrs r4, r4, #2\n\t" \
     "adr r5, 0f\n\t" \
     "ldrb r4, [r5, r4]\n\t" \
     "lsls r4, r4, #1\n\t" \
     "adds r4, r4, r5\n\t" \
-    "str r4, [r3, #32]\n\t" \
+    "str r4, [r3, #28]\n\t" \
     "b 1f\n\t" \
     ".balign 4\n" \
     "0:\n\t" \
@@ -829,8 +837,8 @@ INLINE void run16(rows_t *rows, int16_t *weights, const int16_t *a_in, const int
         "mov r3, lr\n\t" \
         "adds r3, #28\n\t" \
         "ldmia r3, {r3, r4}\n\t" \
-        "subs r0, r0, r3\n\t" \
-        "mov pc, r4\n" \
+        "subs r0, r0, r4\n\t" \
+        "mov pc, r3\n" \
         "50:\n\t" \
         OUTPUT24(shift, "0", "2", "0", "b") \
         "51:\n\t" \
@@ -969,8 +977,7 @@ INLINE void biases24(int16_t *biases, uint8_t *low, const int16_t *g, size_t n,
         "ldmia r3, {r2, r3, r4, r5}\n\t" \
         "add r3, r9\n\t" \
         "mov r9, r6\n\t" \
-        "subs r0, r0, r4\n\t" \
-        "movs r4, r5\n\t" \
+        "subs r0, r0, r5\n\t" \
         "uxth r5, r3\n\t" \
         "mov pc, r4\n" \
         "50:\n\t" \
@@ -1023,44 +1030,46 @@ INLINE void run16(rows_t *rows, int16_t *weights, const int16_t *a_in, const int
     }
 }
 
-/* The same with dithers. */
+/* The same with dithers. r0: end of the biases, r1: bytes from there to the next, up to 0, r7: end of
+ * the steps.
+ */
 INLINE void biases16(int16_t *biases, const int16_t *g, size_t n, bp_alignment_t alignment,
                      uint16_t dither)
 {
-    register int16_t *b __asm__("r0") = biases;
+    register int16_t *b_end __asm__("r0") = biases + n;
+    register int32_t left __asm__("r1") = -2 * (int32_t)n;
     register uint32_t frac __asm__("r2") = alignment.frac;
     register uint32_t r __asm__("r5") = dither;
     register uint32_t shift __asm__("r6") = (uint32_t)alignment.shift - 16;
-    register uint32_t to_step __asm__("r7") = (uint32_t)g - (uint32_t)biases;
-    register int16_t *end __asm__("r9") = biases + n;
+    register const int16_t *g_end __asm__("r7") = g + n;
     register int32_t sign __asm__("r10") = 32768;
     register uint32_t weyl __asm__("lr") = WEYL;
 
     __asm__ volatile(".syntax unified\n"
                      "1:\n\t"
-                     "ldrsh r3, [r7, r0]\n\t"
+                     "ldrsh r3, [r7, r1]\n\t"
                      "lsls r3, r2\n\t"
                      "asrs r3, r6\n\t"
                      "adds r3, r3, r5\n\t"
                      "add r5, lr\n\t"
                      "uxth r5, r5\n\t"
-                     "ldrh r4, [r0]\n\t"
+                     "ldrh r4, [r0, r1]\n\t"
                      "lsls r4, r4, #16\n\t"
                      "adds r4, r4, r3\n\t"
                      "bvs 3f\n\t"
-                     "lsrs r4, r4, #16\n\t"
-                     "strh r4, [r0]\n"
+                     "lsrs r4, r4, #16\n"
                      "2:\n\t"
-                     "adds r0, #2\n\t"
-                     "cmp r0, r9\n\t"
+                     "strh r4, [r0, r1]\n\t"
+                     "adds r1, #2\n\t"
                      "bne 1b\n\t"
                      "b 4f\n"
                      "3:\n\t"
-                     LIMIT("r4", "r4", "0")
+                     "asrs r4, r4, #31\n\t"
+                     "add r4, r10\n\t"
                      "b 2b\n"
                      "4:"
-                     : "+r"(b), "+r"(r)
-                     : "r"(frac), "r"(shift), "r"(to_step), "r"(end), "r"(sign), "r"(weyl)
+                     : "+r"(left), "+r"(r)
+                     : "r"(b_end), "r"(frac), "r"(shift), "r"(g_end), "r"(sign), "r"(weyl)
                      : "r3", "r4", "cc", "memory");
 }
 

@@ -556,18 +556,16 @@ NOINLINE void deltas_of_inputs(int16_t *dz_in, const bp_layer_t *layer, const in
     const uint8_t shift = layer->sum_shift;
     const slope_t slope = slope_of(layer->a_in_frac, SLOPE_FRAC);
     const sum_t half = sum_of_half(layer);
+    const size_t even = layer->inputs & ~(size_t)1;
+    deltas_t deltas = {half.low,   half.high + 32768, -2 * (int32_t)outputs, slope.one,
+                       slope.half, slope.down,        shift,                 32u - shift,
+                       8388607,    layer->dz_in_top,  dz_in,                 a_in + even};
     size_t i = 0, j;
 
     /* Sums are below (outputs + 2) * 2^30. */
-    if (shift < 30 && outputs + 2 <= (size_t)2 << shift && slope.up == 0 && layer->inputs > 1) {
-        i = layer->inputs & ~(size_t)1;
-        {
-            deltas_t deltas = {half.low,   half.high + 32768, -2 * (int32_t)outputs, slope.one,
-                               slope.half, slope.down,        shift,                 32u - shift,
-                               8388607,    layer->dz_in_top,  dz_in,                 a_in + i};
-
-            delta_rows(&deltas, w, dz + outputs, a_in);
-        }
+    if (shift < 30 && outputs + 2 <= (size_t)2 << shift && slope.up == 0 && even != 0) {
+        delta_rows(&deltas, w, dz + outputs, a_in);
+        i = even;
     }
     for (; i < layer->inputs; i++) {
         sum_t sum = half;

@@ -1,8 +1,8 @@
 /* bpgen_kernels_thumb.h -- the loops over weights in assembly, for Cortex-M0, M0+ and M3.
  *
  * bpgen_kernels_lanes.h includes this, and its C for other cores says what each of these computes.
- * The loops take the same instructions whatever the numbers, but on M0 one or two more for a z that
- * is clipped, and in the residual update one more or less for a weight that is.
+ * The loops take the same instructions whatever the numbers, but on M0 one or two more for a z or a
+ * delta that is clipped, one for most weights of odd inputs that are, and two for a bias that is.
  * Where the sums of a layer could exceed what a loop provides for, which those of a sensible format
  * do not, C stands in.
  * SPDX-License-Identifier: 0BSD
@@ -436,7 +436,7 @@ typedef struct {
     uint32_t slope_down;
     uint32_t shift;
     uint32_t unshift; /* 32 - shift */
-    int32_t sum_top;  /* 2^23 - 1 */
+    int32_t sum_top;  /* 2^23 - 1; the lower limit is -2^23, see delta_of() */
     int32_t top;
     int16_t *dz_in;
     const int16_t *a_end;
@@ -589,7 +589,7 @@ typedef struct {
     int32_t first; /* bytes from the end of the steps to the first */
     const int16_t *g;
     int32_t again;   /* first */
-    uint32_t rewind; /* from the dither behind a row to that of the next */
+    uint32_t rewind;   /* from the dither behind a row to that of the next */
     uint32_t entry;    /* where a row's first round begins */
     uint32_t short_of; /* bytes of weights that it is short of 4 outputs */
 } rows_t;
@@ -734,7 +734,8 @@ INLINE void run16(rows_t *rows, int16_t *weights, const int16_t *a_in, const int
 
 /* A weight moves in the upper half of a word, which overflows when the weight does. It then ends at
  * the limit on the side that the word has left: all ones for the upper limit, after asrs #31, but
- * for the sign. What is out of line takes one instruction more to come back, and saves it.
+ * for the sign. That takes an instruction more than a weight within its limits does, which is
+ * therefore stored out of line.
  *
  * r0: weights, r4: those of two inputs to an output, r10: 2^15, r11: inputs, r12: their end.
  */
@@ -743,8 +744,9 @@ INLINE void run16(rows_t *rows, int16_t *weights, const int16_t *a_in, const int
     "add " limit ", r10\n\t" \
     "strh " limit ", [r0, #" at "]\n\t"
 
-/* What is not limited. The word is an instruction less than its upper half, and right because the
- * other weight comes after it; a second one would let steps at the limit last 2 % longer.
+/* The weight of an odd input, the upper one, within its limits. To store the word, whose lower half
+ * comes after it, is an instruction less, also than what a limit takes: with that in all 4 outputs
+ * of a round, a step that ends at the limits would be more than 2 % longer than another.
  */
 #define STORE_WORD(at, above) "str r4, [r0, #" at "]\n\t"
 #define STORE_UPPER(at, above) "lsrs r6, r4, #16\n\tstrh r6, [r0, #" above "]\n\t"
@@ -779,7 +781,7 @@ INLINE void run16(rows_t *rows, int16_t *weights, const int16_t *a_in, const int
 
 /* r1: low bytes, r7: from them to the steps, r8 and r2: u, r9: end of the row's low bytes, lr: the
  * rows_t. The sum of a low byte and the product, which asrs and its carry round, has the new low
- * byte; what is above moves the weight. An odd number of outputs enters in the middle.
+ * byte; what is above moves the weight.
  */
 #define LOW_SUM(product, shift, low) \
     "asrs " product ", " product ", #" shift "\n\t" \
@@ -788,6 +790,7 @@ INLINE void run16(rows_t *rows, int16_t *weights, const int16_t *a_in, const int
 #define LIMIT24(word, limit, at, low) \
     LIMIT(word, limit, at) \
     "strb " limit ", [r1, #" low "]\n\t"
+/* `to` is where its STORE24 is, and that has its way `back`. */
 #define OUTPUT24(shift, at, above, n, to) \
     "ldrsh r3, [r7, r1]\n\t" \
     "mov r6, r8\n\t" \
@@ -921,8 +924,8 @@ INLINE void biases24(int16_t *biases, uint8_t *low, const int16_t *g, size_t n,
                      : "r3", "r4", "r5", "cc", "memory");
 }
 
-/* r1: end of the steps, r2: bytes from there to the next, r5: the dither, r7 and r9: u, r8: from the
- * dither of an output's second weight to the next output's, lr: from an input to the next; the
+/* r1: end of the steps, r2: bytes from there to the next, r5: the dither, r7 and r9: u, r8: from
+ * the dither of an output's second weight to the next output's, lr: from an input to the next; the
  * rows_t on the stack. What is below the upper half of the sum of product and dither adds nothing
  * to that of the weight.
  */
@@ -1030,8 +1033,8 @@ INLINE void run16(rows_t *rows, int16_t *weights, const int16_t *a_in, const int
     }
 }
 
-/* The same with dithers. r0: end of the biases, r1: bytes from there to the next, up to 0, r7: end of
- * the steps.
+/* The same with dithers. r0: end of the biases, r1: bytes from there to the next, up to 0, r7: end
+ * of the steps.
  */
 INLINE void biases16(int16_t *biases, const int16_t *g, size_t n, bp_alignment_t alignment,
                      uint16_t dither)

@@ -209,6 +209,7 @@ INLINE void sigmoids(int16_t *first, int16_t *behind, const uint16_t *entries, u
     register uint32_t surplus __asm__("r9") = result_shift;
     register uint32_t one __asm__("r10") = unit;
     register int16_t *end __asm__("r11") = behind;
+    register uint32_t more __asm__("r12") = unit + 1; /* -y - 1 and this are one - y */
 
     __asm__ volatile(".syntax unified\n"
                      "1:\n\t"
@@ -233,11 +234,10 @@ INLINE void sigmoids(int16_t *first, int16_t *behind, const uint16_t *entries, u
                      "add r3, r8\n\t"
                      "mov r6, r9\n\t"
                      "lsrs r3, r6\n\t"
-                     "mov r6, r10\n\t"
-                     "ands r6, r5\n\t"
                      "eors r3, r5\n\t"
-                     "subs r3, r3, r5\n\t"
-                     "adds r3, r3, r6\n\t"
+                     "mov r6, r12\n\t"
+                     "ands r5, r6\n\t"
+                     "adds r3, r3, r5\n\t"
                      "cmp r3, r10\n\t"
                      "bne 2f\n\t"
                      "subs r3, #1\n"
@@ -248,7 +248,7 @@ INLINE void sigmoids(int16_t *first, int16_t *behind, const uint16_t *entries, u
                      "bne 1b"
                      : "+r"(a)
                      : "r"(table), "r"(shift), "r"(mask), "r"(half), "r"(surplus), "r"(one),
-                       "r"(end)
+                       "r"(end), "r"(more)
                      : "r3", "r4", "r5", "r6", "cc", "memory");
 }
 #endif
@@ -483,6 +483,13 @@ void bp_output_delta_sigmoid(int16_t *dz, const int16_t *a, const int16_t *t, ui
     const int16_t *const end = a + n;
 
     (void)counters;
+#if defined(__ARM_ARCH_6M__)
+    if (slope.up == 0 && n != 0) {
+        output_deltas(dz + n, end, t + n, -2 * (int32_t)n, slope.one, slope.half, slope.down, half,
+                      shift, top);
+        return;
+    }
+#endif
     while (a != end) {
         int32_t y = *a++;
         int32_t product = (y - *t++) * slope_at(y, slope);
@@ -576,6 +583,36 @@ void bp_backward(int32_t *sum, const bp_layer_t *layer, const int16_t *w, const 
 }
 
 /* bp_backward() and bp_delta_sigmoid(). */
+#if defined(__ARM_ARCH_6M__)
+NOINLINE void deltas_of_inputs(int16_t *dz_in, const bp_layer_t *layer, const int16_t *w,
+                               const int16_t *a_in, const int16_t *dz)
+{
+    const size_t outputs = layer->outputs;
+    const uint8_t shift = layer->sum_shift;
+    const slope_t slope = slope_of(layer->a_in_frac, SLOPE_FRAC);
+    const sum_t half = sum_of_half(layer);
+    const size_t even = layer->inputs & ~(size_t)1;
+    deltas_t deltas = {half.low,   half.high + 32768, -2 * (int32_t)outputs, slope.one,
+                       slope.half, slope.down,        shift,                 32u - shift,
+                       8388607,    layer->dz_in_top,  dz_in,                 a_in + even};
+    size_t i = 0, j;
+
+    /* Sums are below (outputs + 2) * 2^30. */
+    if (shift < 30 && outputs + 2 <= (size_t)2 << shift && slope.up == 0 && even != 0) {
+        delta_rows(&deltas, w, dz + outputs, a_in);
+        i = even;
+    }
+    for (; i < layer->inputs; i++) {
+        sum_t sum = half;
+
+        for (j = 0; j < outputs; j++) {
+            add_two(&sum, w[bp_weight_index(layer, j, i)], dz[j], 0, 0);
+        }
+        dz_in[i] = (int16_t)delta_of(shift_sum(sum, shift), slope_at(a_in[i], slope),
+                                     layer->dz_in_top);
+    }
+}
+#else
 NOINLINE void deltas_of_inputs(int16_t *dz_in, const bp_layer_t *layer, const int16_t *w,
                                const int16_t *a_in, const int16_t *dz)
 {
@@ -608,16 +645,23 @@ NOINLINE void deltas_of_inputs(int16_t *dz_in, const bp_layer_t *layer, const in
         a_in += 2;
     }
 }
+#endif
 
 /* g = round(-mantissa * dz * 2^-15), the product doubled, for which it still fits. */
 void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
 {
+#if defined(__ARM_ARCH_6M__)
+    if (n != 0) {
+        descents(g + n, dz + n, -(int32_t)mantissa, -2 * (int32_t)n);
+    }
+#else
     const int32_t scale = -2 * (int32_t)mantissa;
     const int16_t *const end = dz + n;
 
     while (dz != end) {
         *g++ = (int16_t)bp_shr32(*dz++ * scale + 32768, 16);
     }
+#endif
 }
 
 /* ---- Updates -------------------------------------------------------------------------------- */
@@ -786,6 +830,12 @@ void bp_update_residual(int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
 
     (void)counters;
     residual_weights(w, w_low, layer, a_in, g, alignment);
+#if defined(__ARM_ARCH_6M__)
+    if (shift >= 8) {
+        biases24(b, b_low, g, layer->outputs, alignment);
+        return;
+    }
+#endif
     for (j = 0; j < layer->outputs; j++) {
         int32_t product = g[j] * ((int32_t)1 << alignment.frac);
 
@@ -801,6 +851,13 @@ void bp_update_stochastic(int16_t *w, int16_t *b, const bp_layer_t *layer, const
 
     (void)counters;
     stochastic_weights(w, layer, a_in, g, alignment, dither);
+#if defined(__ARM_ARCH_6M__)
+    if (alignment.shift >= 16) {
+        dither = (uint16_t)(dither + dither_at(0, layer->inputs) * (uint32_t)layer->outputs);
+        biases16(b, g, layer->outputs, alignment, dither);
+        return;
+    }
+#endif
     dither = dither_at(dither, (size_t)layer->inputs * layer->outputs);
     for (j = 0; j < layer->outputs; j++) {
         int32_t product = g[j] * ((int32_t)1 << alignment.frac);

@@ -182,6 +182,8 @@ class TrainingView:
     hidden_deltas: tuple[HiddenDelta, ...]
     learning: tuple[LayerView, ...]
     fused: tuple[LayerView, ...]
+    chain: tuple[LayerView, ...]
+    last: LayerView | None
     calls: tuple[str, ...]
 
 
@@ -544,6 +546,8 @@ def _training(
     if training is None:
         return None
     fused = tuple(layer for layer in layers if not small and _is_fused(model, layer.k))
+    learning = tuple(layer for layer in layers if model.learns(layer.k))
+    chain = tuple(reversed(fused)) if 0 < len(fused) == len(learning) - 1 else ()
     applies = training.update in ("batch", "momentum")
     with_dz = [layer for layer in layers if layer.dz]
     return TrainingView(
@@ -567,9 +571,11 @@ def _training(
             for layer in reversed(with_dz)
             if layer.k < len(layers)
         ),
-        learning=tuple(layer for layer in layers if model.learns(layer.k)),
-        fused=fused,
-        calls=tuple(_calls(model, prefix, fused)),
+        learning=learning,
+        fused=() if chain else fused,
+        chain=chain,
+        last=learning[0] if chain else None,
+        calls=(f"{prefix}_learn(s);",) if chain else tuple(_calls(model, prefix, fused)),
     )
 
 

@@ -39,26 +39,6 @@
     "adc %C[" p "], r1\n\t"                                                                        \
     "adc %D[" p "], %[zero]\n\t"
 
-/* 2^bit for a bit up to 7: 7 cycles. */
-__attribute__((always_inline)) static inline uint8_t bp_avr_power(uint8_t bit)
-{
-    uint8_t power;
-
-    if (__builtin_constant_p(bit)) {
-        return (uint8_t)(1u << bit);
-    }
-    __asm__("ldi %[power], 1\n\t"
-            "sbrc %[bit], 1\n\t"
-            "ldi %[power], 4\n\t"
-            "sbrc %[bit], 0\n\t"
-            "lsl %[power]\n\t"
-            "sbrc %[bit], 2\n\t"
-            "swap %[power]"
-            : [power] "=&d"(power)
-            : [bit] "r"(bit));
-    return power;
-}
-
 /* ---- Learning rate -------------------------------------------------------------------------- */
 
 /* With f = 2^16 - 2 * mantissa, which is below 2^15 for every mantissa: round(-2 * mantissa * dz,
@@ -90,12 +70,6 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
 }
 
 /* ---- Updates -------------------------------------------------------------------------------- */
-
-/* A count for DEC and BRNE on its low byte, then on its high byte. */
-static inline uint16_t bp_avr_count(uint16_t n)
-{
-    return (uint16_t)((n & 255u) | ((n + 255u) & 0xFF00u));
-}
 
 /* r25:r24:r23:r22 = g * u with g in r17:r16: 18 cycles. */
 #define BP_AVR_SIGNED(u_low, u_high)                                                               \
@@ -190,42 +164,6 @@ static inline uint16_t bp_avr_count(uint16_t n)
     "adc " u_high ", r2\n\t"
 
 /* ---- A pass over a layer --------------------------------------------------------------------- */
-
-/* The low bytes of masters, or the dither of the first. */
-typedef union {
-    uint8_t *bytes;
-    uint16_t dither;
-} bp_avr_low_t;
-
-/* What a pass keeps in memory. a_in, low and pairs are where it is at; what follows the mode is the
- * pass's own.
- */
-typedef struct {
-    int16_t *w;
-    int16_t *b;
-    const int16_t *g;
-    const int16_t *a_in;
-    bp_avr_low_t low;
-    bp_avr_low_t b_low;
-    const bp_layer_learn_t *layer; /* in flash */
-    bp_alignment_t alignment;
-    const int16_t *dz; /* NULL without deltas */
-    union {
-        uint16_t to_dz_in; /* from behind a_in to dz_in, in bytes */
-        uint16_t rise;     /* without deltas: scale of the inputs */
-    } in;
-    uint16_t row;     /* from the second dither of an output to the first of the next */
-    uint8_t flag;     /* rise is 2^(to - from) */
-    uint8_t bytes;    /* that the shift drops */
-    uint8_t mode;     /* bits 0 and 1: the loops for two shifts; 0 for any */
-    uint8_t pairs;    /* high byte of their count */
-    uint8_t u_scale;  /* 2^(fraction of u), by its lowest three bits */
-    uint8_t scale_a;  /* 2^(16 - frac) */
-    uint8_t fence;    /* highest nibble of top */
-    int16_t top;
-    uint8_t odd;      /* the last input has no neighbour, with r3 at 1 */
-    uint8_t last_odd;
-} bp_avr_pass_t;
 
 /* s += w * dz, both signed: 4 cycles to load w and 21. The sum is in d:c:b:a, dz in r17:r16, and
  * `carry` and `borrow` lead to what is above 32 bits.
@@ -876,28 +814,15 @@ typedef struct {
     "push r29\n\t"                                                                                 \
     "movw r28, r24\n\t"                                                                            \
     "clr r2\n\t"                                                                                   \
-    "ldd r30, Y+%[layer]\n\t"                                                                      \
-    "ldd r31, Y+%[layer]+1\n\t"                                                                    \
-    "lpm r12, Z+\n\t"                                                                              \
-    "lpm r13, Z+\n\t"                                                                              \
-    "lpm r3, Z+\n\t"                                                                               \
-    "lpm r16, Z+\n\t"                                                                              \
-    "std Y+%[pairs], r16\n\t"                                                                      \
-    "lpm r17, Z+\n\t"                                                                              \
-    "std Y+%[last_odd], r17\n\t"                                                                   \
+    "ldd r12, Y+%[outputs]\n\t"                                                                    \
+    "ldd r13, Y+%[outputs]+1\n\t"                                                                  \
+    "ldd r3, Y+%[pairs]\n\t"                                                                       \
+    "ldd r16, Y+%[pairs]+1\n\t"                                                                    \
+    "ldd r17, Y+%[last_odd]\n\t"                                                                   \
     "cpi r16, 1\n\t"                                                                               \
     "breq .+2\n\t"                                                                                 \
     "clr r17\n\t"                                                                                  \
     "std Y+%[odd], r17\n\t"                                                                        \
-    "lpm r16, Z+\n\t"                                                                              \
-    "std Y+%[scale_a], r16\n\t"                                                                    \
-    "lpm r16, Z+\n\t"                                                                              \
-    "std Y+%[top], r16\n\t"                                                                        \
-    "lpm r16, Z+\n\t"                                                                              \
-    "std Y+%[top]+1, r16\n\t"                                                                      \
-    "swap r16\n\t"                                                                                 \
-    "andi r16, 0x0F\n\t"                                                                           \
-    "std Y+%[fence], r16\n\t"                                                                      \
     biases                                                                                         \
     "ldd r16, Y+%[flag]\n\t"                                                                       \
     "bst r16, 0\n\t"                                                                               \
@@ -918,11 +843,11 @@ typedef struct {
     "dec r3\n\t"                                                                                   \
     "breq .+2\n\t"                                                                                 \
     "rjmp 1b\n\t"                                                                                  \
-    "ldd r16, Y+%[pairs]\n\t"                                                                      \
+    "ldd r16, Y+%[pairs]+1\n\t"                                                                    \
     "ldd r17, Y+%[last_odd]\n\t"                                                                   \
     "dec r16\n\t"                                                                                  \
     "breq 4f\n\t"                                                                                  \
-    "std Y+%[pairs], r16\n\t"                                                                      \
+    "std Y+%[pairs]+1, r16\n\t"                                                                    \
     "cpi r16, 1\n\t"                                                                               \
     "brne .+2\n\t"                                                                                 \
     "std Y+%[odd], r17\n\t"                                                                        \
@@ -948,164 +873,49 @@ typedef struct {
         text                                                                                       \
         :                                                                                          \
         : BP_AVR_AT(w), BP_AVR_AT(b), BP_AVR_AT(g), BP_AVR_AT(a_in), BP_AVR_AT(low),               \
-          BP_AVR_AT(b_low), BP_AVR_AT(layer),                                                      \
+          BP_AVR_AT(b_low), BP_AVR_AT(outputs),                                                     \
           [shift] "i"(offsetof(bp_avr_pass_t, alignment.shift)),                                   \
           [frac] "i"(offsetof(bp_avr_pass_t, alignment.frac)), BP_AVR_AT(dz), BP_AVR_AT(in),       \
           BP_AVR_AT(row), BP_AVR_AT(flag), BP_AVR_AT(bytes), BP_AVR_AT(mode), BP_AVR_AT(pairs),    \
           BP_AVR_AT(u_scale), BP_AVR_AT(scale_a), BP_AVR_AT(fence), BP_AVR_AT(top),                \
           BP_AVR_AT(odd), BP_AVR_AT(last_odd))
 
-/* Passes save no register but Y: whoever calls one through bp_avr_call() does, once for all. */
-static __attribute__((naked, noinline)) void bp_avr_pass24(void)
+/* Passes save no register but Y, r8 and r9: who calls one through bp_avr_call() does, once for all. */
+__attribute__((naked)) void bp_avr_pass24(void)
 {
     BP_AVR_PASS(BP_AVR_PASS_TEXT(BP_AVR_BIASES24, BP_AVR_PLAIN, BP_AVR_LOOPS24, BP_AVR_RARE24));
 }
 
-static __attribute__((naked, noinline)) void bp_avr_wide_pass24(void)
+__attribute__((naked)) void bp_avr_wide_pass24(void)
 {
     BP_AVR_PASS(BP_AVR_PASS_TEXT(BP_AVR_BIASES24, BP_AVR_WIDE, BP_AVR_LOOPS24, BP_AVR_RARE24));
 }
 
-static __attribute__((naked, noinline)) void bp_avr_pass16(void)
+__attribute__((naked)) void bp_avr_pass16(void)
 {
     BP_AVR_PASS(BP_AVR_PASS_TEXT(BP_AVR_BIASES16, BP_AVR_PLAIN, BP_AVR_LOOPS16, BP_AVR_RARE16));
 }
 
-static __attribute__((naked, noinline)) void bp_avr_wide_pass16(void)
+__attribute__((naked)) void bp_avr_wide_pass16(void)
 {
     BP_AVR_PASS(BP_AVR_PASS_TEXT(BP_AVR_BIASES16, BP_AVR_WIDE, BP_AVR_LOOPS16, BP_AVR_RARE16));
 }
 
-__attribute__((always_inline)) static inline void bp_avr_call(void (*text)(void), bp_avr_pass_t *p)
-{
-    register bp_avr_pass_t *pass __asm__("r24") = p;
-
-    __asm__ __volatile__("%~call %x[text]"
-                         : "+r"(pass)
-                         : [text] "i"(text)
-                         : "r0", "r2", "r3", "r4", "r5", "r6", "r7", "r10", "r11",
-                           "r12", "r13", "r14", "r15", "r16", "r17", "r18", "r19", "r20", "r21",
-                           "r22", "r23", "r26", "r27", "r30", "r31", "memory");
-}
-
-/* What all four kernels have in common. */
-static inline void bp_avr_prepare(bp_avr_pass_t *p, int16_t *w, int16_t *b,
-                                  const bp_layer_t *layer, const int16_t *a_in, const int16_t *g,
-                                  bp_alignment_t alignment)
-{
-    p->w = w;
-    p->b = b;
-    p->g = g;
-    p->a_in = a_in;
-    p->layer = &layer->learn;
-    p->alignment = alignment;
-}
-
-/* The scale of the inputs for BP_AVR_RESCALE. */
-static inline void bp_avr_prepare_update(bp_avr_pass_t *p, const bp_layer_t *layer, uint8_t to)
-{
-    uint8_t rise = (uint8_t)(8 + to - bp_rom_u8(&layer->a_in_frac));
-    uint8_t power = bp_avr_power(rise & 7u);
-
-    p->dz = NULL;
-    p->flag = rise > 15;
-    p->in.rise = rise > 7 ? (uint16_t)(power << 8) : power;
-}
-
-static inline void bp_avr_prepare_learn(bp_avr_pass_t *p, int16_t *dz_in, const int16_t *dz)
-{
-    p->dz = dz;
-    p->in.to_dz_in = (uint16_t)dz_in - (uint16_t)p->a_in - 4u;
-}
-
+/* For files that are compiled without optimisation. */
 #define BP_FAST_RESIDUAL
-void bp_update_residual(int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
-                        const bp_layer_t *layer, const int16_t *a_in, const int16_t *g,
-                        bp_alignment_t alignment, bp_counters_t *counters)
+void(bp_update_residual)(int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
+                         const bp_layer_t *layer, const int16_t *a_in, const int16_t *g,
+                         bp_alignment_t alignment, bp_counters_t *counters)
 {
-    bp_avr_pass_t p;
-
-    (void)counters;
-    bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
-    bp_avr_prepare_update(&p, layer, alignment.frac);
-    p.low.bytes = w_low;
-    p.b_low.bytes = b_low;
-    bp_avr_call(bp_avr_pass24, &p);
-}
-
-void bp_learn_residual_plain(int16_t *dz_in, int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
-                             const bp_layer_t *layer, const int16_t *a_in, const int16_t *dz,
-                             const int16_t *g, bp_alignment_t alignment, bp_counters_t *counters)
-{
-    bp_avr_pass_t p;
-
-    (void)counters;
-    bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
-    bp_avr_prepare_learn(&p, dz_in, dz);
-    p.low.bytes = w_low;
-    p.b_low.bytes = b_low;
-    bp_avr_call(bp_avr_pass24, &p);
-}
-
-void bp_learn_residual_wide(int16_t *dz_in, int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
-                            const bp_layer_t *layer, const int16_t *a_in, const int16_t *dz,
-                            const int16_t *g, bp_alignment_t alignment, bp_counters_t *counters)
-{
-    bp_avr_pass_t p;
-
-    (void)counters;
-    bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
-    bp_avr_prepare_learn(&p, dz_in, dz);
-    p.low.bytes = w_low;
-    p.b_low.bytes = b_low;
-    bp_avr_call(bp_avr_wide_pass24, &p);
-}
-
-static inline void bp_avr_prepare_dither(bp_avr_pass_t *p, const bp_layer_t *layer, uint16_t dither)
-{
-    p->low.dither = dither;
-    p->row = bp_rom_u16(&layer->learn.row);
-    p->b_low.dither = (uint16_t)(dither + bp_rom_u16(&layer->learn.biases));
+    bp_avr_update_residual(w, w_low, b, b_low, layer, a_in, g, alignment, counters);
 }
 
 #define BP_FAST_STOCHASTIC
-void bp_update_stochastic(int16_t *w, int16_t *b, const bp_layer_t *layer, const int16_t *a_in,
-                          const int16_t *g, bp_alignment_t alignment, uint16_t dither,
-                          bp_counters_t *counters)
+void(bp_update_stochastic)(int16_t *w, int16_t *b, const bp_layer_t *layer, const int16_t *a_in,
+                           const int16_t *g, bp_alignment_t alignment, uint16_t dither,
+                           bp_counters_t *counters)
 {
-    bp_avr_pass_t p;
-
-    (void)counters;
-    bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
-    bp_avr_prepare_update(&p, layer, alignment.frac);
-    bp_avr_prepare_dither(&p, layer, dither);
-    bp_avr_call(bp_avr_pass16, &p);
-}
-
-void bp_learn_stochastic_plain(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_t *layer,
-                               const int16_t *a_in, const int16_t *dz, const int16_t *g,
-                               bp_alignment_t alignment, uint16_t dither, bp_counters_t *counters)
-{
-    bp_avr_pass_t p;
-
-    (void)counters;
-    bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
-    bp_avr_prepare_learn(&p, dz_in, dz);
-    bp_avr_prepare_dither(&p, layer, dither);
-    bp_avr_call(bp_avr_pass16, &p);
-}
-
-void bp_learn_stochastic_wide(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_t *layer,
-                              const int16_t *a_in, const int16_t *dz, const int16_t *g,
-                              bp_alignment_t alignment, uint16_t dither, bp_counters_t *counters)
-{
-    bp_avr_pass_t p;
-
-    (void)counters;
-    bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
-    bp_avr_prepare_learn(&p, dz_in, dz);
-    bp_avr_prepare_dither(&p, layer, dither);
-    bp_avr_call(bp_avr_wide_pass16, &p);
+    bp_avr_update_stochastic(w, b, layer, a_in, g, alignment, dither, counters);
 }
 
 /* ---- Deltas of outputs ----------------------------------------------------------------------- */

@@ -613,10 +613,8 @@ void bp_learn_residual(int16_t *dz_in, int16_t *w, uint8_t *w_low, int16_t *b, u
 
 #endif
 
-uint16_t bp_dither(uint16_t seed, uint32_t index, uint32_t count, uint32_t steps)
-{
-    return (uint16_t)(seed + WEYL * (index + (count | 1u) * steps));
-}
+/* For callers that do not make it part of themselves. */
+extern inline uint16_t bp_dither(uint16_t seed, uint32_t index, uint32_t count, uint32_t steps);
 
 #if !defined(BP_FAST_STOCHASTIC)
 

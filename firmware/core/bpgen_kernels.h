@@ -37,7 +37,6 @@ int16_t bp_quantize_input(int32_t count, int32_t offset, uint16_t multiplier, ui
 #include "bpgen_layer_avr.h"
 #else
 #define BP_LAYER_FAST(...)
-#define BP_LAYER_LEARN(...)
 #endif
 
 /* A layer of weights, in flash. w[j][i] leads from input i to output j.
@@ -64,7 +63,6 @@ typedef struct {
     const uint16_t *table; /* of the activation, NULL without one */
 #if defined(__AVR__)
     bp_layer_fast_t fast;
-    bp_layer_learn_t learn;
 #endif
 } bp_layer_t;
 
@@ -201,7 +199,12 @@ void bp_update_residual(int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
 /* 16-bit masters, rounded by a dither that belongs to the parameter's index: `dither` is that of
  * w[0][0].
  */
-uint16_t bp_dither(uint16_t seed, uint32_t index, uint32_t count, uint32_t steps);
+inline uint16_t bp_dither(uint16_t seed, uint32_t index, uint32_t count, uint32_t steps)
+{
+    uint16_t stride = (uint16_t)(40503u * (count | 1u));
+
+    return (uint16_t)(seed + 40503u * index + (uint32_t)stride * (uint16_t)steps);
+}
 void bp_update_stochastic(int16_t *w, int16_t *b, const bp_layer_t *layer, const int16_t *a_in,
                           const int16_t *g, bp_alignment_t alignment, uint16_t dither,
                           bp_counters_t *counters);
@@ -220,18 +223,7 @@ void bp_learn_stochastic(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_
  * bits, wide for others of up to 512 outputs. And bp_output_delta_sigmoid() for a shift of 9 to 16.
  */
 #if BP_AVR && !BPGEN_COUNTERS && !BP_SMALL
-void bp_learn_residual_plain(int16_t *dz_in, int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
-                             const bp_layer_t *layer, const int16_t *a_in, const int16_t *dz,
-                             const int16_t *g, bp_alignment_t alignment, bp_counters_t *counters);
-void bp_learn_stochastic_plain(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_t *layer,
-                               const int16_t *a_in, const int16_t *dz, const int16_t *g,
-                               bp_alignment_t alignment, uint16_t dither, bp_counters_t *counters);
-void bp_learn_residual_wide(int16_t *dz_in, int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
-                            const bp_layer_t *layer, const int16_t *a_in, const int16_t *dz,
-                            const int16_t *g, bp_alignment_t alignment, bp_counters_t *counters);
-void bp_learn_stochastic_wide(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_t *layer,
-                              const int16_t *a_in, const int16_t *dz, const int16_t *g,
-                              bp_alignment_t alignment, uint16_t dither, bp_counters_t *counters);
+#include "bpgen_pass_avr.h"
 void bp_output_delta_sigmoid_plain(int16_t *dz, const int16_t *a, const int16_t *t, uint8_t frac,
                                    uint8_t shift, int16_t top, bp_counters_t *counters, size_t n);
 #else

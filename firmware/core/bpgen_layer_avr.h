@@ -1,6 +1,6 @@
 /* bpgen_layer_avr.h -- what assembly for AVR cores wants of a layer: bytes that save it shifts.
  *
- * bpgen_kernels.h includes this for AVR cores; the macros fill the last two members of bp_layer_t.
+ * bpgen_kernels.h includes this for AVR cores; the macro fills the last member of bp_layer_t.
  * SPDX-License-Identifier: 0BSD
  */
 #ifndef BPGEN_LAYER_AVR_H
@@ -50,25 +50,6 @@ void bp_avr_any_rom(int16_t *z, const int16_t *b, const uint8_t *constants, cons
         BP_KERNEL(kernel), count, (uint8_t)(outputs), BP_POWER(a_in_frac),                         \
             BP_POWER((z_shift) + 7), BP_POWER(16 - (z_shift)), first, (const void *)(second),      \
             pairs                                                                                  \
-    },
-
-/* For bpgen_avr_learn.h, read in this order. Counts are for two loops of bytes. */
-typedef struct {
-    uint16_t outputs;
-    uint16_t pairs;
-    uint8_t odd;     /* the last pair is one input */
-    uint8_t scale_a; /* 2^(16 - a_in_frac) */
-    int16_t top;     /* dz_in_top */
-    uint16_t row;    /* from the dither of an output's second weight to the next one's first */
-    uint16_t biases; /* from the first weight's to the first bias's */
-} bp_layer_learn_t;
-
-#define BP_COUNT_BYTES(n) (uint16_t)(((n) & 255) | (((n) + 255) & 0xFF00))
-#define BP_LAYER_LEARN(inputs, outputs, a_in_frac, dz_in_top)                                      \
-    {                                                                                              \
-        BP_COUNT_BYTES(outputs), BP_COUNT_BYTES(((inputs) + 1) / 2), (inputs) & 1,                 \
-            (uint8_t)(1u << ((16 - (a_in_frac)) & 7)), dz_in_top,                                  \
-            (uint16_t)(40503ul * ((inputs) - 1)), (uint16_t)(40503ul * (inputs) * (outputs))       \
     },
 
 #endif

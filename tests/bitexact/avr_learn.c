@@ -200,14 +200,22 @@ static uint8_t kind(void)
     return pgm_read_word(&layer->delta_block) >= pgm_read_word(&layer->outputs) ? 1 : 2;
 }
 
+#define LEARN(name, ...)                                                                           \
+    switch (kind()) {                                                                              \
+    case 0:                                                                                        \
+        bp_learn_##name(__VA_ARGS__);                                                              \
+        break;                                                                                     \
+    case 1:                                                                                        \
+        bp_learn_##name##_plain(__VA_ARGS__);                                                      \
+        break;                                                                                     \
+    default:                                                                                       \
+        bp_learn_##name##_wide(__VA_ARGS__);                                                       \
+    }
+
 static void learn_residual(void)
 {
-    __typeof__(bp_learn_residual) *const learn = kind() == 0   ? bp_learn_residual
-                                              : kind() == 1 ? bp_learn_residual_plain
-                                                            : bp_learn_residual_wide;
-
-    learn(fast.dz_in, fast.w, fast.w_low, fast.b, fast.b_low, layer, a, dz, g,
-                      alignment, &fast.counters);
+    LEARN(residual, fast.dz_in, fast.w, fast.w_low, fast.b, fast.b_low, layer, a, dz, g, alignment,
+          &fast.counters)
     portable_bp_learn_residual(slow.dz_in, slow.w, slow.w_low, slow.b, slow.b_low, layer, a, dz, g,
                                alignment, &slow.counters);
     compare_memory();
@@ -216,12 +224,9 @@ static void learn_residual(void)
 static void learn_stochastic(void)
 {
     uint16_t dither = random16();
-    __typeof__(bp_learn_stochastic) *const learn = kind() == 0   ? bp_learn_stochastic
-                                              : kind() == 1 ? bp_learn_stochastic_plain
-                                                            : bp_learn_stochastic_wide;
 
-    learn(fast.dz_in, fast.w, fast.b, layer, a, dz, g, alignment, dither,
-                        &fast.counters);
+    LEARN(stochastic, fast.dz_in, fast.w, fast.b, layer, a, dz, g, alignment, dither,
+          &fast.counters)
     portable_bp_learn_stochastic(slow.dz_in, slow.w, slow.b, layer, a, dz, g, alignment, dither,
                                  &slow.counters);
     compare_memory();

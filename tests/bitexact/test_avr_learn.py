@@ -53,8 +53,7 @@ def _layer(rng: np.random.Generator, case: int, *, sigmoid: bool) -> tuple[str, 
     shift = 8 if rng.integers(2) else 16
     layer = (
         f"{{.inputs = {inputs}, .outputs = {outputs}, .delta_block = {block}, "
-        f".dz_in_top = {dz_in_top}, .a_in_frac = {frac}, .sum_shift = {sum_shift}, "
-        f".learn = BP_LAYER_LEARN({inputs}, {outputs}, {frac}, {dz_in_top})}}"
+        f".dz_in_top = {dz_in_top}, .a_in_frac = {frac}, .sum_shift = {sum_shift}}}"
     )
     limits = f"{{{top}, {dz_top}, {shift}, {u_frac}, {int(sigmoid)}}}"
     return layer, limits, (inputs + inputs % 2) * outputs

@@ -1,0 +1,209 @@
+/* bpgen_pass_avr.h -- how the updates of AVR cores are called: what a pass over a layer is told.
+ *
+ * bpgen_kernels.h includes this where the passes of bpgen_avr_learn.h take the place of the portable
+ * kernels. A step saves its registers once for all its passes, and what a layer says of itself are
+ * constants, because these functions become part of it.
+ * SPDX-License-Identifier: 0BSD
+ */
+#ifndef BPGEN_PASS_AVR_H
+#define BPGEN_PASS_AVR_H
+
+#include "bpgen_kernels.h"
+
+#define BP_AVR_INLINE __attribute__((always_inline)) static inline
+
+/* 2^bit for a bit up to 7: 7 cycles. */
+BP_AVR_INLINE uint8_t bp_avr_power(uint8_t bit)
+{
+    uint8_t power;
+
+    if (__builtin_constant_p(bit)) {
+        return (uint8_t)(1u << bit);
+    }
+    __asm__("ldi %[power], 1\n\t"
+            "sbrc %[bit], 1\n\t"
+            "ldi %[power], 4\n\t"
+            "sbrc %[bit], 0\n\t"
+            "lsl %[power]\n\t"
+            "sbrc %[bit], 2\n\t"
+            "swap %[power]"
+            : [power] "=&d"(power)
+            : [bit] "r"(bit));
+    return power;
+}
+
+/* The low bytes of masters, or the dither of the first. */
+typedef union {
+    uint8_t *bytes;
+    uint16_t dither;
+} bp_avr_low_t;
+
+/* What a pass keeps in memory. a_in and low are where it is at; what follows the row is its own. */
+typedef struct {
+    int16_t *w;
+    int16_t *b;
+    const int16_t *g;
+    const int16_t *a_in;
+    bp_avr_low_t low;
+    bp_avr_low_t b_low;
+    bp_alignment_t alignment;
+    const int16_t *dz; /* NULL without deltas */
+    union {
+        uint16_t to_dz_in; /* from behind a_in to dz_in, in bytes */
+        uint16_t rise;     /* without deltas: scale of the inputs */
+    } in;
+    uint8_t flag;     /* rise is 2^(to - from) */
+    uint8_t scale_a;  /* 2^(16 - frac) */
+    uint16_t outputs; /* counts are for two loops of bytes */
+    uint16_t pairs;   /* the high byte is where it is at */
+    int16_t top;
+    uint8_t fence;    /* highest nibble of top */
+    uint8_t last_odd; /* the last input has no neighbour */
+    uint16_t row;     /* from the second dither of an output to the first of the next */
+    uint8_t odd;      /* nor has that of these pairs, with r3 at 1 */
+    uint8_t bytes;    /* that the shift drops */
+    uint8_t mode;     /* bits 0 and 1: the loops for two shifts; 0 for any */
+    uint8_t u_scale;  /* 2^(fraction of u), by its lowest three bits */
+} bp_avr_pass_t;
+
+void bp_avr_pass24(void);
+void bp_avr_pass16(void);
+void bp_avr_wide_pass24(void);
+void bp_avr_wide_pass16(void);
+
+BP_AVR_INLINE void bp_avr_call(void (*text)(void), bp_avr_pass_t *p)
+{
+    register bp_avr_pass_t *pass __asm__("r24") = p;
+
+    __asm__ __volatile__("%~call %x[text]"
+                         : "+r"(pass)
+                         : [text] "i"(text)
+                         : "r0", "r2", "r3", "r4", "r5", "r6", "r7", "r10", "r11",
+                           "r12", "r13", "r14", "r15", "r16", "r17", "r18", "r19", "r20", "r21",
+                           "r22", "r23", "r26", "r27", "r30", "r31", "memory");
+}
+
+/* A member of a layer, which is known unless the layer is one of many. */
+#define BP_AVR_KNOWN(member, read) (__builtin_constant_p(member) ? (member) : read(&(member)))
+
+/* A count for DEC and BRNE on its low byte, then on its high byte. */
+BP_AVR_INLINE uint16_t bp_avr_count(uint16_t n)
+{
+    return (uint16_t)((n & 255u) | ((n + 255u) & 0xFF00u));
+}
+
+/* What all four kernels have in common. */
+BP_AVR_INLINE void bp_avr_prepare(bp_avr_pass_t *p, int16_t *w, int16_t *b, const bp_layer_t *layer,
+                                  const int16_t *a_in, const int16_t *g, bp_alignment_t alignment)
+{
+    uint16_t inputs = BP_AVR_KNOWN(layer->inputs, bp_rom_u16);
+
+    p->w = w;
+    p->b = b;
+    p->g = g;
+    p->a_in = a_in;
+    p->alignment = alignment;
+    p->outputs = bp_avr_count(BP_AVR_KNOWN(layer->outputs, bp_rom_u16));
+    p->pairs = bp_avr_count((uint16_t)((inputs + 1) / 2));
+}
+
+/* The scale of the inputs, 2^(8 + to - from); where that has more bits, 2^(to - from). */
+BP_AVR_INLINE void bp_avr_prepare_update(bp_avr_pass_t *p, const bp_layer_t *layer)
+{
+    uint8_t rise = (uint8_t)(8 + p->alignment.frac - BP_AVR_KNOWN(layer->a_in_frac, bp_rom_u8));
+    uint8_t power = bp_avr_power(rise & 7u);
+
+    p->dz = NULL;
+    p->flag = rise > 15;
+    p->in.rise = rise > 7 ? (uint16_t)(power << 8) : power;
+}
+
+BP_AVR_INLINE void bp_avr_prepare_learn(bp_avr_pass_t *p, const bp_layer_t *layer, int16_t *dz_in,
+                                        const int16_t *dz)
+{
+    p->dz = dz;
+    p->in.to_dz_in = (uint16_t)dz_in - (uint16_t)p->a_in - 4u;
+    p->scale_a = bp_avr_power((uint8_t)-BP_AVR_KNOWN(layer->a_in_frac, bp_rom_u8) & 7u);
+    p->top = BP_AVR_KNOWN(layer->dz_in_top, bp_rom_s16);
+    p->fence = (uint8_t)((uint16_t)p->top >> 12);
+    p->last_odd = BP_AVR_KNOWN(layer->inputs, bp_rom_u16) & 1u;
+}
+
+BP_AVR_INLINE void bp_avr_prepare_dither(bp_avr_pass_t *p, const bp_layer_t *layer, uint16_t dither)
+{
+    uint16_t inputs = BP_AVR_KNOWN(layer->inputs, bp_rom_u16);
+    uint16_t outputs = BP_AVR_KNOWN(layer->outputs, bp_rom_u16);
+
+    p->low.dither = dither;
+    p->row = (uint16_t)(40503u * (inputs - 1u));
+    p->b_low.dither = (uint16_t)(dither + 40503u * inputs * outputs);
+}
+
+BP_AVR_INLINE void bp_avr_update_residual(int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
+                                          const bp_layer_t *layer, const int16_t *a_in,
+                                          const int16_t *g, bp_alignment_t alignment,
+                                          bp_counters_t *counters)
+{
+    bp_avr_pass_t p;
+
+    (void)counters;
+    bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
+    bp_avr_prepare_update(&p, layer);
+    p.low.bytes = w_low;
+    p.b_low.bytes = b_low;
+    bp_avr_call(bp_avr_pass24, &p);
+}
+
+BP_AVR_INLINE void bp_avr_update_stochastic(int16_t *w, int16_t *b, const bp_layer_t *layer,
+                                            const int16_t *a_in, const int16_t *g,
+                                            bp_alignment_t alignment, uint16_t dither,
+                                            bp_counters_t *counters)
+{
+    bp_avr_pass_t p;
+
+    (void)counters;
+    bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
+    bp_avr_prepare_update(&p, layer);
+    bp_avr_prepare_dither(&p, layer, dither);
+    bp_avr_call(bp_avr_pass16, &p);
+}
+
+BP_AVR_INLINE void bp_avr_learn_residual(void (*text)(void), int16_t *dz_in, int16_t *w,
+                                         uint8_t *w_low, int16_t *b, uint8_t *b_low,
+                                         const bp_layer_t *layer, const int16_t *a_in,
+                                         const int16_t *dz, const int16_t *g,
+                                         bp_alignment_t alignment, bp_counters_t *counters)
+{
+    bp_avr_pass_t p;
+
+    (void)counters;
+    bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
+    bp_avr_prepare_learn(&p, layer, dz_in, dz);
+    p.low.bytes = w_low;
+    p.b_low.bytes = b_low;
+    bp_avr_call(text, &p);
+}
+
+BP_AVR_INLINE void bp_avr_learn_stochastic(void (*text)(void), int16_t *dz_in, int16_t *w,
+                                           int16_t *b, const bp_layer_t *layer,
+                                           const int16_t *a_in, const int16_t *dz, const int16_t *g,
+                                           bp_alignment_t alignment, uint16_t dither,
+                                           bp_counters_t *counters)
+{
+    bp_avr_pass_t p;
+
+    (void)counters;
+    bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
+    bp_avr_prepare_learn(&p, layer, dz_in, dz);
+    bp_avr_prepare_dither(&p, layer, dither);
+    bp_avr_call(text, &p);
+}
+
+#define bp_update_residual(...) bp_avr_update_residual(__VA_ARGS__)
+#define bp_update_stochastic(...) bp_avr_update_stochastic(__VA_ARGS__)
+#define bp_learn_residual_plain(...) bp_avr_learn_residual(bp_avr_pass24, __VA_ARGS__)
+#define bp_learn_stochastic_plain(...) bp_avr_learn_stochastic(bp_avr_pass16, __VA_ARGS__)
+#define bp_learn_residual_wide(...) bp_avr_learn_residual(bp_avr_wide_pass24, __VA_ARGS__)
+#define bp_learn_stochastic_wide(...) bp_avr_learn_stochastic(bp_avr_wide_pass16, __VA_ARGS__)
+
+#endif

@@ -183,7 +183,7 @@ class TrainingView:
     learning: tuple[LayerView, ...]
     fused: tuple[LayerView, ...]
     chain: tuple[LayerView, ...]
-    last: LayerView | None
+    last: tuple[LayerView, ...]
     calls: tuple[str, ...]
 
 
@@ -507,11 +507,11 @@ def _delta_call(layer: Dense, k: int) -> str:
 
 def _learn_kind(backward: Sum | None, a_in_frac: int) -> str:
     """Which of the kernels of bpgen_kernels.h makes the deltas and the step of a layer."""
-    if backward is None or backward.shift != 8 or not 9 <= a_in_frac <= 15:
+    if backward is None or not 9 <= a_in_frac <= 15:
         return ""
-    if backward.plain:
+    if backward.plain and 8 <= backward.shift <= 16:
         return "_plain"
-    return "_wide" if backward.terms <= 512 else ""
+    return "_wide" if backward.shift == 8 and backward.terms <= 512 else ""
 
 
 def _output_delta_call(model: IntModel, layer: Dense, k: int) -> str:
@@ -547,7 +547,8 @@ def _training(
         return None
     fused = tuple(layer for layer in layers if not small and _is_fused(model, layer.k))
     learning = tuple(layer for layer in layers if model.learns(layer.k))
-    chain = tuple(reversed(fused)) if 0 < len(fused) == len(learning) - 1 else ()
+    chains = 0 < len(fused) == len(learning) - 1 and all(layer.plain for layer in fused)
+    chain = tuple(reversed(fused)) if chains else ()
     applies = training.update in ("batch", "momentum")
     with_dz = [layer for layer in layers if layer.dz]
     return TrainingView(
@@ -574,7 +575,7 @@ def _training(
         learning=learning,
         fused=() if chain else fused,
         chain=chain,
-        last=learning[0] if chain else None,
+        last=learning[:1],
         calls=(f"{prefix}_learn(s);",) if chain else tuple(_calls(model, prefix, fused)),
     )
 

@@ -38,7 +38,7 @@ typedef union {
     uint16_t dither;
 } bp_avr_low_t;
 
-/* What a pass keeps in memory. a_in and low are where it is at; what follows the row is its own. */
+/* What passes over a layer are told. The last two are their own. */
 typedef struct {
     int16_t *w;
     int16_t *b;
@@ -47,29 +47,31 @@ typedef struct {
     bp_avr_low_t low;
     bp_avr_low_t b_low;
     bp_alignment_t alignment;
-    const int16_t *dz; /* NULL without deltas */
-    union {
-        uint16_t to_dz_in; /* from behind a_in to dz_in, in bytes */
-        uint16_t rise;     /* without deltas: scale of the inputs */
-    } in;
-    uint8_t flag;     /* rise is 2^(to - from) */
-    uint8_t scale_a;  /* 2^(16 - frac) */
-    uint16_t outputs; /* counts are for two loops of bytes */
-    uint16_t pairs;   /* the high byte is where it is at */
-    int16_t top;
-    uint8_t fence;    /* highest nibble of top */
-    uint8_t last_odd; /* the last input has no neighbour */
+    uint16_t rise;    /* scale of the inputs */
+    uint8_t flag;     /* which is 2^(to - from) */
     uint16_t row;     /* from the second dither of an output to the first of the next */
-    uint8_t odd;      /* nor has that of these pairs, with r3 at 1 */
-    uint8_t bytes;    /* that the shift drops */
-    uint8_t mode;     /* bits 0 and 1: the loops for two shifts; 0 for any */
-    uint8_t u_scale;  /* 2^(fraction of u), by its lowest three bits */
+    uint16_t outputs; /* counts are for two loops of bytes */
+    uint16_t pairs;
+    const int16_t *dz; /* what follows is for deltas */
+    uint16_t half;     /* that rounds the sums */
+    uint8_t narrow;    /* bits to drop of them after a byte */
+    uint8_t odd;       /* the last input has no neighbour */
+    uint16_t inputs;
+    int16_t top;
+    uint8_t fence;   /* highest nibble of top */
+    uint8_t scale_a; /* 2^(16 - frac) */
+    uint16_t factor; /* 2^16 - 2 * mantissa */
+    const int16_t *a_end;
+    int16_t *dz_end;
+    int16_t *g_end;
+    uint8_t left; /* high byte of the pairs */
+    uint8_t mode; /* bits 0 and 1: the loops for two shifts; 0 for any */
 } bp_avr_pass_t;
 
 void bp_avr_pass24(void);
 void bp_avr_pass16(void);
-void bp_avr_wide_pass24(void);
-void bp_avr_wide_pass16(void);
+void bp_avr_plain_deltas(void);
+void bp_avr_wide_deltas(void);
 
 BP_AVR_INLINE void bp_avr_call(void (*text)(void), bp_avr_pass_t *p)
 {
@@ -92,44 +94,58 @@ BP_AVR_INLINE uint16_t bp_avr_count(uint16_t n)
     return (uint16_t)((n & 255u) | ((n + 255u) & 0xFF00u));
 }
 
-/* What all four kernels have in common. */
+/* Members for all. The scale of the inputs is 2^(8 + to - from), or where that has more bits,
+ * 2^(to - from).
+ */
 BP_AVR_INLINE void bp_avr_prepare(bp_avr_pass_t *p, int16_t *w, int16_t *b, const bp_layer_t *layer,
                                   const int16_t *a_in, const int16_t *g, bp_alignment_t alignment)
 {
     uint16_t inputs = BP_AVR_KNOWN(layer->inputs, bp_rom_u16);
+    uint8_t rise = (uint8_t)(8 + alignment.frac - BP_AVR_KNOWN(layer->a_in_frac, bp_rom_u8));
+    uint8_t power = bp_avr_power(rise & 7u);
 
     p->w = w;
     p->b = b;
     p->g = g;
     p->a_in = a_in;
     p->alignment = alignment;
+    p->flag = rise > 15;
+    p->rise = rise > 7 ? (uint16_t)(power << 8) : power;
     p->outputs = bp_avr_count(BP_AVR_KNOWN(layer->outputs, bp_rom_u16));
     p->pairs = bp_avr_count((uint16_t)((inputs + 1) / 2));
 }
 
-/* The scale of the inputs, 2^(8 + to - from); where that has more bits, 2^(to - from). */
-BP_AVR_INLINE void bp_avr_prepare_update(bp_avr_pass_t *p, const bp_layer_t *layer)
+/* Deltas of the inputs, and their steps. */
+BP_AVR_INLINE void bp_avr_input_deltas(void (*text)(void), bp_avr_pass_t *p, int16_t *dz_in,
+                                 int16_t *g_in, const bp_layer_t *layer, const int16_t *dz,
+                                 uint16_t mantissa)
 {
-    uint8_t rise = (uint8_t)(8 + p->alignment.frac - BP_AVR_KNOWN(layer->a_in_frac, bp_rom_u8));
-    uint8_t power = bp_avr_power(rise & 7u);
+    uint16_t inputs = BP_AVR_KNOWN(layer->inputs, bp_rom_u16);
+    uint8_t shift = BP_AVR_KNOWN(layer->sum_shift, bp_rom_u8);
 
-    p->dz = NULL;
-    p->flag = rise > 15;
-    p->in.rise = rise > 7 ? (uint16_t)(power << 8) : power;
-}
-
-BP_AVR_INLINE void bp_avr_prepare_learn(bp_avr_pass_t *p, const bp_layer_t *layer, int16_t *dz_in,
-                                        const int16_t *dz)
-{
     p->dz = dz;
-    p->in.to_dz_in = (uint16_t)dz_in - (uint16_t)p->a_in - 4u;
-    p->scale_a = bp_avr_power((uint8_t)-BP_AVR_KNOWN(layer->a_in_frac, bp_rom_u8) & 7u);
+    p->half = (uint16_t)(1u << (shift - 1));
+    p->narrow = (uint8_t)(shift - 8);
+    p->odd = inputs & 1u;
+    p->inputs = bp_avr_count(inputs);
     p->top = BP_AVR_KNOWN(layer->dz_in_top, bp_rom_s16);
     p->fence = (uint8_t)((uint16_t)p->top >> 12);
-    p->last_odd = BP_AVR_KNOWN(layer->inputs, bp_rom_u16) & 1u;
+    p->scale_a = bp_avr_power((uint8_t)-BP_AVR_KNOWN(layer->a_in_frac, bp_rom_u8) & 7u);
+    p->factor = (uint16_t)(0u - 2u * mantissa);
+    p->a_end = p->a_in + inputs;
+    p->dz_end = dz_in + inputs;
+    p->g_end = g_in + inputs;
+    bp_avr_call(text, p);
 }
 
-BP_AVR_INLINE void bp_avr_prepare_dither(bp_avr_pass_t *p, const bp_layer_t *layer, uint16_t dither)
+BP_AVR_INLINE void bp_avr_step24(bp_avr_pass_t *p, uint8_t *w_low, uint8_t *b_low)
+{
+    p->low.bytes = w_low;
+    p->b_low.bytes = b_low;
+    bp_avr_call(bp_avr_pass24, p);
+}
+
+BP_AVR_INLINE void bp_avr_step16(bp_avr_pass_t *p, const bp_layer_t *layer, uint16_t dither)
 {
     uint16_t inputs = BP_AVR_KNOWN(layer->inputs, bp_rom_u16);
     uint16_t outputs = BP_AVR_KNOWN(layer->outputs, bp_rom_u16);
@@ -137,6 +153,7 @@ BP_AVR_INLINE void bp_avr_prepare_dither(bp_avr_pass_t *p, const bp_layer_t *lay
     p->low.dither = dither;
     p->row = (uint16_t)(40503u * (inputs - 1u));
     p->b_low.dither = (uint16_t)(dither + 40503u * inputs * outputs);
+    bp_avr_call(bp_avr_pass16, p);
 }
 
 BP_AVR_INLINE void bp_avr_update_residual(int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
@@ -148,10 +165,7 @@ BP_AVR_INLINE void bp_avr_update_residual(int16_t *w, uint8_t *w_low, int16_t *b
 
     (void)counters;
     bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
-    bp_avr_prepare_update(&p, layer);
-    p.low.bytes = w_low;
-    p.b_low.bytes = b_low;
-    bp_avr_call(bp_avr_pass24, &p);
+    bp_avr_step24(&p, w_low, b_low);
 }
 
 BP_AVR_INLINE void bp_avr_update_stochastic(int16_t *w, int16_t *b, const bp_layer_t *layer,
@@ -163,47 +177,42 @@ BP_AVR_INLINE void bp_avr_update_stochastic(int16_t *w, int16_t *b, const bp_lay
 
     (void)counters;
     bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
-    bp_avr_prepare_update(&p, layer);
-    bp_avr_prepare_dither(&p, layer, dither);
-    bp_avr_call(bp_avr_pass16, &p);
+    bp_avr_step16(&p, layer, dither);
 }
 
-BP_AVR_INLINE void bp_avr_learn_residual(void (*text)(void), int16_t *dz_in, int16_t *w,
-                                         uint8_t *w_low, int16_t *b, uint8_t *b_low,
+BP_AVR_INLINE void bp_avr_learn_residual(void (*deltas)(void), int16_t *dz_in, int16_t *g_in,
+                                         int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
                                          const bp_layer_t *layer, const int16_t *a_in,
-                                         const int16_t *dz, const int16_t *g,
+                                         const int16_t *dz, const int16_t *g, uint16_t mantissa,
                                          bp_alignment_t alignment, bp_counters_t *counters)
 {
     bp_avr_pass_t p;
 
     (void)counters;
     bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
-    bp_avr_prepare_learn(&p, layer, dz_in, dz);
-    p.low.bytes = w_low;
-    p.b_low.bytes = b_low;
-    bp_avr_call(text, &p);
+    bp_avr_input_deltas(deltas, &p, dz_in, g_in, layer, dz, mantissa);
+    bp_avr_step24(&p, w_low, b_low);
 }
 
-BP_AVR_INLINE void bp_avr_learn_stochastic(void (*text)(void), int16_t *dz_in, int16_t *w,
-                                           int16_t *b, const bp_layer_t *layer,
+BP_AVR_INLINE void bp_avr_learn_stochastic(void (*deltas)(void), int16_t *dz_in, int16_t *g_in,
+                                           int16_t *w, int16_t *b, const bp_layer_t *layer,
                                            const int16_t *a_in, const int16_t *dz, const int16_t *g,
-                                           bp_alignment_t alignment, uint16_t dither,
-                                           bp_counters_t *counters)
+                                           uint16_t mantissa, bp_alignment_t alignment,
+                                           uint16_t dither, bp_counters_t *counters)
 {
     bp_avr_pass_t p;
 
     (void)counters;
     bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
-    bp_avr_prepare_learn(&p, layer, dz_in, dz);
-    bp_avr_prepare_dither(&p, layer, dither);
-    bp_avr_call(text, &p);
+    bp_avr_input_deltas(deltas, &p, dz_in, g_in, layer, dz, mantissa);
+    bp_avr_step16(&p, layer, dither);
 }
 
 #define bp_update_residual(...) bp_avr_update_residual(__VA_ARGS__)
 #define bp_update_stochastic(...) bp_avr_update_stochastic(__VA_ARGS__)
-#define bp_learn_residual_plain(...) bp_avr_learn_residual(bp_avr_pass24, __VA_ARGS__)
-#define bp_learn_stochastic_plain(...) bp_avr_learn_stochastic(bp_avr_pass16, __VA_ARGS__)
-#define bp_learn_residual_wide(...) bp_avr_learn_residual(bp_avr_wide_pass24, __VA_ARGS__)
-#define bp_learn_stochastic_wide(...) bp_avr_learn_stochastic(bp_avr_wide_pass16, __VA_ARGS__)
+#define bp_learn_residual_plain(...) bp_avr_learn_residual(bp_avr_plain_deltas, __VA_ARGS__)
+#define bp_learn_stochastic_plain(...) bp_avr_learn_stochastic(bp_avr_plain_deltas, __VA_ARGS__)
+#define bp_learn_residual_wide(...) bp_avr_learn_residual(bp_avr_wide_deltas, __VA_ARGS__)
+#define bp_learn_stochastic_wide(...) bp_avr_learn_stochastic(bp_avr_wide_deltas, __VA_ARGS__)
 
 #endif

@@ -25,6 +25,8 @@ from bpgen.proof import LayerProof, Sum, derivative_fraction, prove
 
 CORE_ABI = 2
 WEIGHT_LIMIT = 32768
+# Products of 16-bit numbers that the sums of AVR cores hold, in 40 bits.
+AVR_WIDE_OUTPUTS = 512
 
 
 @dataclass(frozen=True)
@@ -240,6 +242,7 @@ class View:
     reset: tuple[ResetCopy, ...]
     self_test: SelfTestView
     small: bool
+    avr_refusals: tuple[str, ...]
 
 
 def build_view(model: IntModel, prefix: str, self_test: SelfTest, *, small: bool = False) -> View:
@@ -300,7 +303,18 @@ def build_view(model: IntModel, prefix: str, self_test: SelfTest, *, small: bool
             crc32=self_test.crc32,
         ),
         small=small,
+        avr_refusals=tuple(_avr_refusals(layers)),
     )
+
+
+def _avr_refusals(layers: tuple[LayerView, ...]) -> Iterator[str]:
+    """Why the kernels of AVR cores do not hold this model's sums."""
+    for layer in layers:
+        if layer.backward and not layer.backward.plain and layer.outputs > AVR_WIDE_OUTPUTS:
+            yield (
+                f"the deltas below layer {layer.k} are sums over its {layer.outputs} outputs, and "
+                f"those of AVR boards hold {AVR_WIDE_OUTPUTS}"
+            )
 
 
 def _unit(decimals: int) -> str:
@@ -511,7 +525,7 @@ def _learn_kind(backward: Sum | None, a_in_frac: int) -> str:
         return ""
     if backward.plain and 8 <= backward.shift <= 16:
         return "_plain"
-    return "_wide" if backward.shift == 8 and backward.terms <= 512 else ""
+    return "_wide" if backward.shift == 8 and backward.terms <= AVR_WIDE_OUTPUTS else ""
 
 
 def _output_delta_call(model: IntModel, layer: Dense, k: int) -> str:

@@ -78,7 +78,6 @@ static const bp_layer_t inference_s8_layer1 BP_ROM = {
     0, NULL,
     BP_LAYER_FAST(0, 0, 5, 2, 8, 9,
         0, 255)
-    BP_LAYER_LEARN(3, 5, 8, 0)
 };
 
 /* Layer 2: 5 -> 2, linear. The sum has 3 fraction bits, z is s16q12.
@@ -92,7 +91,6 @@ static const bp_layer_t inference_s8_layer2 BP_ROM = {
     0, NULL,
     BP_LAYER_FAST(0, 0, 2, 3, 5, -9,
         65281, 255)
-    BP_LAYER_LEARN(5, 2, 5, 0)
 };
 
 void inference_s8_reset(inference_s8_state_t *s)

@@ -388,6 +388,16 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "sbc r25, r25\n\t"                                                                             \
     "ret\n\t"
 
+/* r20 = 2^(r21 & 7): 7 cycles. */
+#define BP_AVR_POWER                                                                               \
+    "ldi r20, 1\n\t"                                                                               \
+    "sbrc r21, 1\n\t"                                                                              \
+    "ldi r20, 4\n\t"                                                                               \
+    "sbrc r21, 0\n\t"                                                                              \
+    "lsl r20\n\t"                                                                                  \
+    "sbrc r21, 2\n\t"                                                                              \
+    "swap r20\n\t"
+
 /* The biases: g * 2^fu is g * 2^(fu & 7), moved up a byte where fu is 8 or more, as most are. Those
  * take 31 cycles each for a shift of 8.
  *
@@ -425,13 +435,7 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "std Y+%[mode], r16\n\t"                                                                       \
     "mov r10, r16\n\t"                                                                             \
     "ldd r21, Y+%[frac]\n\t"                                                                       \
-    "ldi r20, 1\n\t"                                                                               \
-    "sbrc r21, 1\n\t"                                                                              \
-    "ldi r20, 4\n\t"                                                                               \
-    "sbrc r21, 0\n\t"                                                                              \
-    "lsl r20\n\t"                                                                                  \
-    "sbrc r21, 2\n\t"                                                                              \
-    "swap r20\n\t"                                                                                 \
+    BP_AVR_POWER                                                                                   \
     "bst r21, 3\n\t"                                                                               \
     "ldd r26, Y+%[g]\n\t"                                                                          \
     "ldd r27, Y+%[g]+1\n\t"                                                                        \
@@ -498,13 +502,7 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "std Y+%[mode], r16\n\t"                                                                       \
     "mov r10, r16\n\t"                                                                             \
     "ldd r21, Y+%[frac]\n\t"                                                                       \
-    "ldi r20, 1\n\t"                                                                               \
-    "sbrc r21, 1\n\t"                                                                              \
-    "ldi r20, 4\n\t"                                                                               \
-    "sbrc r21, 0\n\t"                                                                              \
-    "lsl r20\n\t"                                                                                  \
-    "sbrc r21, 2\n\t"                                                                              \
-    "swap r20\n\t"                                                                                 \
+    BP_AVR_POWER                                                                                   \
     "bst r21, 3\n\t"                                                                               \
     "ldd r26, Y+%[g]\n\t"                                                                          \
     "ldd r27, Y+%[g]+1\n\t"                                                                        \
@@ -612,8 +610,6 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
 
 /* The same with dither: 75 cycles for two with a shift of 16. */
 #define BP_AVR_LOOPS16                                                                             \
-    "ldd r6, Y+%[row]\n\t"                                                                         \
-    "ldd r7, Y+%[row]+1\n\t"                                                                       \
     "movw r28, r8\n\t"                                                                             \
     "movw r16, r8\n\t"                                                                             \
     "subi r16, lo8(-2*40503)\n\t"                                                                  \
@@ -669,8 +665,18 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "movw r28, r24\n\t"                                                                            \
     "clr r2\n\t"                                                                                   \
     biases                                                                                         \
-    "ldd r16, Y+%[flag]\n\t"                                                                       \
-    "bst r16, 0\n\t"                                                                               \
+    "ldd r16, Y+%[a_frac]\n\t"                                                                     \
+    "sub r21, r16\n\t"                                                                             \
+    "subi r21, 256-8\n\t"                                                                          \
+    BP_AVR_POWER                                                                                   \
+    "bst r21, 4\n\t"                                                                               \
+    "clr r17\n\t"                                                                                  \
+    "cpi r21, 8\n\t"                                                                               \
+    "brlo .+4\n\t"                                                                                 \
+    "mov r17, r20\n\t"                                                                             \
+    "clr r20\n\t"                                                                                  \
+    "std Y+%[rise], r20\n\t"                                                                       \
+    "std Y+%[rise]+1, r17\n\t"                                                                     \
     "ldd r3, Y+%[pairs]\n\t"                                                                       \
     "ldd r16, Y+%[pairs]+1\n\t"                                                                    \
     "std Y+%[left], r16\n\t"                                                                       \
@@ -678,6 +684,8 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "ldd r15, Y+%[a_in]+1\n\t"                                                                     \
     "ldd r8, Y+%[low]\n\t"                                                                         \
     "ldd r9, Y+%[low]+1\n\t"                                                                       \
+    "ldd r6, Y+%[row]\n\t"                                                                         \
+    "ldd r7, Y+%[row]+1\n\t"                                                                       \
     "ldd r30, Y+%[w]\n\t"                                                                          \
     "ldd r31, Y+%[w]+1\n\t"                                                                        \
     "1:\n"                                                                                         \
@@ -872,7 +880,10 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "ldd r12, Y+%[factor]\n\t"                                                                     \
     "ldd r13, Y+%[factor]+1\n\t"                                                                   \
     "ldd r14, Y+%[scale_a]\n\t"                                                                    \
-    "ldd r15, Y+%[fence]\n\t"                                                                      \
+    "mov r16, r11\n\t"                                                                             \
+    "swap r16\n\t"                                                                                 \
+    "andi r16, 0x0F\n\t"                                                                           \
+    "mov r15, r16\n\t"                                                                             \
     "ldd r26, Y+%[a_end]\n\t"                                                                      \
     "ldd r27, Y+%[a_end]+1\n\t"                                                                    \
     "ldd r30, Y+%[g_end]\n\t"                                                                      \
@@ -947,7 +958,7 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
         :                                                                                          \
         : BP_AVR_AT(w), BP_AVR_AT(b), BP_AVR_AT(g), BP_AVR_AT(a_in), BP_AVR_AT(low),               \
           BP_AVR_AT(b_low), [shift] "i"(offsetof(bp_avr_pass_t, alignment.shift)),                 \
-          [frac] "i"(offsetof(bp_avr_pass_t, alignment.frac)), BP_AVR_AT(rise), BP_AVR_AT(flag),   \
+          [frac] "i"(offsetof(bp_avr_pass_t, alignment.frac)), BP_AVR_AT(rise), BP_AVR_AT(a_frac), \
           BP_AVR_AT(row), BP_AVR_AT(mode), BP_AVR_AT(outputs), BP_AVR_AT(pairs), BP_AVR_AT(left))
 
 #define BP_AVR_DELTAS(text)                                                                        \
@@ -956,8 +967,8 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
         :                                                                                          \
         : BP_AVR_AT(w), BP_AVR_AT(dz), BP_AVR_AT(outputs), BP_AVR_AT(pairs), BP_AVR_AT(left),      \
           BP_AVR_AT(odd), BP_AVR_AT(half), BP_AVR_AT(narrow), BP_AVR_AT(inputs), BP_AVR_AT(top),   \
-          BP_AVR_AT(fence), BP_AVR_AT(factor), BP_AVR_AT(scale_a), BP_AVR_AT(a_end),               \
-          BP_AVR_AT(dz_end), BP_AVR_AT(g_end))
+          BP_AVR_AT(factor), BP_AVR_AT(scale_a), BP_AVR_AT(a_end), BP_AVR_AT(dz_end),              \
+          BP_AVR_AT(g_end))
 
 /* These save no register but Y, r8 and r9: who calls through bp_avr_call() does, once for all. */
 __attribute__((naked)) void bp_avr_pass24(void)

@@ -38,7 +38,7 @@ typedef union {
     uint16_t dither;
 } bp_avr_low_t;
 
-/* What passes over a layer are told. The last two are their own. */
+/* What passes over a layer are told. The last three are their own. */
 typedef struct {
     int16_t *w;
     int16_t *b;
@@ -47,8 +47,7 @@ typedef struct {
     bp_avr_low_t low;
     bp_avr_low_t b_low;
     bp_alignment_t alignment;
-    uint16_t rise;    /* scale of the inputs */
-    uint8_t flag;     /* which is 2^(to - from) */
+    uint8_t a_frac;   /* fraction of the inputs */
     uint16_t row;     /* from the second dither of an output to the first of the next */
     uint16_t outputs; /* counts are for two loops of bytes */
     uint16_t pairs;
@@ -58,13 +57,13 @@ typedef struct {
     uint8_t odd;       /* the last input has no neighbour */
     uint16_t inputs;
     int16_t top;
-    uint8_t fence;   /* highest nibble of top */
     uint8_t scale_a; /* 2^(16 - frac) */
     uint16_t factor; /* 2^16 - 2 * mantissa */
     const int16_t *a_end;
     int16_t *dz_end;
     int16_t *g_end;
-    uint8_t left; /* high byte of the pairs */
+    uint8_t left;  /* high byte of the pairs */
+    uint16_t rise; /* 2^(8 + fraction of u - a_frac), or where that has more bits, the high byte */
     uint8_t mode; /* bits 0 and 1: the loops for two shifts; 0 for any */
 } bp_avr_pass_t;
 
@@ -94,23 +93,18 @@ BP_AVR_INLINE uint16_t bp_avr_count(uint16_t n)
     return (uint16_t)((n & 255u) | ((n + 255u) & 0xFF00u));
 }
 
-/* Members for all. The scale of the inputs is 2^(8 + to - from), or where that has more bits,
- * 2^(to - from).
- */
+/* Members for all. */
 BP_AVR_INLINE void bp_avr_prepare(bp_avr_pass_t *p, int16_t *w, int16_t *b, const bp_layer_t *layer,
                                   const int16_t *a_in, const int16_t *g, bp_alignment_t alignment)
 {
     uint16_t inputs = BP_AVR_KNOWN(layer->inputs, bp_rom_u16);
-    uint8_t rise = (uint8_t)(8 + alignment.frac - BP_AVR_KNOWN(layer->a_in_frac, bp_rom_u8));
-    uint8_t power = bp_avr_power(rise & 7u);
 
     p->w = w;
     p->b = b;
     p->g = g;
     p->a_in = a_in;
     p->alignment = alignment;
-    p->flag = rise > 15;
-    p->rise = rise > 7 ? (uint16_t)(power << 8) : power;
+    p->a_frac = BP_AVR_KNOWN(layer->a_in_frac, bp_rom_u8);
     p->outputs = bp_avr_count(BP_AVR_KNOWN(layer->outputs, bp_rom_u16));
     p->pairs = bp_avr_count((uint16_t)((inputs + 1) / 2));
 }
@@ -129,7 +123,6 @@ BP_AVR_INLINE void bp_avr_input_deltas(void (*text)(void), bp_avr_pass_t *p, int
     p->odd = inputs & 1u;
     p->inputs = bp_avr_count(inputs);
     p->top = BP_AVR_KNOWN(layer->dz_in_top, bp_rom_s16);
-    p->fence = (uint8_t)((uint16_t)p->top >> 12);
     p->scale_a = bp_avr_power((uint8_t)-BP_AVR_KNOWN(layer->a_in_frac, bp_rom_u8) & 7u);
     p->factor = (uint16_t)(0u - 2u * mantissa);
     p->a_end = p->a_in + inputs;

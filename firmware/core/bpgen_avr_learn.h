@@ -281,11 +281,17 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "sbc " high ", r11\n"                                                                          \
     "5:\n\t"
 
-/* Subroutine 77: M += round(product, 8 * r13), byte by byte, for the shifts that few learning rates
- * have. The highest bit of the last byte dropped rounds; the fourth byte of the sum must repeat the
+/* Subroutine 75 takes the product with the first u, which then trades places with the second, and
+ * subroutine 77 adds: M += round(product, 8 * r13), byte by byte, for the shifts that few learning
+ * rates have. The highest bit of the last byte dropped rounds; the fourth byte of the sum must repeat the
  * sign of the third.
  */
 #define BP_AVR_ANY24                                                                               \
+    "75:\n"                                                                                        \
+    "movw r24, r20\n\t"                                                                            \
+    "movw r20, r18\n\t"                                                                            \
+    "movw r18, r24\n\t"                                                                            \
+    BP_AVR_SIGNED("r18", "r19")                                                                    \
     "77:\n"                                                                                        \
     "mov r12, r13\n\t"                                                                              \
     "clr r6\n\t"                                                                                   \
@@ -332,6 +338,11 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
  * alone where one does, and not at all where none. Subroutine 76 drops a byte.
  */
 #define BP_AVR_ANY16                                                                               \
+    "75:\n"                                                                                        \
+    "movw r24, r20\n\t"                                                                            \
+    "movw r20, r18\n\t"                                                                            \
+    "movw r18, r24\n\t"                                                                            \
+    BP_AVR_SIGNED("r18", "r19")                                                                    \
     "77:\n"                                                                                        \
     "mov r12, r13\n\t"                                                                              \
     "tst r12\n\t"                                                                                   \
@@ -597,10 +608,8 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "33:\n"                                                                                        \
     "ld r16, X+\n\t"                                                                               \
     "ld r17, X+\n\t"                                                                               \
-    BP_AVR_SIGNED("r20", "r21")                                                                    \
-    "rcall 77f\n\t"                                                                                \
-    BP_AVR_SIGNED("r18", "r19")                                                                    \
-    "rcall 77f\n\t"                                                                                \
+    "rcall 75f\n\t"                                                                                \
+    "rcall 75f\n\t"                                                                                \
     "dec r10\n\t"                                                                                  \
     "brne 33b\n\t"                                                                                 \
     "dec r11\n\t"                                                                                  \
@@ -639,12 +648,10 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "33:\n"                                                                                        \
     "ld r16, X+\n\t"                                                                               \
     "ld r17, X+\n\t"                                                                               \
-    BP_AVR_SIGNED("r20", "r21")                                                                    \
-    "rcall 77f\n\t"                                                                                \
+    "rcall 75f\n\t"                                                                                \
     "subi r28, lo8(-40503)\n\t"                                                                    \
     "sbci r29, hi8(-40503)\n\t"                                                                    \
-    BP_AVR_SIGNED("r18", "r19")                                                                    \
-    "rcall 77f\n\t"                                                                                \
+    "rcall 75f\n\t"                                                                                \
     "add r28, r6\n\t"                                                                              \
     "adc r29, r7\n\t"                                                                              \
     "dec r10\n\t"                                                                                  \
@@ -798,10 +805,10 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
  *     r8-r11   sum of the second    r18, r19  outputs left          Z  w
  *     T        sums to be narrowed  r22-r25   w[j], products
  *
- * then all inputs, from the last, 116 cycles each:
+ * then all inputs, from the last, 117 cycles each:
  *
  *     r4-r7    sum                  r14       2^(16 - frac)         X  a_in
- *     r8, r9   inputs left          r15       fence                 Y  dz_in
+ *     r8, r9   first a_in           r15       fence                 Y  dz_in
  *     r10, r11 top                  r16-r25   a, derivative, delta  Z  g_in
  *     r12, r13 2^16 - 2 * mantissa
  *
@@ -873,8 +880,8 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "brne 14b\n\t"                                                                                 \
     "rjmp 12b\n\t"                                                                                 \
     "20:\n"                                                                                        \
-    "ldd r8, Y+%[inputs]\n\t"                                                                      \
-    "ldd r9, Y+%[inputs]+1\n\t"                                                                    \
+    "ldd r8, Y+%[a_in]\n\t"                                                                        \
+    "ldd r9, Y+%[a_in]+1\n\t"                                                                      \
     "ldd r10, Y+%[top]\n\t"                                                                        \
     "ldd r11, Y+%[top]+1\n\t"                                                                      \
     "ldd r12, Y+%[factor]\n\t"                                                                     \
@@ -930,10 +937,8 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "sbc r25, r22\n\t"                                                                             \
     "st -Z, r25\n\t"                                                                               \
     "st -Z, r24\n\t"                                                                               \
-    "dec r8\n\t"                                                                                   \
-    "breq .+2\n\t"                                                                                 \
-    "rjmp 21b\n\t"                                                                                 \
-    "dec r9\n\t"                                                                                   \
+    "cp r26, r8\n\t"                                                                               \
+    "cpc r27, r9\n\t"                                                                              \
     "breq .+2\n\t"                                                                                 \
     "rjmp 21b\n\t"                                                                                 \
     "pop r29\n\t"                                                                                  \
@@ -966,7 +971,7 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
         text                                                                                       \
         :                                                                                          \
         : BP_AVR_AT(w), BP_AVR_AT(dz), BP_AVR_AT(outputs), BP_AVR_AT(pairs), BP_AVR_AT(left),      \
-          BP_AVR_AT(odd), BP_AVR_AT(half), BP_AVR_AT(narrow), BP_AVR_AT(inputs), BP_AVR_AT(top),   \
+          BP_AVR_AT(odd), BP_AVR_AT(half), BP_AVR_AT(narrow), BP_AVR_AT(a_in), BP_AVR_AT(top),     \
           BP_AVR_AT(factor), BP_AVR_AT(scale_a), BP_AVR_AT(a_end), BP_AVR_AT(dz_end),              \
           BP_AVR_AT(g_end))
 

@@ -205,6 +205,11 @@ inline uint16_t bp_dither(uint16_t seed, uint32_t index, uint32_t count, uint32_
 
     return (uint16_t)(seed + 40503u * index + (uint32_t)stride * (uint16_t)steps);
 }
+/* The dither of the parameter that is so many places further on. */
+static inline uint16_t bp_dither_at(uint16_t dither, uint32_t distance)
+{
+    return (uint16_t)(dither + 40503u * distance);
+}
 void bp_update_stochastic(int16_t *w, int16_t *b, const bp_layer_t *layer, const int16_t *a_in,
                           const int16_t *g, bp_alignment_t alignment, uint16_t dither,
                           bp_counters_t *counters);

@@ -55,7 +55,6 @@ typedef struct {
     uint16_t half;     /* that rounds the sums */
     uint8_t narrow;    /* bits to drop of them after a byte */
     uint8_t odd;       /* the last input has no neighbour */
-    uint16_t inputs;
     int16_t top;
     uint8_t scale_a; /* 2^(16 - frac) */
     uint16_t factor; /* 2^16 - 2 * mantissa */
@@ -121,7 +120,6 @@ BP_AVR_INLINE void bp_avr_input_deltas(void (*text)(void), bp_avr_pass_t *p, int
     p->half = (uint16_t)(1u << (shift - 1));
     p->narrow = (uint8_t)(shift - 8);
     p->odd = inputs & 1u;
-    p->inputs = bp_avr_count(inputs);
     p->top = BP_AVR_KNOWN(layer->dz_in_top, bp_rom_s16);
     p->scale_a = bp_avr_power((uint8_t)-BP_AVR_KNOWN(layer->a_in_frac, bp_rom_u8) & 7u);
     p->factor = (uint16_t)(0u - 2u * mantissa);

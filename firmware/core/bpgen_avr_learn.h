@@ -2,7 +2,7 @@
  *
  * bpgen_kernels_avr.h includes this; the C of bpgen_kernels.c says what each of these computes. No
  * time depends on the data, but for 4 cycles where a master of 24 bits saturates, 3 for one of 16,
- * and some 30 where a delta comes near its top. Cycles are those of an ATmega328P.
+ * and some 20 where a delta comes near its top. Cycles are those of an ATmega328P.
  *
  * A product of 16-bit numbers is four of bytes, in r1:r0 each. MULSU leaves its sign in the carry,
  * for SBC to extend, and takes r16..r23 only, the constraint "a". r1 is the compiler's zero: `zero`
@@ -220,7 +220,7 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "sbc r17, r25\n\t"
 
 /* r24:r23, and above them the highest four bits of r22, = round(s * d, 20) for s = s2:s1:s0 and the
- * derivative d = r17:r16, up to 2^14: 41 cycles. `spare` and s0 may be spoilt. An s of -2^23 gives
+ * derivative d = r17:r16, up to 2^14: 39 cycles. `spare` and s0 may be spoilt. An s of -2^23 gives
  * what -2^23 + 1 would. The product's third byte starts with the half; nibbles move at the end.
  */
 #define BP_AVR_DELTA(spare, s0, s1, s2)                                                            \
@@ -796,21 +796,26 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "dec r19\n\t"                                                                                  \
     "brne 11b\n\t"                                                                                 \
     BP_AVR_CLIP40("r20", "r7", "r6", "r5")                                                         \
-    BP_AVR_CLIP40("r21", "r11", "r10", "r9")
+    BP_AVR_CLIP40("r21", "r11", "r10", "r9")                                                       \
+    "ldd r12, Y+%[outputs]\n\t"                                                                    \
+    "ldd r13, Y+%[outputs]+1\n\t"                                                                  \
+    "ldd r20, Y+%[half]\n\t"                                                                       \
+    "ldd r21, Y+%[half]+1\n\t"
 
 /* dz_in and g_in. First the sums of all pairs of inputs, 57 cycles an output, onto the stack:
  *
  *     r3       pairs left           r14, r15  dz                    X  dz
  *     r4-r7    sum of the first     r16, r17  dz[j]                 Y  pass
  *     r8-r11   sum of the second    r18, r19  outputs left          Z  w
+ *     r12, r13 outputs              r20, r21  half
  *     T        sums to be narrowed  r22-r25   w[j], products
  *
- * then all inputs, from the last, 117 cycles each:
+ * then all inputs, from the last, 114 cycles each:
  *
  *     r4-r7    sum                  r14       2^(16 - frac)         X  a_in
  *     r8, r9   first a_in           r15       fence                 Y  dz_in
- *     r10, r11 top                  r16-r25   a, derivative, delta  Z  g_in
- *     r12, r13 2^16 - 2 * mantissa
+ *     r10, r11 top                  r20, r21  2^16 - 2 * mantissa   Z  g_in
+ *                                   r16-r25   a, derivative, delta
  *
  * g_in = round(-2 * mantissa * dz_in, 16) is made as bp_descent() does. A delta beyond the fence,
  * which is on or below the top, takes 19 cycles more.
@@ -829,20 +834,22 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "ldd r3, Y+%[pairs]\n\t"                                                                       \
     "ldd r16, Y+%[pairs]+1\n\t"                                                                    \
     "std Y+%[left], r16\n\t"                                                                       \
+    "ldd r12, Y+%[outputs]\n\t"                                                                    \
+    "ldd r13, Y+%[outputs]+1\n\t"                                                                  \
+    "ldd r20, Y+%[half]\n\t"                                                                       \
+    "ldd r21, Y+%[half]+1\n\t"                                                                     \
     "ldd r16, Y+%[narrow]\n\t"                                                                     \
     "clt\n\t"                                                                                      \
     "cpse r16, r2\n\t"                                                                             \
     "set\n\t"                                                                                      \
     "1:\n"                                                                                         \
-    "ldd r4, Y+%[half]\n\t"                                                                        \
-    "ldd r5, Y+%[half]+1\n\t"                                                                      \
+    "movw r4, r20\n\t"                                                                             \
     "clr r6\n\t"                                                                                   \
     "clr r7\n\t"                                                                                   \
     "movw r8, r4\n\t"                                                                              \
     "movw r10, r6\n\t"                                                                             \
     "movw r26, r14\n\t"                                                                            \
-    "ldd r18, Y+%[outputs]\n\t"                                                                    \
-    "ldd r19, Y+%[outputs]+1\n\t"                                                                  \
+    "movw r18, r12\n\t"                                                                            \
     sums                                                                                           \
     "brts 13f\n\t"                                                                                 \
     "12:\n"                                                                                        \
@@ -884,8 +891,8 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "ldd r9, Y+%[a_in]+1\n\t"                                                                      \
     "ldd r10, Y+%[top]\n\t"                                                                        \
     "ldd r11, Y+%[top]+1\n\t"                                                                      \
-    "ldd r12, Y+%[factor]\n\t"                                                                     \
-    "ldd r13, Y+%[factor]+1\n\t"                                                                   \
+    "ldd r20, Y+%[factor]\n\t"                                                                     \
+    "ldd r21, Y+%[factor]+1\n\t"                                                                   \
     "ldd r14, Y+%[scale_a]\n\t"                                                                    \
     "mov r16, r11\n\t"                                                                             \
     "swap r16\n\t"                                                                                 \
@@ -915,18 +922,17 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "22:\n"                                                                                        \
     "st -Y, r24\n\t"                                                                               \
     "st -Y, r23\n\t"                                                                               \
-    "movw r16, r12\n\t"                                                                            \
     "mov r22, r24\n\t"                                                                             \
-    "mulsu r22, r17\n\t"                                                                           \
+    "mulsu r22, r21\n\t"                                                                           \
     "movw r24, r0\n\t"                                                                             \
-    "mul r23, r16\n\t"                                                                             \
+    "mul r23, r20\n\t"                                                                             \
     "mov r4, r1\n\t"                                                                               \
-    "mulsu r22, r16\n\t"                                                                           \
+    "mulsu r22, r20\n\t"                                                                           \
     "sbc r25, r2\n\t"                                                                              \
     "add r4, r0\n\t"                                                                               \
     "adc r24, r1\n\t"                                                                              \
     "adc r25, r2\n\t"                                                                              \
-    "mul r23, r17\n\t"                                                                             \
+    "mul r23, r21\n\t"                                                                             \
     "add r4, r0\n\t"                                                                               \
     "adc r24, r1\n\t"                                                                              \
     "adc r25, r2\n\t"                                                                              \
@@ -1185,7 +1191,7 @@ void bp_backward(int32_t *sum, const bp_layer_t *layer, const int16_t *w, const 
     } while (--left != 0);
 }
 
-/* 109 cycles each:
+/* 107 cycles each:
  *
  *     r2       zero             r14       scale of a            X  a
  *     r10, r11 top              r16, r17  a; derivative         Y  dz

@@ -9,8 +9,8 @@
  * stands in for it, and each block that multiplies clears it at the end.
  *
  * A master takes a step in one addition of bytes. Where it overflows, the carry is the sign of both
- * summands, and SBC makes the limit of it. The four kernels of updates are one pass in assembly,
- * which differs by the width of the masters and leaves out the deltas where there are none.
+ * summands, and SBC makes the limit of it. All updates are two passes in assembly, one for each
+ * width of the masters, called by bpgen_pass_avr.h.
  * SPDX-License-Identifier: 0BSD
  */
 #ifndef BPGEN_AVR_LEARN_H
@@ -281,10 +281,10 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "sbc " high ", r11\n"                                                                          \
     "5:\n\t"
 
-/* Subroutine 75 takes the product with the first u, which then trades places with the second, and
- * subroutine 77 adds: M += round(product, 8 * r13), byte by byte, for the shifts that few learning
- * rates have. The highest bit of the last byte dropped rounds; the fourth byte of the sum must repeat the
- * sign of the third.
+/* For the shifts that few learning rates have. Subroutine 75 makes the product with the first u,
+ * which then trades places with the second, and subroutine 77 adds: M += round(product, 8 * r13),
+ * byte by byte. The highest bit of the last byte dropped rounds; the fourth byte of the sum must
+ * repeat the sign of the third.
  */
 #define BP_AVR_ANY24                                                                               \
     "75:\n"                                                                                        \
@@ -293,10 +293,10 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "movw r18, r24\n\t"                                                                            \
     BP_AVR_SIGNED("r18", "r19")                                                                    \
     "77:\n"                                                                                        \
-    "mov r12, r13\n\t"                                                                              \
+    "mov r12, r13\n\t"                                                                             \
     "clr r6\n\t"                                                                                   \
     "78:\n"                                                                                        \
-    "tst r12\n\t"                                                                                   \
+    "tst r12\n\t"                                                                                  \
     "breq 79f\n\t"                                                                                 \
     "mov r6, r22\n\t"                                                                              \
     "mov r22, r23\n\t"                                                                             \
@@ -304,7 +304,7 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "mov r24, r25\n\t"                                                                             \
     "lsl r25\n\t"                                                                                  \
     "sbc r25, r25\n\t"                                                                             \
-    "dec r12\n\t"                                                                                   \
+    "dec r12\n\t"                                                                                  \
     "rjmp 78b\n\t"                                                                                 \
     "79:\n"                                                                                        \
     "lsl r6\n\t"                                                                                   \
@@ -344,12 +344,12 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "movw r18, r24\n\t"                                                                            \
     BP_AVR_SIGNED("r18", "r19")                                                                    \
     "77:\n"                                                                                        \
-    "mov r12, r13\n\t"                                                                              \
-    "tst r12\n\t"                                                                                   \
+    "mov r12, r13\n\t"                                                                             \
+    "tst r12\n\t"                                                                                  \
     "breq 79f\n\t"                                                                                 \
-    "sbrs r12, 1\n\t"                                                                               \
+    "sbrs r12, 1\n\t"                                                                              \
     "rjmp 78f\n\t"                                                                                 \
-    "sbrc r12, 0\n\t"                                                                               \
+    "sbrc r12, 0\n\t"                                                                              \
     "rcall 76f\n\t"                                                                                \
     "add r22, r28\n\t"                                                                             \
     "adc r23, r29\n\t"                                                                             \
@@ -365,22 +365,22 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "adc r25, r2\n\t"                                                                              \
     "rcall 76f\n\t"                                                                                \
     "79:\n"                                                                                        \
-    "ld r12, Z\n\t"                                                                                 \
-    "add r22, r12\n\t"                                                                              \
-    "ldd r12, Z+1\n\t"                                                                              \
-    "adc r23, r12\n\t"                                                                              \
+    "ld r12, Z\n\t"                                                                                \
+    "add r22, r12\n\t"                                                                             \
+    "ldd r12, Z+1\n\t"                                                                             \
+    "adc r23, r12\n\t"                                                                             \
     "adc r24, r2\n\t"                                                                              \
     "adc r25, r2\n\t"                                                                              \
-    "sbrs r12, 7\n\t"                                                                               \
+    "sbrs r12, 7\n\t"                                                                              \
     "rjmp 78f\n\t"                                                                                 \
     "subi r24, 1\n\t"                                                                              \
     "sbci r25, 0\n\t"                                                                              \
     "78:\n"                                                                                        \
-    "mov r12, r23\n\t"                                                                              \
-    "lsl r12\n\t"                                                                                   \
-    "sbc r12, r12\n\t"                                                                               \
-    "cp r12, r24\n\t"                                                                               \
-    "cpc r12, r25\n\t"                                                                              \
+    "mov r12, r23\n\t"                                                                             \
+    "lsl r12\n\t"                                                                                  \
+    "sbc r12, r12\n\t"                                                                             \
+    "cp r12, r24\n\t"                                                                              \
+    "cpc r12, r25\n\t"                                                                             \
     "breq 78f\n\t"                                                                                 \
     "lsl r25\n\t"                                                                                  \
     "sbc r22, r22\n\t"                                                                             \
@@ -731,7 +731,7 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
 
 /* ---- Deltas of inputs ------------------------------------------------------------------------ */
 
-/* s += w * dz in five bytes, with the product in r25:r24:r13:r12 first: 4 cycles to load w and 25. */
+/* s += w * dz in five bytes, from the product in r25:r24:r13:r12: 4 cycles to load w and 25. */
 #define BP_AVR_ADD_WIDE(a, b, c, d, fifth)                                                         \
     "ld r22, Z+\n\t"                                                                               \
     "ld r23, Z+\n\t"                                                                               \
@@ -768,7 +768,7 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "dec r19\n\t"                                                                                  \
     "brne 11b\n\t"
 
-/* Sums of five bytes, which hold 512 products of any numbers, end in 32 bits: 65 cycles an output. */
+/* Five bytes hold 512 products of any numbers: 65 cycles an output. They end in 32 bits. */
 #define BP_AVR_CLIP40(fifth, high, mid, low)                                                       \
     "mov r22, " high "\n\t"                                                                        \
     "lsl r22\n\t"                                                                                  \

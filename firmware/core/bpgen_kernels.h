@@ -224,11 +224,11 @@ void bp_learn_stochastic(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_
                          const int16_t *a_in, const int16_t *dz, const int16_t *g,
                          bp_alignment_t alignment, uint16_t dither, bp_counters_t *counters);
 
-/* The same with the steps of the inputs' deltas besides, g_in, of the mantissa of the learning rate.
- * For layers with an a_in_frac of 9 to 15: plain for a sum_shift of 8 to 16 where sums fit 32 bits,
- * wide for one of 8 and up to 512 outputs. And bp_output_delta_sigmoid() for a shift of 9 to 16.
+/* The same, and the steps g_in of the inputs' deltas, for an a_in_frac of 9 to 15: plain
+ * for a sum_shift of 8 to 16 where sums fit 32 bits, wide for one of 8 and up to 512 outputs. And
+ * bp_output_delta_sigmoid() for a shift of 9 to 16.
  */
-#if BP_AVR && !BPGEN_COUNTERS && !BP_SMALL
+#if BP_AVR && !BPGEN_COUNTERS && !BP_SMALL && !defined(__cplusplus)
 #include "bpgen_pass_avr.h"
 void bp_output_delta_sigmoid_plain(int16_t *dz, const int16_t *a, const int16_t *t, uint8_t frac,
                                    uint8_t shift, int16_t top, bp_counters_t *counters, size_t n);

@@ -1,8 +1,8 @@
-/* bpgen_pass_avr.h -- how the updates of AVR cores are called: what a pass over a layer is told.
+/* bpgen_pass_avr.h -- how AVR cores learn a layer: what the assembly is told.
  *
- * bpgen_kernels.h includes this where the passes of bpgen_avr_learn.h take the place of the portable
- * kernels. A step saves its registers once for all its passes, and what a layer says of itself are
- * constants, because these functions become part of it.
+ * bpgen_kernels.h includes this where bpgen_avr_learn.h takes the place of portable kernels. These
+ * functions become part of the network's own: a step saves its registers once for all layers, and
+ * what a layer says of itself is known to the compiler.
  * SPDX-License-Identifier: 0BSD
  */
 #ifndef BPGEN_PASS_AVR_H

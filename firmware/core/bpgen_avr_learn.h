@@ -851,7 +851,17 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "movw r26, r14\n\t"                                                                            \
     "movw r18, r12\n\t"                                                                            \
     sums                                                                                           \
-    "brts 13f\n\t"                                                                                 \
+    "brtc 12f\n\t"                                                                                 \
+    "ldd r16, Y+%[narrow]\n\t"                                                                     \
+    "13:\n"                                                                                        \
+    "asr r7\n\t"                                                                                   \
+    "ror r6\n\t"                                                                                   \
+    "ror r5\n\t"                                                                                   \
+    "asr r11\n\t"                                                                                  \
+    "ror r10\n\t"                                                                                  \
+    "ror r9\n\t"                                                                                   \
+    "dec r16\n\t"                                                                                  \
+    "brne 13b\n\t"                                                                                 \
     "12:\n"                                                                                        \
     "push r5\n\t"                                                                                  \
     "push r6\n\t"                                                                                  \
@@ -873,19 +883,6 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "pop r0\n\t"                                                                                   \
     "pop r0\n\t"                                                                                   \
     "pop r0\n\t"                                                                                   \
-    "rjmp 20f\n\t"                                                                                 \
-    "13:\n"                                                                                        \
-    "ldd r16, Y+%[narrow]\n\t"                                                                     \
-    "14:\n"                                                                                        \
-    "asr r7\n\t"                                                                                   \
-    "ror r6\n\t"                                                                                   \
-    "ror r5\n\t"                                                                                   \
-    "asr r11\n\t"                                                                                  \
-    "ror r10\n\t"                                                                                  \
-    "ror r9\n\t"                                                                                   \
-    "dec r16\n\t"                                                                                  \
-    "brne 14b\n\t"                                                                                 \
-    "rjmp 12b\n\t"                                                                                 \
     "20:\n"                                                                                        \
     "ldd r8, Y+%[a_in]\n\t"                                                                        \
     "ldd r9, Y+%[a_in]+1\n\t"                                                                      \

@@ -155,7 +155,7 @@ static void residual_update2(residual_state_t *s)
         &residual_layer2, s->a1, g, s->alignment2, BP_COUNTERS(s));
 }
 
-/* The steps of all layers, each with the deltas and their steps of the layer below. */
+/* The steps of all layers from the last, each with the deltas of the layer below. */
 static void residual_learn(residual_state_t *s)
 {
     uint16_t mantissa = s->learning_rate_mantissa;

@@ -16,6 +16,7 @@ CORE_FILES = (
     "bpgen_fix.h",
     "bpgen_kernels.h",
     "bpgen_layer_avr.h",
+    "bpgen_pass_avr.h",
     "bpgen_unit.h",
     "bpgen_kernels_avr.h",
     "bpgen_avr_forward.h",

@@ -436,11 +436,16 @@ def code_bytes(view: View, code: Code) -> int:
 
 
 def scratch_bytes(view: View) -> int:
-    """What the widest layers keep on the stack: steps of 2 bytes, back-propagated sums of 4."""
-    learning = () if view.training is None else view.training.learning
-    steps = 2 * max((layer.outputs for layer in learning), default=0)
-    pairs = () if view.training is None else view.training.hidden_deltas
-    return max([steps, *(4 * pair.layer.outputs_even for pair in pairs)])
+    """
+    What learning keeps on the stack: steps of 2 bytes, of the widest layer or of all of a chain,
+    and back-propagated sums of 4, or of 3 in a chain.
+    """
+    if view.training is None:
+        return 0
+    outputs = [layer.outputs for layer in view.training.learning]
+    sums = [pair.layer.outputs_even for pair in view.training.hidden_deltas]
+    chain = 2 * sum(outputs) + 3 * max(sums) if view.training.chain else 0
+    return max([chain, 2 * max(outputs), *(4 * n for n in sums)])
 
 
 def is_wide(layer: LayerView) -> bool:
@@ -483,6 +488,11 @@ def require_fit(view: View, target: Target, *, firmware: bool = False, data: int
         )
     if target.family.core == "AVR":
         _require_near_flash(view, target)
+        for refusal in view.avr_refusals:
+            raise BpgenError(
+                f"the model does not fit {target.name}: {refusal}; use a smaller layer, or choose "
+                "another board"
+            )
     if lacking:
         raise BpgenError(
             f"the model does not fit {target.name}, which has {' and '.join(lacking)}: use smaller "

@@ -25,6 +25,8 @@ from bpgen.proof import LayerProof, Sum, derivative_fraction, prove
 
 CORE_ABI = 2
 WEIGHT_LIMIT = 32768
+# Products of 16-bit numbers that the sums of AVR cores hold, in 40 bits.
+AVR_WIDE_OUTPUTS = 512
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,8 @@ class TrainingView:
     hidden_deltas: tuple[HiddenDelta, ...]
     learning: tuple[LayerView, ...]
     fused: tuple[LayerView, ...]
+    chain: tuple[LayerView, ...]
+    last: tuple[LayerView, ...]
     calls: tuple[str, ...]
 
 
@@ -248,6 +252,7 @@ class View:
     fills: tuple[ResetFill, ...]
     self_test: SelfTestView
     small: bool
+    avr_refusals: tuple[str, ...]
 
 
 def build_view(model: IntModel, prefix: str, self_test: SelfTest, *, small: bool = False) -> View:
@@ -309,7 +314,18 @@ def build_view(model: IntModel, prefix: str, self_test: SelfTest, *, small: bool
             crc32=self_test.crc32,
         ),
         small=small,
+        avr_refusals=tuple(_avr_refusals(layers)),
     )
+
+
+def _avr_refusals(layers: tuple[LayerView, ...]) -> Iterator[str]:
+    """Why the kernels of AVR cores do not hold this model's sums."""
+    for layer in layers:
+        if layer.backward and not layer.backward.plain and layer.outputs > AVR_WIDE_OUTPUTS:
+            yield (
+                f"the deltas below layer {layer.k} are sums over its {layer.outputs} outputs, and "
+                f"those of AVR boards hold {AVR_WIDE_OUTPUTS}"
+            )
 
 
 def _unit(decimals: int) -> str:
@@ -539,11 +555,11 @@ def _delta_call(layer: Dense, k: int) -> str:
 
 def _learn_kind(backward: Sum | None, a_in_frac: int) -> str:
     """Which of the kernels of bpgen_kernels.h makes the deltas and the step of a layer."""
-    if backward is None or backward.shift != 8 or not 9 <= a_in_frac <= 15:
+    if backward is None or not 9 <= a_in_frac <= 15:
         return ""
-    if backward.plain:
+    if backward.plain and 8 <= backward.shift <= 16:
         return "_plain"
-    return "_wide" if backward.terms <= 512 else ""
+    return "_wide" if backward.shift == 8 and backward.terms <= AVR_WIDE_OUTPUTS else ""
 
 
 def _output_delta_call(model: IntModel, layer: Dense, k: int) -> str:
@@ -578,6 +594,9 @@ def _training(
     if training is None:
         return None
     fused = tuple(layer for layer in layers if not small and _is_fused(model, layer.k))
+    learning = tuple(layer for layer in layers if model.learns(layer.k))
+    chains = 0 < len(fused) == len(learning) - 1 and all(layer.plain for layer in fused)
+    chain = tuple(reversed(fused)) if chains else ()
     applies = training.update in ("batch", "momentum")
     with_dz = [layer for layer in layers if layer.dz]
     return TrainingView(
@@ -601,9 +620,11 @@ def _training(
             for layer in reversed(with_dz)
             if layer.k < len(layers)
         ),
-        learning=tuple(layer for layer in layers if model.learns(layer.k)),
-        fused=fused,
-        calls=tuple(_calls(model, prefix, fused)),
+        learning=learning,
+        fused=() if chain else fused,
+        chain=chain,
+        last=learning[:1],
+        calls=(f"{prefix}_learn(s);",) if chain else tuple(_calls(model, prefix, fused)),
     )
 
 

@@ -2,15 +2,15 @@
  *
  * bpgen_kernels_avr.h includes this; the C of bpgen_kernels.c says what each of these computes. No
  * time depends on the data, but for 4 cycles where a master of 24 bits saturates, 3 for one of 16,
- * and some 30 where a delta comes near its top. Cycles are those of an ATmega328P.
+ * and some 20 where a delta comes near its top. Cycles are those of an ATmega328P.
  *
  * A product of 16-bit numbers is four of bytes, in r1:r0 each. MULSU leaves its sign in the carry,
  * for SBC to extend, and takes r16..r23 only, the constraint "a". r1 is the compiler's zero: `zero`
  * stands in for it, and each block that multiplies clears it at the end.
  *
  * A master takes a step in one addition of bytes. Where it overflows, the carry is the sign of both
- * summands, and SBC makes the limit of it. The four kernels of updates are one pass in assembly,
- * which differs by the width of the masters and leaves out the deltas where there are none.
+ * summands, and SBC makes the limit of it. All updates are two passes in assembly, one for each
+ * width of the masters, called by bpgen_pass_avr.h.
  * SPDX-License-Identifier: 0BSD
  */
 #ifndef BPGEN_AVR_LEARN_H
@@ -38,26 +38,6 @@
     "add %B[" p "], r0\n\t"                                                                        \
     "adc %C[" p "], r1\n\t"                                                                        \
     "adc %D[" p "], %[zero]\n\t"
-
-/* 2^bit for a bit up to 7: 7 cycles. */
-__attribute__((always_inline)) static inline uint8_t bp_avr_power(uint8_t bit)
-{
-    uint8_t power;
-
-    if (__builtin_constant_p(bit)) {
-        return (uint8_t)(1u << bit);
-    }
-    __asm__("ldi %[power], 1\n\t"
-            "sbrc %[bit], 1\n\t"
-            "ldi %[power], 4\n\t"
-            "sbrc %[bit], 0\n\t"
-            "lsl %[power]\n\t"
-            "sbrc %[bit], 2\n\t"
-            "swap %[power]"
-            : [power] "=&d"(power)
-            : [bit] "r"(bit));
-    return power;
-}
 
 /* ---- Learning rate -------------------------------------------------------------------------- */
 
@@ -90,12 +70,6 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
 }
 
 /* ---- Updates -------------------------------------------------------------------------------- */
-
-/* A count for DEC and BRNE on its low byte, then on its high byte. */
-static inline uint16_t bp_avr_count(uint16_t n)
-{
-    return (uint16_t)((n & 255u) | ((n + 255u) & 0xFF00u));
-}
 
 /* r25:r24:r23:r22 = g * u with g in r17:r16: 18 cycles. */
 #define BP_AVR_SIGNED(u_low, u_high)                                                               \
@@ -191,42 +165,6 @@ static inline uint16_t bp_avr_count(uint16_t n)
 
 /* ---- A pass over a layer --------------------------------------------------------------------- */
 
-/* The low bytes of masters, or the dither of the first. */
-typedef union {
-    uint8_t *bytes;
-    uint16_t dither;
-} bp_avr_low_t;
-
-/* What a pass keeps in memory. a_in, low and pairs are where it is at; what follows the mode is the
- * pass's own.
- */
-typedef struct {
-    int16_t *w;
-    int16_t *b;
-    const int16_t *g;
-    const int16_t *a_in;
-    bp_avr_low_t low;
-    bp_avr_low_t b_low;
-    const bp_layer_learn_t *layer; /* in flash */
-    bp_alignment_t alignment;
-    const int16_t *dz; /* NULL without deltas */
-    union {
-        uint16_t to_dz_in; /* from behind a_in to dz_in, in bytes */
-        uint16_t rise;     /* without deltas: scale of the inputs */
-    } in;
-    uint16_t row;     /* from the second dither of an output to the first of the next */
-    uint8_t flag;     /* rise is 2^(to - from) */
-    uint8_t bytes;    /* that the shift drops */
-    uint8_t mode;     /* bits 0 and 1: the loops for two shifts; 0 for any */
-    uint8_t pairs;    /* high byte of their count */
-    uint8_t u_scale;  /* 2^(fraction of u), by its lowest three bits */
-    uint8_t scale_a;  /* 2^(16 - frac) */
-    uint8_t fence;    /* highest nibble of top */
-    int16_t top;
-    uint8_t odd;      /* the last input has no neighbour, with r3 at 1 */
-    uint8_t last_odd;
-} bp_avr_pass_t;
-
 /* s += w * dz, both signed: 4 cycles to load w and 21. The sum is in d:c:b:a, dz in r17:r16, and
  * `carry` and `borrow` lead to what is above 32 bits.
  */
@@ -261,15 +199,6 @@ typedef struct {
     "mov r23, r22\n\t"                                                                             \
     "clr r22\n\t"
 
-/* u = round(A * r15, 8): 8 cycles. */
-#define BP_AVR_INPUT(u_low, u_high)                                                                \
-    "mul r23, r15\n\t"                                                                             \
-    "movw " u_low ", r0\n\t"                                                                       \
-    "mul r22, r15\n\t"                                                                             \
-    "lsl r0\n\t"                                                                                   \
-    "adc " u_low ", r1\n\t"                                                                        \
-    "adc " u_high ", r2\n\t"
-
 /* The derivative of A is (2^30 + 2^15 - x * x) >> 16 with x = A - 2^15, to r17:r16: 18 cycles. The
  * lower half of x * x is never 2^15, for 15 is odd, so its highest bit tells on which side it is.
  */
@@ -291,7 +220,7 @@ typedef struct {
     "sbc r17, r25\n\t"
 
 /* r24:r23, and above them the highest four bits of r22, = round(s * d, 20) for s = s2:s1:s0 and the
- * derivative d = r17:r16, up to 2^14: 41 cycles. `spare` and s0 may be spoilt. An s of -2^23 gives
+ * derivative d = r17:r16, up to 2^14: 39 cycles. `spare` and s0 may be spoilt. An s of -2^23 gives
  * what -2^23 + 1 would. The product's third byte starts with the half; nibbles move at the end.
  */
 #define BP_AVR_DELTA(spare, s0, s1, s2)                                                            \
@@ -329,787 +258,6 @@ typedef struct {
     "andi r24, 0x0F\n\t"                                                                           \
     "eor r24, r25\n\t"
 
-/* Clipped to [-top, top]: 8 cycles where |dz| < fence * 2^12, some 30 more elsewhere. */
-#define BP_AVR_CLIPPED(spare)                                                                      \
-    "mov r0, r22\n\t"                                                                              \
-    "sbrc r0, 7\n\t"                                                                               \
-    "com r0\n\t"                                                                                   \
-    "ldd " spare ", Y+%[fence]\n\t"                                                                \
-    "cp r0, " spare "\n\t"                                                                         \
-    "brlo .+2\n\t"                                                                                 \
-    "rcall 80f\n\t"
-
-/* Subroutine 80: r24:r23, and above them the highest four bits of r22, clipped to [-top, top]. */
-#define BP_AVR_CLIP                                                                                \
-    "80:\n"                                                                                        \
-    "ldd r16, Y+%[top]\n\t"                                                                        \
-    "ldd r17, Y+%[top]+1\n\t"                                                                      \
-    "asr r22\n\t"                                                                                  \
-    "asr r22\n\t"                                                                                  \
-    "asr r22\n\t"                                                                                  \
-    "asr r22\n\t"                                                                                  \
-    "cp r16, r23\n\t"                                                                              \
-    "cpc r17, r24\n\t"                                                                             \
-    "cpc r2, r22\n\t"                                                                              \
-    "brge 81f\n\t"                                                                                 \
-    "mov r23, r16\n\t"                                                                             \
-    "mov r24, r17\n\t"                                                                             \
-    "ret\n\t"                                                                                      \
-    "81:\n"                                                                                        \
-    "add r23, r16\n\t"                                                                             \
-    "adc r24, r17\n\t"                                                                             \
-    "adc r22, r2\n\t"                                                                              \
-    "brpl 82f\n\t"                                                                                 \
-    "clr r23\n\t"                                                                                  \
-    "clr r24\n\t"                                                                                  \
-    "82:\n"                                                                                        \
-    "sub r23, r16\n\t"                                                                             \
-    "sbc r24, r17\n\t"                                                                             \
-    "ret\n\t"
-
-/* Subroutine 60: from an input a = r17:r16 and its sum, u to r19:r18 and dz_in to X. r5 and r4 may
- * be spoilt. 83 cycles, call and return included.
- */
-#define BP_AVR_UNIT                                                                                \
-    "60:\n"                                                                                        \
-    BP_AVR_BYTES                                                                                   \
-    BP_AVR_INPUT("r18", "r19")                                                                     \
-    BP_AVR_DERIVATIVE                                                                              \
-    BP_AVR_DELTA("r4", "r5", "r6", "r7")                                                           \
-    BP_AVR_CLIPPED("r4")                                                                           \
-    "st X+, r23\n\t"                                                                               \
-    "st X+, r24\n\t"                                                                               \
-    "ret\n\t"
-
-/* Subroutine 77: M += round(product, 8 * r11), byte by byte, for the shifts that few learning rates
- * have. The highest bit of the last byte dropped rounds; the fourth byte of the sum must repeat the
- * sign of the third.
- */
-#define BP_AVR_ANY24                                                                               \
-    "77:\n"                                                                                        \
-    "mov r8, r11\n\t"                                                                              \
-    "clr r9\n\t"                                                                                   \
-    "78:\n"                                                                                        \
-    "tst r8\n\t"                                                                                   \
-    "breq 79f\n\t"                                                                                 \
-    "mov r9, r22\n\t"                                                                              \
-    "mov r22, r23\n\t"                                                                             \
-    "mov r23, r24\n\t"                                                                             \
-    "mov r24, r25\n\t"                                                                             \
-    "lsl r25\n\t"                                                                                  \
-    "sbc r25, r25\n\t"                                                                             \
-    "dec r8\n\t"                                                                                   \
-    "rjmp 78b\n\t"                                                                                 \
-    "79:\n"                                                                                        \
-    "lsl r9\n\t"                                                                                   \
-    "ld r9, Y\n\t"                                                                                 \
-    "adc r22, r9\n\t"                                                                              \
-    "ld r9, Z\n\t"                                                                                 \
-    "adc r23, r9\n\t"                                                                              \
-    "ldd r9, Z+1\n\t"                                                                              \
-    "adc r24, r9\n\t"                                                                              \
-    "adc r25, r2\n\t"                                                                              \
-    "sbrc r9, 7\n\t"                                                                               \
-    "dec r25\n\t"                                                                                  \
-    "mov r9, r24\n\t"                                                                              \
-    "lsl r9\n\t"                                                                                   \
-    "sbc r9, r9\n\t"                                                                               \
-    "cp r9, r25\n\t"                                                                               \
-    "breq 78f\n\t"                                                                                 \
-    "lsl r25\n\t"                                                                                  \
-    "sbc r22, r22\n\t"                                                                             \
-    "com r22\n\t"                                                                                  \
-    "mov r23, r22\n\t"                                                                             \
-    "mov r24, r22\n\t"                                                                             \
-    "subi r24, 0x80\n\t"                                                                           \
-    "78:\n"                                                                                        \
-    "st Y+, r22\n\t"                                                                               \
-    "st Z+, r23\n\t"                                                                               \
-    "st Z+, r24\n\t"                                                                               \
-    "ret\n\t"
-
-/* The same with the dither in Y: before the last two bytes go where two or three do, its upper byte
- * alone where one does, and not at all where none. Subroutine 76 drops a byte.
- */
-#define BP_AVR_ANY16                                                                               \
-    "77:\n"                                                                                        \
-    "mov r8, r11\n\t"                                                                              \
-    "tst r8\n\t"                                                                                   \
-    "breq 79f\n\t"                                                                                 \
-    "sbrs r8, 1\n\t"                                                                               \
-    "rjmp 78f\n\t"                                                                                 \
-    "sbrc r8, 0\n\t"                                                                               \
-    "rcall 76f\n\t"                                                                                \
-    "add r22, r28\n\t"                                                                             \
-    "adc r23, r29\n\t"                                                                             \
-    "adc r24, r2\n\t"                                                                              \
-    "adc r25, r2\n\t"                                                                              \
-    "rcall 76f\n\t"                                                                                \
-    "rcall 76f\n\t"                                                                                \
-    "rjmp 79f\n\t"                                                                                 \
-    "78:\n"                                                                                        \
-    "add r22, r29\n\t"                                                                             \
-    "adc r23, r2\n\t"                                                                              \
-    "adc r24, r2\n\t"                                                                              \
-    "adc r25, r2\n\t"                                                                              \
-    "rcall 76f\n\t"                                                                                \
-    "79:\n"                                                                                        \
-    "ld r8, Z\n\t"                                                                                 \
-    "add r22, r8\n\t"                                                                              \
-    "ldd r8, Z+1\n\t"                                                                              \
-    "adc r23, r8\n\t"                                                                              \
-    "adc r24, r2\n\t"                                                                              \
-    "adc r25, r2\n\t"                                                                              \
-    "sbrs r8, 7\n\t"                                                                               \
-    "rjmp 78f\n\t"                                                                                 \
-    "subi r24, 1\n\t"                                                                              \
-    "sbci r25, 0\n\t"                                                                              \
-    "78:\n"                                                                                        \
-    "mov r8, r23\n\t"                                                                              \
-    "lsl r8\n\t"                                                                                   \
-    "sbc r8, r8\n\t"                                                                               \
-    "cp r8, r24\n\t"                                                                               \
-    "cpc r8, r25\n\t"                                                                              \
-    "breq 78f\n\t"                                                                                 \
-    "lsl r25\n\t"                                                                                  \
-    "sbc r22, r22\n\t"                                                                             \
-    "com r22\n\t"                                                                                  \
-    "mov r23, r22\n\t"                                                                             \
-    "subi r23, 0x80\n\t"                                                                           \
-    "78:\n"                                                                                        \
-    "st Z+, r22\n\t"                                                                               \
-    "st Z+, r23\n\t"                                                                               \
-    "ret\n\t"                                                                                      \
-    "76:\n"                                                                                        \
-    "mov r22, r23\n\t"                                                                             \
-    "mov r23, r24\n\t"                                                                             \
-    "mov r24, r25\n\t"                                                                             \
-    "lsl r25\n\t"                                                                                  \
-    "sbc r25, r25\n\t"                                                                             \
-    "ret\n\t"
-
-/* The biases: g * 2^fu is g * u_scale, moved up a byte for an fu of 8 and more. 37 and 46 cycles
- * each for shifts of 8 and 16.
- *
- *     r4, r5   pass                 r16, r17  outputs left          X  g
- *     r10      mode                 r18, r19  g[j]                  Y  b_low or dither
- *     r11      bytes dropped        r20       u_scale               Z  b
- *     r12, r13 outputs              r22-r25   product
- *     T        fu is 8 or more
- */
-#define BP_AVR_BIASES24                                                                            \
-    "movw r4, r28\n\t"                                                                             \
-    "ldd r16, Y+%[shift]\n\t"                                                                      \
-    "lsr r16\n\t"                                                                                  \
-    "lsr r16\n\t"                                                                                  \
-    "lsr r16\n\t"                                                                                  \
-    "std Y+%[bytes], r16\n\t"                                                                      \
-    "mov r11, r16\n\t"                                                                             \
-    "cpi r16, 3\n\t"                                                                               \
-    "brne .+2\n\t"                                                                                 \
-    "clr r16\n\t"                                                                                  \
-    "std Y+%[mode], r16\n\t"                                                                       \
-    "mov r10, r16\n\t"                                                                             \
-    "ldd r21, Y+%[frac]\n\t"                                                                       \
-    "ldi r20, 1\n\t"                                                                               \
-    "sbrc r21, 1\n\t"                                                                              \
-    "ldi r20, 4\n\t"                                                                               \
-    "sbrc r21, 0\n\t"                                                                              \
-    "lsl r20\n\t"                                                                                  \
-    "sbrc r21, 2\n\t"                                                                              \
-    "swap r20\n\t"                                                                                 \
-    "std Y+%[u_scale], r20\n\t"                                                                    \
-    "bst r21, 3\n\t"                                                                               \
-    "ldd r26, Y+%[g]\n\t"                                                                          \
-    "ldd r27, Y+%[g]+1\n\t"                                                                        \
-    "movw r16, r12\n\t"                                                                            \
-    "ldd r30, Y+%[b]\n\t"                                                                          \
-    "ldd r31, Y+%[b]+1\n\t"                                                                        \
-    "ldd r6, Y+%[b_low]\n\t"                                                                       \
-    "ldd r7, Y+%[b_low]+1\n\t"                                                                     \
-    "movw r28, r6\n\t"                                                                             \
-    "41:\n"                                                                                        \
-    "ld r18, X+\n\t"                                                                               \
-    "ld r19, X+\n\t"                                                                               \
-    "mulsu r19, r20\n\t"                                                                           \
-    "movw r24, r0\n\t"                                                                             \
-    "mul r18, r20\n\t"                                                                             \
-    "mov r23, r0\n\t"                                                                              \
-    "add r24, r1\n\t"                                                                              \
-    "adc r25, r2\n\t"                                                                              \
-    "clr r22\n\t"                                                                                  \
-    "brts 42f\n\t"                                                                                 \
-    "mov r22, r23\n\t"                                                                             \
-    "mov r23, r24\n\t"                                                                             \
-    "mov r24, r25\n\t"                                                                             \
-    "lsl r25\n\t"                                                                                  \
-    "sbc r25, r25\n\t"                                                                             \
-    "42:\n"                                                                                        \
-    "\n\t"                                                                                         \
-    "sbrs r10, 0\n\t"                                                                              \
-    "rjmp 43f\n\t"                                                                                 \
-    "46:\n"                                                                                        \
-    BP_AVR_ADD24_8                                                                                 \
-    "45:\n"                                                                                        \
-    "dec r16\n\t"                                                                                  \
-    "brne 41b\n\t"                                                                                 \
-    "dec r17\n\t"                                                                                  \
-    "brne 41b\n\t"                                                                                 \
-    "rjmp 47f\n\t"                                                                                 \
-    "43:\n"                                                                                        \
-    "sbrs r10, 1\n\t"                                                                              \
-    "rjmp 44f\n\t"                                                                                 \
-    "mov r22, r23\n\t"                                                                             \
-    "mov r23, r24\n\t"                                                                             \
-    "mov r24, r25\n\t"                                                                             \
-    "lsl r25\n\t"                                                                                  \
-    "sbc r25, r25\n\t"                                                                             \
-    "rjmp 46b\n\t"                                                                                 \
-    "44:\n"                                                                                        \
-    "rcall 77f\n\t"                                                                                \
-    "rjmp 45b\n\t"                                                                                 \
-    "47:\n"                                                                                        \
-    "movw r28, r4\n\t"
-
-/* The same with dither: 35 cycles each for a shift of 16. */
-#define BP_AVR_BIASES16                                                                            \
-    "movw r4, r28\n\t"                                                                             \
-    "ldd r16, Y+%[shift]\n\t"                                                                      \
-    "lsr r16\n\t"                                                                                  \
-    "lsr r16\n\t"                                                                                  \
-    "lsr r16\n\t"                                                                                  \
-    "std Y+%[bytes], r16\n\t"                                                                      \
-    "mov r11, r16\n\t"                                                                             \
-    "cpi r16, 3\n\t"                                                                               \
-    "brne .+2\n\t"                                                                                 \
-    "clr r16\n\t"                                                                                  \
-    "lsr r16\n\t"                                                                                  \
-    "std Y+%[mode], r16\n\t"                                                                       \
-    "mov r10, r16\n\t"                                                                             \
-    "ldd r21, Y+%[frac]\n\t"                                                                       \
-    "ldi r20, 1\n\t"                                                                               \
-    "sbrc r21, 1\n\t"                                                                              \
-    "ldi r20, 4\n\t"                                                                               \
-    "sbrc r21, 0\n\t"                                                                              \
-    "lsl r20\n\t"                                                                                  \
-    "sbrc r21, 2\n\t"                                                                              \
-    "swap r20\n\t"                                                                                 \
-    "std Y+%[u_scale], r20\n\t"                                                                    \
-    "bst r21, 3\n\t"                                                                               \
-    "ldd r26, Y+%[g]\n\t"                                                                          \
-    "ldd r27, Y+%[g]+1\n\t"                                                                        \
-    "movw r16, r12\n\t"                                                                            \
-    "ldd r30, Y+%[b]\n\t"                                                                          \
-    "ldd r31, Y+%[b]+1\n\t"                                                                        \
-    "ldd r6, Y+%[b_low]\n\t"                                                                       \
-    "ldd r7, Y+%[b_low]+1\n\t"                                                                     \
-    "movw r28, r6\n\t"                                                                             \
-    "41:\n"                                                                                        \
-    "ld r18, X+\n\t"                                                                               \
-    "ld r19, X+\n\t"                                                                               \
-    "mulsu r19, r20\n\t"                                                                           \
-    "movw r24, r0\n\t"                                                                             \
-    "mul r18, r20\n\t"                                                                             \
-    "mov r23, r0\n\t"                                                                              \
-    "add r24, r1\n\t"                                                                              \
-    "adc r25, r2\n\t"                                                                              \
-    "clr r22\n\t"                                                                                  \
-    "brts 42f\n\t"                                                                                 \
-    "mov r22, r23\n\t"                                                                             \
-    "mov r23, r24\n\t"                                                                             \
-    "mov r24, r25\n\t"                                                                             \
-    "lsl r25\n\t"                                                                                  \
-    "sbc r25, r25\n\t"                                                                             \
-    "42:\n"                                                                                        \
-    "\n\t"                                                                                         \
-    "sbrs r10, 0\n\t"                                                                              \
-    "rjmp 44f\n\t"                                                                                 \
-    BP_AVR_ADD16_16                                                                                \
-    "43:\n"                                                                                        \
-    "subi r28, lo8(-40503)\n\t"                                                                    \
-    "sbci r29, hi8(-40503)\n\t"                                                                    \
-    "dec r16\n\t"                                                                                  \
-    "brne 41b\n\t"                                                                                 \
-    "dec r17\n\t"                                                                                  \
-    "brne 41b\n\t"                                                                                 \
-    "rjmp 47f\n\t"                                                                                 \
-    "44:\n"                                                                                        \
-    "rcall 77f\n\t"                                                                                \
-    "rjmp 43b\n\t"                                                                                 \
-    "47:\n"                                                                                        \
-    "movw r28, r4\n\t"
-
-/* The deltas of a pair of inputs, and its u. 57 cycles an output, and a unit an input.
- *
- *     r4-r7    sum of the first input   r14, r15  scale_a, u_scale
- *     r8-r11   sum of the second        r16, r17  dz[j]; a; its derivative
- *     r12, r13 outputs                  r18, r19  outputs left; u
- *     r3       pairs left               r20, r21  the pair's w; the second a; the first u
- *     X        dz, a_in, dz_in          r22-r25   w[j], products
- *     Y        pass                     Z         w
- */
-#define BP_AVR_PAIR_DELTAS(start, borrow0, carry0, borrow1, carry1, narrow)                        \
-    "movw r20, r30\n\t"                                                                            \
-    "movw r18, r12\n\t"                                                                            \
-    "ldi r22, 0x80\n\t"                                                                            \
-    "mov r4, r22\n\t"                                                                              \
-    "clr r5\n\t"                                                                                   \
-    "clr r6\n\t"                                                                                   \
-    "clr r7\n\t"                                                                                   \
-    "movw r8, r4\n\t"                                                                              \
-    "movw r10, r6\n\t"                                                                             \
-    start                                                                                          \
-    "11:\n"                                                                                        \
-    "ld r16, X+\n\t"                                                                               \
-    "ld r17, X+\n\t"                                                                               \
-    BP_AVR_ADD_PRODUCT("r4", "r5", "r6", "r7", borrow0, carry0)                                    \
-    BP_AVR_ADD_PRODUCT("r8", "r9", "r10", "r11", borrow1, carry1)                                  \
-    "dec r18\n\t"                                                                                  \
-    "brne 11b\n\t"                                                                                 \
-    "dec r19\n\t"                                                                                  \
-    "brne 11b\n\t"                                                                                 \
-    narrow                                                                                         \
-    "movw r30, r20\n\t"                                                                            \
-    "ldd r26, Y+%[a_in]\n\t"                                                                       \
-    "ldd r27, Y+%[a_in]+1\n\t"                                                                     \
-    "ld r16, X+\n\t"                                                                               \
-    "ld r17, X+\n\t"                                                                               \
-    "ld r20, X+\n\t"                                                                               \
-    "ld r21, X+\n\t"                                                                               \
-    "std Y+%[a_in], r26\n\t"                                                                       \
-    "std Y+%[a_in]+1, r27\n\t"                                                                     \
-    "ldd r14, Y+%[in]\n\t"                                                                         \
-    "ldd r15, Y+%[in]+1\n\t"                                                                       \
-    "add r26, r14\n\t"                                                                             \
-    "adc r27, r15\n\t"                                                                             \
-    "ldd r14, Y+%[scale_a]\n\t"                                                                    \
-    "ldd r15, Y+%[u_scale]\n\t"                                                                    \
-    "rcall 60f\n\t"                                                                                \
-    "movw r16, r20\n\t"                                                                            \
-    "movw r20, r18\n\t"                                                                            \
-    "clr r18\n\t"                                                                                  \
-    "clr r19\n\t"                                                                                  \
-    "ldd r22, Y+%[odd]\n\t"                                                                        \
-    "cp r22, r3\n\t"                                                                               \
-    "brne .+2\n\t"                                                                                 \
-    "rjmp 3f\n\t"                                                                                  \
-    "movw r4, r8\n\t"                                                                              \
-    "movw r6, r10\n\t"                                                                             \
-    "rcall 60f\n\t"
-
-#define BP_AVR_PLAIN BP_AVR_PAIR_DELTAS("", "", "", "", "", "")
-
-/* The same with fifth bytes in r14 and r15, which hold 512 products of any numbers: 69 cycles an
- * output. The sums end in 32 bits.
- */
-#define BP_AVR_CLIP40(fifth, high, mid, low)                                                       \
-    "mov r22, " high "\n\t"                                                                        \
-    "lsl r22\n\t"                                                                                  \
-    "sbc r22, r22\n\t"                                                                             \
-    "cp r22, " fifth "\n\t"                                                                        \
-    "breq .+14\n\t"                                                                                \
-    "lsl " fifth "\n\t"                                                                            \
-    "sbc " low ", " low "\n\t"                                                                     \
-    "com " low "\n\t"                                                                              \
-    "mov " mid ", " low "\n\t"                                                                     \
-    "mov " high ", " low "\n\t"                                                                    \
-    "ldi r22, 0x80\n\t"                                                                            \
-    "eor " high ", r22\n\t"
-
-#define BP_AVR_WIDE                                                                                \
-    BP_AVR_PAIR_DELTAS("clr r14\n\tclr r15\n\t", "sbc r14, r2\n\t", "adc r14, r2\n\t",             \
-                       "sbc r15, r2\n\t", "adc r15, r2\n\t",                                       \
-                       BP_AVR_CLIP40("r14", "r7", "r6", "r5")                                      \
-                       BP_AVR_CLIP40("r15", "r11", "r10", "r9"))
-
-/* The u of a pair of inputs without deltas. */
-#define BP_AVR_PAIR_RESCALED                                                                       \
-    "ldd r26, Y+%[a_in]\n\t"                                                                       \
-    "ldd r27, Y+%[a_in]+1\n\t"                                                                     \
-    "ldd r22, Y+%[in]\n\t"                                                                         \
-    "ldd r23, Y+%[in]+1\n\t"                                                                       \
-    "ld r16, X+\n\t"                                                                               \
-    "ld r17, X+\n\t"                                                                               \
-    BP_AVR_RESCALE("r20", "r21")                                                                   \
-    "ld r16, X+\n\t"                                                                               \
-    "ld r17, X+\n\t"                                                                               \
-    BP_AVR_RESCALE("r18", "r19")                                                                   \
-    "std Y+%[a_in], r26\n\t"                                                                       \
-    "std Y+%[a_in]+1, r27\n\t"
-
-/* The weights of a pair of inputs: 80 and 86 cycles for two, with shifts of 8 and 16.
- *
- *     r4, r5   pass                 r14, r15  outputs left          X  g
- *     r10      mode                 r16, r17  g[j]                  Y  low, or dither
- *     r11      bytes dropped        r18-r21   u of both             Z  w
- *     r6, r7   low, or row          r22-r25   products
- */
-#define BP_AVR_LOOPS24                                                                             \
-    "movw r4, r28\n\t"                                                                             \
-    "ldd r10, Y+%[mode]\n\t"                                                                       \
-    "ldd r6, Y+%[low]\n\t"                                                                         \
-    "ldd r7, Y+%[low]+1\n\t"                                                                       \
-    "movw r28, r6\n\t"                                                                             \
-    "sbrs r10, 0\n\t"                                                                              \
-    "rjmp 32f\n\t"                                                                                 \
-    "31:\n"                                                                                        \
-    "ld r16, X+\n\t"                                                                               \
-    "ld r17, X+\n\t"                                                                               \
-    BP_AVR_SIGNED("r20", "r21")                                                                    \
-    BP_AVR_ADD24_8                                                                                 \
-    BP_AVR_SIGNED("r18", "r19")                                                                    \
-    BP_AVR_ADD24_8                                                                                 \
-    "dec r14\n\t"                                                                                  \
-    "breq .+2\n\t"                                                                                 \
-    "rjmp 31b\n\t"                                                                                 \
-    "dec r15\n\t"                                                                                  \
-    "breq .+2\n\t"                                                                                 \
-    "rjmp 31b\n\t"                                                                                 \
-    "34:\n"                                                                                        \
-    "movw r6, r28\n\t"                                                                             \
-    "movw r28, r4\n\t"                                                                             \
-    "std Y+%[low], r6\n\t"                                                                         \
-    "std Y+%[low]+1, r7\n\t"
-
-/* Those of other shifts. */
-#define BP_AVR_RARE24                                                                              \
-    "32:\n"                                                                                        \
-    "sbrs r10, 1\n\t"                                                                              \
-    "rjmp 33f\n\t"                                                                                 \
-    "35:\n"                                                                                        \
-    "ld r16, X+\n\t"                                                                               \
-    "ld r17, X+\n\t"                                                                               \
-    BP_AVR_SIGNED("r20", "r21")                                                                    \
-    BP_AVR_ADD24_16                                                                                \
-    BP_AVR_SIGNED("r18", "r19")                                                                    \
-    BP_AVR_ADD24_16                                                                                \
-    "dec r14\n\t"                                                                                  \
-    "breq .+2\n\t"                                                                                 \
-    "rjmp 35b\n\t"                                                                                 \
-    "dec r15\n\t"                                                                                  \
-    "breq .+2\n\t"                                                                                 \
-    "rjmp 35b\n\t"                                                                                 \
-    "rjmp 34b\n\t"                                                                                 \
-    "33:\n"                                                                                        \
-    "movw r28, r4\n\t"                                                                             \
-    "ldd r11, Y+%[bytes]\n\t"                                                                      \
-    "movw r28, r6\n\t"                                                                             \
-    "36:\n"                                                                                        \
-    "ld r16, X+\n\t"                                                                               \
-    "ld r17, X+\n\t"                                                                               \
-    BP_AVR_SIGNED("r20", "r21")                                                                    \
-    "rcall 77f\n\t"                                                                                \
-    BP_AVR_SIGNED("r18", "r19")                                                                    \
-    "rcall 77f\n\t"                                                                                \
-    "dec r14\n\t"                                                                                  \
-    "brne 36b\n\t"                                                                                 \
-    "dec r15\n\t"                                                                                  \
-    "brne 36b\n\t"                                                                                 \
-    "rjmp 34b\n\t"                                                                                 \
-    BP_AVR_ANY24
-
-/* The same with dither: 75 cycles for two with a shift of 16. */
-#define BP_AVR_LOOPS16                                                                             \
-    "movw r4, r28\n\t"                                                                             \
-    "ldd r10, Y+%[mode]\n\t"                                                                       \
-    "ldd r6, Y+%[row]\n\t"                                                                         \
-    "ldd r7, Y+%[row]+1\n\t"                                                                       \
-    "ldd r16, Y+%[low]\n\t"                                                                        \
-    "ldd r17, Y+%[low]+1\n\t"                                                                      \
-    "movw r24, r16\n\t"                                                                            \
-    "subi r16, lo8(-2*40503)\n\t"                                                                  \
-    "sbci r17, hi8(-2*40503)\n\t"                                                                  \
-    "std Y+%[low], r16\n\t"                                                                        \
-    "std Y+%[low]+1, r17\n\t"                                                                      \
-    "movw r28, r24\n\t"                                                                            \
-    "sbrs r10, 0\n\t"                                                                              \
-    "rjmp 33f\n\t"                                                                                 \
-    "31:\n"                                                                                        \
-    "ld r16, X+\n\t"                                                                               \
-    "ld r17, X+\n\t"                                                                               \
-    BP_AVR_SIGNED("r20", "r21")                                                                    \
-    BP_AVR_ADD16_16                                                                                \
-    "subi r28, lo8(-40503)\n\t"                                                                    \
-    "sbci r29, hi8(-40503)\n\t"                                                                    \
-    BP_AVR_SIGNED("r18", "r19")                                                                    \
-    BP_AVR_ADD16_16                                                                                \
-    "add r28, r6\n\t"                                                                              \
-    "adc r29, r7\n\t"                                                                              \
-    "dec r14\n\t"                                                                                  \
-    "brne 31b\n\t"                                                                                 \
-    "dec r15\n\t"                                                                                  \
-    "brne 31b\n\t"                                                                                 \
-    "34:\n"                                                                                        \
-    "movw r28, r4\n\t"
-
-/* Those of other shifts. */
-#define BP_AVR_RARE16                                                                              \
-    "33:\n"                                                                                        \
-    "movw r28, r4\n\t"                                                                             \
-    "ldd r11, Y+%[bytes]\n\t"                                                                      \
-    "movw r28, r24\n\t"                                                                            \
-    "36:\n"                                                                                        \
-    "ld r16, X+\n\t"                                                                               \
-    "ld r17, X+\n\t"                                                                               \
-    BP_AVR_SIGNED("r20", "r21")                                                                    \
-    "rcall 77f\n\t"                                                                                \
-    "subi r28, lo8(-40503)\n\t"                                                                    \
-    "sbci r29, hi8(-40503)\n\t"                                                                    \
-    BP_AVR_SIGNED("r18", "r19")                                                                    \
-    "rcall 77f\n\t"                                                                                \
-    "add r28, r6\n\t"                                                                              \
-    "adc r29, r7\n\t"                                                                              \
-    "dec r14\n\t"                                                                                  \
-    "brne 36b\n\t"                                                                                 \
-    "dec r15\n\t"                                                                                  \
-    "brne 36b\n\t"                                                                                 \
-    "rjmp 34b\n\t"                                                                                 \
-    BP_AVR_ANY16
-
-/* A pass: biases, then all pairs. r2 is zero and r3 counts pairs, up to 256 at a time; only the
- * very last may lack a neighbour. T is the flag.
- */
-#define BP_AVR_PASS_TEXT(biases, deltas, loops, rare)                                              \
-    "push r8\n\t"                                                                                  \
-    "push r9\n\t"                                                                                  \
-    "push r28\n\t"                                                                                 \
-    "push r29\n\t"                                                                                 \
-    "movw r28, r24\n\t"                                                                            \
-    "clr r2\n\t"                                                                                   \
-    "ldd r30, Y+%[layer]\n\t"                                                                      \
-    "ldd r31, Y+%[layer]+1\n\t"                                                                    \
-    "lpm r12, Z+\n\t"                                                                              \
-    "lpm r13, Z+\n\t"                                                                              \
-    "lpm r3, Z+\n\t"                                                                               \
-    "lpm r16, Z+\n\t"                                                                              \
-    "std Y+%[pairs], r16\n\t"                                                                      \
-    "lpm r17, Z+\n\t"                                                                              \
-    "std Y+%[last_odd], r17\n\t"                                                                   \
-    "cpi r16, 1\n\t"                                                                               \
-    "breq .+2\n\t"                                                                                 \
-    "clr r17\n\t"                                                                                  \
-    "std Y+%[odd], r17\n\t"                                                                        \
-    "lpm r16, Z+\n\t"                                                                              \
-    "std Y+%[scale_a], r16\n\t"                                                                    \
-    "lpm r16, Z+\n\t"                                                                              \
-    "std Y+%[top], r16\n\t"                                                                        \
-    "lpm r16, Z+\n\t"                                                                              \
-    "std Y+%[top]+1, r16\n\t"                                                                      \
-    "swap r16\n\t"                                                                                 \
-    "andi r16, 0x0F\n\t"                                                                           \
-    "std Y+%[fence], r16\n\t"                                                                      \
-    biases                                                                                         \
-    "ldd r16, Y+%[flag]\n\t"                                                                       \
-    "bst r16, 0\n\t"                                                                               \
-    "ldd r30, Y+%[w]\n\t"                                                                          \
-    "ldd r31, Y+%[w]+1\n\t"                                                                        \
-    "1:\n"                                                                                         \
-    "ldd r26, Y+%[dz]\n\t"                                                                         \
-    "ldd r27, Y+%[dz]+1\n\t"                                                                       \
-    "tst r27\n\t"                                                                                  \
-    "brne .+2\n\t"                                                                                 \
-    "rjmp 2f\n\t"                                                                                  \
-    deltas                                                                                         \
-    "3:\n"                                                                                         \
-    "ldd r26, Y+%[g]\n\t"                                                                          \
-    "ldd r27, Y+%[g]+1\n\t"                                                                        \
-    "movw r14, r12\n\t"                                                                            \
-    loops                                                                                          \
-    "dec r3\n\t"                                                                                   \
-    "breq .+2\n\t"                                                                                 \
-    "rjmp 1b\n\t"                                                                                  \
-    "ldd r16, Y+%[pairs]\n\t"                                                                      \
-    "ldd r17, Y+%[last_odd]\n\t"                                                                   \
-    "dec r16\n\t"                                                                                  \
-    "breq 4f\n\t"                                                                                  \
-    "std Y+%[pairs], r16\n\t"                                                                      \
-    "cpi r16, 1\n\t"                                                                               \
-    "brne .+2\n\t"                                                                                 \
-    "std Y+%[odd], r17\n\t"                                                                        \
-    "rjmp 1b\n\t"                                                                                  \
-    "4:\n"                                                                                         \
-    "pop r29\n\t"                                                                                  \
-    "pop r28\n\t"                                                                                  \
-    "pop r9\n\t"                                                                                   \
-    "pop r8\n\t"                                                                                   \
-    "clr __zero_reg__\n\t"                                                                         \
-    "ret\n\t"                                                                                      \
-    "2:\n"                                                                                         \
-    BP_AVR_PAIR_RESCALED                                                                           \
-    "rjmp 3b\n\t"                                                                                  \
-    BP_AVR_UNIT                                                                                    \
-    BP_AVR_CLIP                                                                                    \
-    rare
-
-#define BP_AVR_AT(member) [member] "i"(offsetof(bp_avr_pass_t, member))
-
-#define BP_AVR_PASS(text)                                                                          \
-    __asm__ __volatile__(                                                                          \
-        text                                                                                       \
-        :                                                                                          \
-        : BP_AVR_AT(w), BP_AVR_AT(b), BP_AVR_AT(g), BP_AVR_AT(a_in), BP_AVR_AT(low),               \
-          BP_AVR_AT(b_low), BP_AVR_AT(layer),                                                      \
-          [shift] "i"(offsetof(bp_avr_pass_t, alignment.shift)),                                   \
-          [frac] "i"(offsetof(bp_avr_pass_t, alignment.frac)), BP_AVR_AT(dz), BP_AVR_AT(in),       \
-          BP_AVR_AT(row), BP_AVR_AT(flag), BP_AVR_AT(bytes), BP_AVR_AT(mode), BP_AVR_AT(pairs),    \
-          BP_AVR_AT(u_scale), BP_AVR_AT(scale_a), BP_AVR_AT(fence), BP_AVR_AT(top),                \
-          BP_AVR_AT(odd), BP_AVR_AT(last_odd))
-
-/* Passes save no register but Y: whoever calls one through bp_avr_call() does, once for all. */
-static __attribute__((naked, noinline)) void bp_avr_pass24(void)
-{
-    BP_AVR_PASS(BP_AVR_PASS_TEXT(BP_AVR_BIASES24, BP_AVR_PLAIN, BP_AVR_LOOPS24, BP_AVR_RARE24));
-}
-
-static __attribute__((naked, noinline)) void bp_avr_wide_pass24(void)
-{
-    BP_AVR_PASS(BP_AVR_PASS_TEXT(BP_AVR_BIASES24, BP_AVR_WIDE, BP_AVR_LOOPS24, BP_AVR_RARE24));
-}
-
-static __attribute__((naked, noinline)) void bp_avr_pass16(void)
-{
-    BP_AVR_PASS(BP_AVR_PASS_TEXT(BP_AVR_BIASES16, BP_AVR_PLAIN, BP_AVR_LOOPS16, BP_AVR_RARE16));
-}
-
-static __attribute__((naked, noinline)) void bp_avr_wide_pass16(void)
-{
-    BP_AVR_PASS(BP_AVR_PASS_TEXT(BP_AVR_BIASES16, BP_AVR_WIDE, BP_AVR_LOOPS16, BP_AVR_RARE16));
-}
-
-__attribute__((always_inline)) static inline void bp_avr_call(void (*text)(void), bp_avr_pass_t *p)
-{
-    register bp_avr_pass_t *pass __asm__("r24") = p;
-
-    __asm__ __volatile__("%~call %x[text]"
-                         : "+r"(pass)
-                         : [text] "i"(text)
-                         : "r0", "r2", "r3", "r4", "r5", "r6", "r7", "r10", "r11",
-                           "r12", "r13", "r14", "r15", "r16", "r17", "r18", "r19", "r20", "r21",
-                           "r22", "r23", "r26", "r27", "r30", "r31", "memory");
-}
-
-/* What all four kernels have in common. */
-static inline void bp_avr_prepare(bp_avr_pass_t *p, int16_t *w, int16_t *b,
-                                  const bp_layer_t *layer, const int16_t *a_in, const int16_t *g,
-                                  bp_alignment_t alignment)
-{
-    p->w = w;
-    p->b = b;
-    p->g = g;
-    p->a_in = a_in;
-    p->layer = &layer->learn;
-    p->alignment = alignment;
-}
-
-/* The scale of the inputs for BP_AVR_RESCALE. */
-static inline void bp_avr_prepare_update(bp_avr_pass_t *p, const bp_layer_t *layer, uint8_t to)
-{
-    uint8_t rise = (uint8_t)(8 + to - bp_rom_u8(&layer->a_in_frac));
-    uint8_t power = bp_avr_power(rise & 7u);
-
-    p->dz = NULL;
-    p->flag = rise > 15;
-    p->in.rise = rise > 7 ? (uint16_t)(power << 8) : power;
-}
-
-static inline void bp_avr_prepare_learn(bp_avr_pass_t *p, int16_t *dz_in, const int16_t *dz)
-{
-    p->dz = dz;
-    p->in.to_dz_in = (uint16_t)dz_in - (uint16_t)p->a_in - 4u;
-}
-
-#define BP_FAST_RESIDUAL
-void bp_update_residual(int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
-                        const bp_layer_t *layer, const int16_t *a_in, const int16_t *g,
-                        bp_alignment_t alignment, bp_counters_t *counters)
-{
-    bp_avr_pass_t p;
-
-    (void)counters;
-    bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
-    bp_avr_prepare_update(&p, layer, alignment.frac);
-    p.low.bytes = w_low;
-    p.b_low.bytes = b_low;
-    bp_avr_call(bp_avr_pass24, &p);
-}
-
-void bp_learn_residual_plain(int16_t *dz_in, int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
-                             const bp_layer_t *layer, const int16_t *a_in, const int16_t *dz,
-                             const int16_t *g, bp_alignment_t alignment, bp_counters_t *counters)
-{
-    bp_avr_pass_t p;
-
-    (void)counters;
-    bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
-    bp_avr_prepare_learn(&p, dz_in, dz);
-    p.low.bytes = w_low;
-    p.b_low.bytes = b_low;
-    bp_avr_call(bp_avr_pass24, &p);
-}
-
-void bp_learn_residual_wide(int16_t *dz_in, int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
-                            const bp_layer_t *layer, const int16_t *a_in, const int16_t *dz,
-                            const int16_t *g, bp_alignment_t alignment, bp_counters_t *counters)
-{
-    bp_avr_pass_t p;
-
-    (void)counters;
-    bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
-    bp_avr_prepare_learn(&p, dz_in, dz);
-    p.low.bytes = w_low;
-    p.b_low.bytes = b_low;
-    bp_avr_call(bp_avr_wide_pass24, &p);
-}
-
-static inline void bp_avr_prepare_dither(bp_avr_pass_t *p, const bp_layer_t *layer, uint16_t dither)
-{
-    p->low.dither = dither;
-    p->row = bp_rom_u16(&layer->learn.row);
-    p->b_low.dither = (uint16_t)(dither + bp_rom_u16(&layer->learn.biases));
-}
-
-#define BP_FAST_STOCHASTIC
-void bp_update_stochastic(int16_t *w, int16_t *b, const bp_layer_t *layer, const int16_t *a_in,
-                          const int16_t *g, bp_alignment_t alignment, uint16_t dither,
-                          bp_counters_t *counters)
-{
-    bp_avr_pass_t p;
-
-    (void)counters;
-    bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
-    bp_avr_prepare_update(&p, layer, alignment.frac);
-    bp_avr_prepare_dither(&p, layer, dither);
-    bp_avr_call(bp_avr_pass16, &p);
-}
-
-void bp_learn_stochastic_plain(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_t *layer,
-                               const int16_t *a_in, const int16_t *dz, const int16_t *g,
-                               bp_alignment_t alignment, uint16_t dither, bp_counters_t *counters)
-{
-    bp_avr_pass_t p;
-
-    (void)counters;
-    bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
-    bp_avr_prepare_learn(&p, dz_in, dz);
-    bp_avr_prepare_dither(&p, layer, dither);
-    bp_avr_call(bp_avr_pass16, &p);
-}
-
-void bp_learn_stochastic_wide(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_t *layer,
-                              const int16_t *a_in, const int16_t *dz, const int16_t *g,
-                              bp_alignment_t alignment, uint16_t dither, bp_counters_t *counters)
-{
-    bp_avr_pass_t p;
-
-    (void)counters;
-    bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
-    bp_avr_prepare_learn(&p, dz_in, dz);
-    bp_avr_prepare_dither(&p, layer, dither);
-    bp_avr_call(bp_avr_wide_pass16, &p);
-}
-
-/* ---- Deltas of outputs ----------------------------------------------------------------------- */
-
 /* above:high:low clipped to [-top, top], with top in r11:r10, in 10 to 12 cycles: what is above top
  * becomes top, and the rest moves by top, loses what is below 0 and moves back.
  */
@@ -1132,6 +280,743 @@ void bp_learn_stochastic_wide(int16_t *dz_in, int16_t *w, int16_t *b, const bp_l
     "sub " low ", r10\n\t"                                                                         \
     "sbc " high ", r11\n"                                                                          \
     "5:\n\t"
+
+/* For the shifts that few learning rates have. Subroutine 75 makes the product with the first u,
+ * which then trades places with the second, and subroutine 77 adds: M += round(product, 8 * r13),
+ * byte by byte. The highest bit of the last byte dropped rounds; the fourth byte of the sum must
+ * repeat the sign of the third.
+ */
+#define BP_AVR_ANY24                                                                               \
+    "75:\n"                                                                                        \
+    "movw r24, r20\n\t"                                                                            \
+    "movw r20, r18\n\t"                                                                            \
+    "movw r18, r24\n\t"                                                                            \
+    BP_AVR_SIGNED("r18", "r19")                                                                    \
+    "77:\n"                                                                                        \
+    "mov r12, r13\n\t"                                                                             \
+    "clr r6\n\t"                                                                                   \
+    "78:\n"                                                                                        \
+    "tst r12\n\t"                                                                                  \
+    "breq 79f\n\t"                                                                                 \
+    "mov r6, r22\n\t"                                                                              \
+    "mov r22, r23\n\t"                                                                             \
+    "mov r23, r24\n\t"                                                                             \
+    "mov r24, r25\n\t"                                                                             \
+    "lsl r25\n\t"                                                                                  \
+    "sbc r25, r25\n\t"                                                                             \
+    "dec r12\n\t"                                                                                  \
+    "rjmp 78b\n\t"                                                                                 \
+    "79:\n"                                                                                        \
+    "lsl r6\n\t"                                                                                   \
+    "ld r6, Y\n\t"                                                                                 \
+    "adc r22, r6\n\t"                                                                              \
+    "ld r6, Z\n\t"                                                                                 \
+    "adc r23, r6\n\t"                                                                              \
+    "ldd r6, Z+1\n\t"                                                                              \
+    "adc r24, r6\n\t"                                                                              \
+    "adc r25, r2\n\t"                                                                              \
+    "sbrc r6, 7\n\t"                                                                               \
+    "dec r25\n\t"                                                                                  \
+    "mov r6, r24\n\t"                                                                              \
+    "lsl r6\n\t"                                                                                   \
+    "sbc r6, r6\n\t"                                                                               \
+    "cp r6, r25\n\t"                                                                               \
+    "breq 78f\n\t"                                                                                 \
+    "lsl r25\n\t"                                                                                  \
+    "sbc r22, r22\n\t"                                                                             \
+    "com r22\n\t"                                                                                  \
+    "mov r23, r22\n\t"                                                                             \
+    "mov r24, r22\n\t"                                                                             \
+    "subi r24, 0x80\n\t"                                                                           \
+    "78:\n"                                                                                        \
+    "st Y+, r22\n\t"                                                                               \
+    "st Z+, r23\n\t"                                                                               \
+    "st Z+, r24\n\t"                                                                               \
+    "ret\n\t"
+
+/* The same with the dither in Y: before the last two bytes go where two or three do, its upper byte
+ * alone where one does, and not at all where none. Subroutine 76 drops a byte.
+ */
+#define BP_AVR_ANY16                                                                               \
+    "75:\n"                                                                                        \
+    "movw r24, r20\n\t"                                                                            \
+    "movw r20, r18\n\t"                                                                            \
+    "movw r18, r24\n\t"                                                                            \
+    BP_AVR_SIGNED("r18", "r19")                                                                    \
+    "77:\n"                                                                                        \
+    "mov r12, r13\n\t"                                                                             \
+    "tst r12\n\t"                                                                                  \
+    "breq 79f\n\t"                                                                                 \
+    "sbrs r12, 1\n\t"                                                                              \
+    "rjmp 78f\n\t"                                                                                 \
+    "sbrc r12, 0\n\t"                                                                              \
+    "rcall 76f\n\t"                                                                                \
+    "add r22, r28\n\t"                                                                             \
+    "adc r23, r29\n\t"                                                                             \
+    "adc r24, r2\n\t"                                                                              \
+    "adc r25, r2\n\t"                                                                              \
+    "rcall 76f\n\t"                                                                                \
+    "rcall 76f\n\t"                                                                                \
+    "rjmp 79f\n\t"                                                                                 \
+    "78:\n"                                                                                        \
+    "add r22, r29\n\t"                                                                             \
+    "adc r23, r2\n\t"                                                                              \
+    "adc r24, r2\n\t"                                                                              \
+    "adc r25, r2\n\t"                                                                              \
+    "rcall 76f\n\t"                                                                                \
+    "79:\n"                                                                                        \
+    "ld r12, Z\n\t"                                                                                \
+    "add r22, r12\n\t"                                                                             \
+    "ldd r12, Z+1\n\t"                                                                             \
+    "adc r23, r12\n\t"                                                                             \
+    "adc r24, r2\n\t"                                                                              \
+    "adc r25, r2\n\t"                                                                              \
+    "sbrs r12, 7\n\t"                                                                              \
+    "rjmp 78f\n\t"                                                                                 \
+    "subi r24, 1\n\t"                                                                              \
+    "sbci r25, 0\n\t"                                                                              \
+    "78:\n"                                                                                        \
+    "mov r12, r23\n\t"                                                                             \
+    "lsl r12\n\t"                                                                                  \
+    "sbc r12, r12\n\t"                                                                             \
+    "cp r12, r24\n\t"                                                                              \
+    "cpc r12, r25\n\t"                                                                             \
+    "breq 78f\n\t"                                                                                 \
+    "lsl r25\n\t"                                                                                  \
+    "sbc r22, r22\n\t"                                                                             \
+    "com r22\n\t"                                                                                  \
+    "mov r23, r22\n\t"                                                                             \
+    "subi r23, 0x80\n\t"                                                                           \
+    "78:\n"                                                                                        \
+    "st Z+, r22\n\t"                                                                               \
+    "st Z+, r23\n\t"                                                                               \
+    "ret\n\t"                                                                                      \
+    "76:\n"                                                                                        \
+    "mov r22, r23\n\t"                                                                             \
+    "mov r23, r24\n\t"                                                                             \
+    "mov r24, r25\n\t"                                                                             \
+    "lsl r25\n\t"                                                                                  \
+    "sbc r25, r25\n\t"                                                                             \
+    "ret\n\t"
+
+/* r20 = 2^(r21 & 7): 7 cycles. */
+#define BP_AVR_POWER                                                                               \
+    "ldi r20, 1\n\t"                                                                               \
+    "sbrc r21, 1\n\t"                                                                              \
+    "ldi r20, 4\n\t"                                                                               \
+    "sbrc r21, 0\n\t"                                                                              \
+    "lsl r20\n\t"                                                                                  \
+    "sbrc r21, 2\n\t"                                                                              \
+    "swap r20\n\t"
+
+/* The biases: g * 2^fu is g * 2^(fu & 7), moved up a byte where fu is 8 or more, as most are. Those
+ * take 31 cycles each for a shift of 8.
+ *
+ *     r4, r5   pass                 r16, r17  outputs left          X  g
+ *     r10      mode                 r18, r19  g[j]                  Y  b_low or dither
+ *     r13      bytes dropped        r20       2^(fu & 7)            Z  b
+ *     T        fu is 8 or more      r22-r25   product
+ */
+#define BP_AVR_SCALED_G                                                                            \
+    "ld r18, X+\n\t"                                                                               \
+    "ld r19, X+\n\t"                                                                               \
+    "mulsu r19, r20\n\t"                                                                           \
+    "movw r24, r0\n\t"                                                                             \
+    "mul r18, r20\n\t"                                                                             \
+    "add r24, r1\n\t"                                                                              \
+    "adc r25, r2\n\t"
+
+#define BP_AVR_DROP_BYTE                                                                           \
+    "mov r22, r23\n\t"                                                                             \
+    "mov r23, r24\n\t"                                                                             \
+    "mov r24, r25\n\t"                                                                             \
+    "lsl r25\n\t"                                                                                  \
+    "sbc r25, r25\n\t"
+
+#define BP_AVR_BIASES24                                                                            \
+    "movw r4, r28\n\t"                                                                             \
+    "ldd r16, Y+%[shift]\n\t"                                                                      \
+    "lsr r16\n\t"                                                                                  \
+    "lsr r16\n\t"                                                                                  \
+    "lsr r16\n\t"                                                                                  \
+    "mov r13, r16\n\t"                                                                             \
+    "cpi r16, 3\n\t"                                                                               \
+    "brne .+2\n\t"                                                                                 \
+    "clr r16\n\t"                                                                                  \
+    "std Y+%[mode], r16\n\t"                                                                       \
+    "mov r10, r16\n\t"                                                                             \
+    "ldd r21, Y+%[frac]\n\t"                                                                       \
+    BP_AVR_POWER                                                                                   \
+    "bst r21, 3\n\t"                                                                               \
+    "ldd r26, Y+%[g]\n\t"                                                                          \
+    "ldd r27, Y+%[g]+1\n\t"                                                                        \
+    "ldd r16, Y+%[outputs]\n\t"                                                                    \
+    "ldd r17, Y+%[outputs]+1\n\t"                                                                  \
+    "ldd r30, Y+%[b]\n\t"                                                                          \
+    "ldd r31, Y+%[b]+1\n\t"                                                                        \
+    "ldd r6, Y+%[b_low]\n\t"                                                                       \
+    "ldd r7, Y+%[b_low]+1\n\t"                                                                     \
+    "movw r28, r6\n\t"                                                                             \
+    "sbrc r10, 0\n\t"                                                                              \
+    "brts 41f\n\t"                                                                                 \
+    "42:\n"                                                                                        \
+    BP_AVR_SCALED_G                                                                                \
+    "mov r23, r0\n\t"                                                                              \
+    "clr r22\n\t"                                                                                  \
+    "brts 43f\n\t"                                                                                 \
+    BP_AVR_DROP_BYTE                                                                               \
+    "43:\n"                                                                                        \
+    "sbrc r10, 0\n\t"                                                                              \
+    "rjmp 45f\n\t"                                                                                 \
+    "sbrs r10, 1\n\t"                                                                              \
+    "rjmp 44f\n\t"                                                                                 \
+    BP_AVR_DROP_BYTE                                                                               \
+    "45:\n"                                                                                        \
+    BP_AVR_ADD24_8                                                                                 \
+    "46:\n"                                                                                        \
+    "dec r16\n\t"                                                                                  \
+    "brne 42b\n\t"                                                                                 \
+    "dec r17\n\t"                                                                                  \
+    "brne 42b\n\t"                                                                                 \
+    "rjmp 47f\n\t"                                                                                 \
+    "44:\n"                                                                                        \
+    "rcall 77f\n\t"                                                                                \
+    "rjmp 46b\n\t"                                                                                 \
+    "41:\n"                                                                                        \
+    BP_AVR_SCALED_G                                                                                \
+    "ld r22, Y\n\t"                                                                                \
+    "add r22, r0\n\t"                                                                              \
+    "ld r23, Z\n\t"                                                                                \
+    "adc r23, r24\n\t"                                                                             \
+    "ldd r24, Z+1\n\t"                                                                             \
+    "adc r24, r25\n\t"                                                                             \
+    BP_AVR_STORE24("r22", "r23", "r24")                                                            \
+    "dec r16\n\t"                                                                                  \
+    "brne 41b\n\t"                                                                                 \
+    "dec r17\n\t"                                                                                  \
+    "brne 41b\n\t"                                                                                 \
+    "47:\n"                                                                                        \
+    "movw r28, r4\n\t"
+
+/* The same with dither: 29 cycles for a shift of 16. */
+#define BP_AVR_BIASES16                                                                            \
+    "movw r4, r28\n\t"                                                                             \
+    "ldd r16, Y+%[shift]\n\t"                                                                      \
+    "lsr r16\n\t"                                                                                  \
+    "lsr r16\n\t"                                                                                  \
+    "lsr r16\n\t"                                                                                  \
+    "mov r13, r16\n\t"                                                                             \
+    "cpi r16, 3\n\t"                                                                               \
+    "brne .+2\n\t"                                                                                 \
+    "clr r16\n\t"                                                                                  \
+    "lsr r16\n\t"                                                                                  \
+    "std Y+%[mode], r16\n\t"                                                                       \
+    "mov r10, r16\n\t"                                                                             \
+    "ldd r21, Y+%[frac]\n\t"                                                                       \
+    BP_AVR_POWER                                                                                   \
+    "bst r21, 3\n\t"                                                                               \
+    "ldd r26, Y+%[g]\n\t"                                                                          \
+    "ldd r27, Y+%[g]+1\n\t"                                                                        \
+    "ldd r16, Y+%[outputs]\n\t"                                                                    \
+    "ldd r17, Y+%[outputs]+1\n\t"                                                                  \
+    "ldd r30, Y+%[b]\n\t"                                                                          \
+    "ldd r31, Y+%[b]+1\n\t"                                                                        \
+    "ldd r6, Y+%[b_low]\n\t"                                                                       \
+    "ldd r7, Y+%[b_low]+1\n\t"                                                                     \
+    "movw r28, r6\n\t"                                                                             \
+    "sbrc r10, 0\n\t"                                                                              \
+    "brts 41f\n\t"                                                                                 \
+    "42:\n"                                                                                        \
+    BP_AVR_SCALED_G                                                                                \
+    "mov r23, r0\n\t"                                                                              \
+    "clr r22\n\t"                                                                                  \
+    "brts 43f\n\t"                                                                                 \
+    BP_AVR_DROP_BYTE                                                                               \
+    "43:\n"                                                                                        \
+    "rcall 77f\n\t"                                                                                \
+    "subi r28, lo8(-40503)\n\t"                                                                    \
+    "sbci r29, hi8(-40503)\n\t"                                                                    \
+    "dec r16\n\t"                                                                                  \
+    "brne 42b\n\t"                                                                                 \
+    "dec r17\n\t"                                                                                  \
+    "brne 42b\n\t"                                                                                 \
+    "rjmp 47f\n\t"                                                                                 \
+    "41:\n"                                                                                        \
+    BP_AVR_SCALED_G                                                                                \
+    "add r0, r29\n\t"                                                                              \
+    "ld r22, Z\n\t"                                                                                \
+    "adc r22, r24\n\t"                                                                             \
+    "ldd r23, Z+1\n\t"                                                                             \
+    "adc r23, r25\n\t"                                                                             \
+    BP_AVR_STORE16("r22", "r23")                                                                   \
+    "subi r28, lo8(-40503)\n\t"                                                                    \
+    "sbci r29, hi8(-40503)\n\t"                                                                    \
+    "dec r16\n\t"                                                                                  \
+    "brne 41b\n\t"                                                                                 \
+    "dec r17\n\t"                                                                                  \
+    "brne 41b\n\t"                                                                                 \
+    "47:\n"                                                                                        \
+    "movw r28, r4\n\t"
+
+/* The weights of a pair of inputs: 80 and 86 cycles for two, with shifts of 8 and 16.
+ *
+ *     r4, r5   pass                 r14, r15  a_in                  X  a_in, g
+ *     r6, r7   row                  r16, r17  a; g[j]               Y  low, or dither
+ *     r8, r9   low, or dither       r18-r21   u of both             Z  w
+ *     r10, r11 outputs left         r22-r25   scale, mode; products
+ *     r13      bytes dropped
+ */
+#define BP_AVR_LOOPS24                                                                             \
+    "movw r28, r8\n\t"                                                                             \
+    "sbrs r24, 0\n\t"                                                                              \
+    "rjmp 32f\n\t"                                                                                 \
+    "31:\n"                                                                                        \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
+    BP_AVR_SIGNED("r20", "r21")                                                                    \
+    BP_AVR_ADD24_8                                                                                 \
+    BP_AVR_SIGNED("r18", "r19")                                                                    \
+    BP_AVR_ADD24_8                                                                                 \
+    "dec r10\n\t"                                                                                  \
+    "breq .+2\n\t"                                                                                 \
+    "rjmp 31b\n\t"                                                                                 \
+    "dec r11\n\t"                                                                                  \
+    "breq .+2\n\t"                                                                                 \
+    "rjmp 31b\n\t"                                                                                 \
+    "34:\n"                                                                                        \
+    "movw r8, r28\n\t"
+
+/* Those of other shifts. */
+#define BP_AVR_RARE24                                                                              \
+    "32:\n"                                                                                        \
+    "sbrs r24, 1\n\t"                                                                              \
+    "rjmp 33f\n\t"                                                                                 \
+    "35:\n"                                                                                        \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
+    BP_AVR_SIGNED("r20", "r21")                                                                    \
+    BP_AVR_ADD24_16                                                                                \
+    BP_AVR_SIGNED("r18", "r19")                                                                    \
+    BP_AVR_ADD24_16                                                                                \
+    "dec r10\n\t"                                                                                  \
+    "breq .+2\n\t"                                                                                 \
+    "rjmp 35b\n\t"                                                                                 \
+    "dec r11\n\t"                                                                                  \
+    "breq .+2\n\t"                                                                                 \
+    "rjmp 35b\n\t"                                                                                 \
+    "rjmp 34b\n\t"                                                                                 \
+    "33:\n"                                                                                        \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
+    "rcall 75f\n\t"                                                                                \
+    "rcall 75f\n\t"                                                                                \
+    "dec r10\n\t"                                                                                  \
+    "brne 33b\n\t"                                                                                 \
+    "dec r11\n\t"                                                                                  \
+    "brne 33b\n\t"                                                                                 \
+    "rjmp 34b\n\t"                                                                                 \
+    BP_AVR_ANY24
+
+/* The same with dither: 75 cycles for two with a shift of 16. */
+#define BP_AVR_LOOPS16                                                                             \
+    "movw r28, r8\n\t"                                                                             \
+    "movw r16, r8\n\t"                                                                             \
+    "subi r16, lo8(-2*40503)\n\t"                                                                  \
+    "sbci r17, hi8(-2*40503)\n\t"                                                                  \
+    "movw r8, r16\n\t"                                                                             \
+    "sbrs r24, 0\n\t"                                                                              \
+    "rjmp 33f\n\t"                                                                                 \
+    "31:\n"                                                                                        \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
+    BP_AVR_SIGNED("r20", "r21")                                                                    \
+    BP_AVR_ADD16_16                                                                                \
+    "subi r28, lo8(-40503)\n\t"                                                                    \
+    "sbci r29, hi8(-40503)\n\t"                                                                    \
+    BP_AVR_SIGNED("r18", "r19")                                                                    \
+    BP_AVR_ADD16_16                                                                                \
+    "add r28, r6\n\t"                                                                              \
+    "adc r29, r7\n\t"                                                                              \
+    "dec r10\n\t"                                                                                  \
+    "brne 31b\n\t"                                                                                 \
+    "dec r11\n\t"                                                                                  \
+    "brne 31b\n\t"                                                                                 \
+    "34:\n"
+
+/* Those of other shifts. */
+#define BP_AVR_RARE16                                                                              \
+    "33:\n"                                                                                        \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
+    "rcall 75f\n\t"                                                                                \
+    "subi r28, lo8(-40503)\n\t"                                                                    \
+    "sbci r29, hi8(-40503)\n\t"                                                                    \
+    "rcall 75f\n\t"                                                                                \
+    "add r28, r6\n\t"                                                                              \
+    "adc r29, r7\n\t"                                                                              \
+    "dec r10\n\t"                                                                                  \
+    "brne 33b\n\t"                                                                                 \
+    "dec r11\n\t"                                                                                  \
+    "brne 33b\n\t"                                                                                 \
+    "rjmp 34b\n\t"                                                                                 \
+    BP_AVR_ANY16
+
+/* A pass: biases, then all pairs. r2 is zero, r3 counts pairs, up to 256 at a time, and T is the
+ * flag.
+ */
+#define BP_AVR_PASS_TEXT(biases, loops, rare)                                                      \
+    "push r8\n\t"                                                                                  \
+    "push r9\n\t"                                                                                  \
+    "push r28\n\t"                                                                                 \
+    "push r29\n\t"                                                                                 \
+    "movw r28, r24\n\t"                                                                            \
+    "clr r2\n\t"                                                                                   \
+    biases                                                                                         \
+    "ldd r16, Y+%[a_frac]\n\t"                                                                     \
+    "sub r21, r16\n\t"                                                                             \
+    "subi r21, 256-8\n\t"                                                                          \
+    BP_AVR_POWER                                                                                   \
+    "bst r21, 4\n\t"                                                                               \
+    "clr r17\n\t"                                                                                  \
+    "cpi r21, 8\n\t"                                                                               \
+    "brlo .+4\n\t"                                                                                 \
+    "mov r17, r20\n\t"                                                                             \
+    "clr r20\n\t"                                                                                  \
+    "std Y+%[rise], r20\n\t"                                                                       \
+    "std Y+%[rise]+1, r17\n\t"                                                                     \
+    "ldd r3, Y+%[pairs]\n\t"                                                                       \
+    "ldd r16, Y+%[pairs]+1\n\t"                                                                    \
+    "std Y+%[left], r16\n\t"                                                                       \
+    "ldd r14, Y+%[a_in]\n\t"                                                                       \
+    "ldd r15, Y+%[a_in]+1\n\t"                                                                     \
+    "ldd r8, Y+%[low]\n\t"                                                                         \
+    "ldd r9, Y+%[low]+1\n\t"                                                                       \
+    "ldd r6, Y+%[row]\n\t"                                                                         \
+    "ldd r7, Y+%[row]+1\n\t"                                                                       \
+    "ldd r30, Y+%[w]\n\t"                                                                          \
+    "ldd r31, Y+%[w]+1\n\t"                                                                        \
+    "1:\n"                                                                                         \
+    "ldd r22, Y+%[rise]\n\t"                                                                       \
+    "ldd r23, Y+%[rise]+1\n\t"                                                                     \
+    "movw r26, r14\n\t"                                                                            \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
+    BP_AVR_RESCALE("r20", "r21")                                                                   \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
+    BP_AVR_RESCALE("r18", "r19")                                                                   \
+    "movw r14, r26\n\t"                                                                            \
+    "ldd r26, Y+%[g]\n\t"                                                                          \
+    "ldd r27, Y+%[g]+1\n\t"                                                                        \
+    "ldd r10, Y+%[outputs]\n\t"                                                                    \
+    "ldd r11, Y+%[outputs]+1\n\t"                                                                  \
+    "ldd r24, Y+%[mode]\n\t"                                                                       \
+    loops                                                                                          \
+    "movw r28, r4\n\t"                                                                             \
+    "dec r3\n\t"                                                                                   \
+    "breq .+2\n\t"                                                                                 \
+    "rjmp 1b\n\t"                                                                                  \
+    "ldd r16, Y+%[left]\n\t"                                                                       \
+    "dec r16\n\t"                                                                                  \
+    "std Y+%[left], r16\n\t"                                                                       \
+    "breq .+2\n\t"                                                                                 \
+    "rjmp 1b\n\t"                                                                                  \
+    "pop r29\n\t"                                                                                  \
+    "pop r28\n\t"                                                                                  \
+    "pop r9\n\t"                                                                                   \
+    "pop r8\n\t"                                                                                   \
+    "clr __zero_reg__\n\t"                                                                         \
+    "ret\n\t"                                                                                      \
+    rare
+
+/* ---- Deltas of inputs ------------------------------------------------------------------------ */
+
+/* s += w * dz in five bytes, from the product in r25:r24:r13:r12: 4 cycles to load w and 25. */
+#define BP_AVR_ADD_WIDE(a, b, c, d, fifth)                                                         \
+    "ld r22, Z+\n\t"                                                                               \
+    "ld r23, Z+\n\t"                                                                               \
+    "muls r23, r17\n\t"                                                                            \
+    "movw r24, r0\n\t"                                                                             \
+    "mul r22, r16\n\t"                                                                             \
+    "movw r12, r0\n\t"                                                                             \
+    "mulsu r23, r16\n\t"                                                                           \
+    "sbc r25, r2\n\t"                                                                              \
+    "add r13, r0\n\t"                                                                              \
+    "adc r24, r1\n\t"                                                                              \
+    "adc r25, r2\n\t"                                                                              \
+    "mulsu r17, r22\n\t"                                                                           \
+    "sbc r25, r2\n\t"                                                                              \
+    "add r13, r0\n\t"                                                                              \
+    "adc r24, r1\n\t"                                                                              \
+    "adc r25, r2\n\t"                                                                              \
+    "add " a ", r12\n\t"                                                                           \
+    "adc " b ", r13\n\t"                                                                           \
+    "adc " c ", r24\n\t"                                                                           \
+    "adc " d ", r25\n\t"                                                                           \
+    "adc " fifth ", r2\n\t"                                                                        \
+    "sbrc r25, 7\n\t"                                                                              \
+    "dec " fifth "\n\t"
+
+#define BP_AVR_PLAIN_SUMS                                                                          \
+    "11:\n"                                                                                        \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
+    BP_AVR_ADD_PRODUCT("r4", "r5", "r6", "r7", "", "")                                             \
+    BP_AVR_ADD_PRODUCT("r8", "r9", "r10", "r11", "", "")                                           \
+    "dec r18\n\t"                                                                                  \
+    "brne 11b\n\t"                                                                                 \
+    "dec r19\n\t"                                                                                  \
+    "brne 11b\n\t"
+
+/* Five bytes hold 512 products of any numbers: 65 cycles an output. They end in 32 bits. */
+#define BP_AVR_CLIP40(fifth, high, mid, low)                                                       \
+    "mov r22, " high "\n\t"                                                                        \
+    "lsl r22\n\t"                                                                                  \
+    "sbc r22, r22\n\t"                                                                             \
+    "cp r22, " fifth "\n\t"                                                                        \
+    "breq .+14\n\t"                                                                                \
+    "lsl " fifth "\n\t"                                                                            \
+    "sbc " low ", " low "\n\t"                                                                     \
+    "com " low "\n\t"                                                                              \
+    "mov " mid ", " low "\n\t"                                                                     \
+    "mov " high ", " low "\n\t"                                                                    \
+    "ldi r22, 0x80\n\t"                                                                            \
+    "eor " high ", r22\n\t"
+
+#define BP_AVR_WIDE_SUMS                                                                           \
+    "clr r20\n\t"                                                                                  \
+    "clr r21\n\t"                                                                                  \
+    "11:\n"                                                                                        \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
+    BP_AVR_ADD_WIDE("r4", "r5", "r6", "r7", "r20")                                                 \
+    BP_AVR_ADD_WIDE("r8", "r9", "r10", "r11", "r21")                                               \
+    "dec r18\n\t"                                                                                  \
+    "brne 11b\n\t"                                                                                 \
+    "dec r19\n\t"                                                                                  \
+    "brne 11b\n\t"                                                                                 \
+    BP_AVR_CLIP40("r20", "r7", "r6", "r5")                                                         \
+    BP_AVR_CLIP40("r21", "r11", "r10", "r9")                                                       \
+    "ldd r12, Y+%[outputs]\n\t"                                                                    \
+    "ldd r13, Y+%[outputs]+1\n\t"                                                                  \
+    "ldd r20, Y+%[half]\n\t"                                                                       \
+    "ldd r21, Y+%[half]+1\n\t"
+
+/* dz_in and g_in. First the sums of all pairs of inputs, 57 cycles an output, onto the stack:
+ *
+ *     r3       pairs left           r14, r15  dz                    X  dz
+ *     r4-r7    sum of the first     r16, r17  dz[j]                 Y  pass
+ *     r8-r11   sum of the second    r18, r19  outputs left          Z  w
+ *     r12, r13 outputs              r20, r21  half
+ *     T        sums to be narrowed  r22-r25   w[j], products
+ *
+ * then all inputs, from the last, 114 cycles each:
+ *
+ *     r4-r7    sum                  r14       2^(16 - frac)         X  a_in
+ *     r8, r9   first a_in           r15       fence                 Y  dz_in
+ *     r10, r11 top                  r20, r21  2^16 - 2 * mantissa   Z  g_in
+ *                                   r16-r25   a, derivative, delta
+ *
+ * g_in = round(-2 * mantissa * dz_in, 16) is made as bp_descent() does. A delta beyond the fence,
+ * which is on or below the top, takes 19 cycles more.
+ */
+#define BP_AVR_DELTAS_TEXT(sums)                                                                   \
+    "push r8\n\t"                                                                                  \
+    "push r9\n\t"                                                                                  \
+    "push r28\n\t"                                                                                 \
+    "push r29\n\t"                                                                                 \
+    "movw r28, r24\n\t"                                                                            \
+    "clr r2\n\t"                                                                                   \
+    "ldd r14, Y+%[dz]\n\t"                                                                         \
+    "ldd r15, Y+%[dz]+1\n\t"                                                                       \
+    "ldd r30, Y+%[w]\n\t"                                                                          \
+    "ldd r31, Y+%[w]+1\n\t"                                                                        \
+    "ldd r3, Y+%[pairs]\n\t"                                                                       \
+    "ldd r16, Y+%[pairs]+1\n\t"                                                                    \
+    "std Y+%[left], r16\n\t"                                                                       \
+    "ldd r12, Y+%[outputs]\n\t"                                                                    \
+    "ldd r13, Y+%[outputs]+1\n\t"                                                                  \
+    "ldd r20, Y+%[half]\n\t"                                                                       \
+    "ldd r21, Y+%[half]+1\n\t"                                                                     \
+    "ldd r16, Y+%[narrow]\n\t"                                                                     \
+    "clt\n\t"                                                                                      \
+    "cpse r16, r2\n\t"                                                                             \
+    "set\n\t"                                                                                      \
+    "1:\n"                                                                                         \
+    "movw r4, r20\n\t"                                                                             \
+    "clr r6\n\t"                                                                                   \
+    "clr r7\n\t"                                                                                   \
+    "movw r8, r4\n\t"                                                                              \
+    "movw r10, r6\n\t"                                                                             \
+    "movw r26, r14\n\t"                                                                            \
+    "movw r18, r12\n\t"                                                                            \
+    sums                                                                                           \
+    "brtc 12f\n\t"                                                                                 \
+    "ldd r16, Y+%[narrow]\n\t"                                                                     \
+    "13:\n"                                                                                        \
+    "asr r7\n\t"                                                                                   \
+    "ror r6\n\t"                                                                                   \
+    "ror r5\n\t"                                                                                   \
+    "asr r11\n\t"                                                                                  \
+    "ror r10\n\t"                                                                                  \
+    "ror r9\n\t"                                                                                   \
+    "dec r16\n\t"                                                                                  \
+    "brne 13b\n\t"                                                                                 \
+    "12:\n"                                                                                        \
+    "push r5\n\t"                                                                                  \
+    "push r6\n\t"                                                                                  \
+    "push r7\n\t"                                                                                  \
+    "push r9\n\t"                                                                                  \
+    "push r10\n\t"                                                                                 \
+    "push r11\n\t"                                                                                 \
+    "dec r3\n\t"                                                                                   \
+    "breq .+2\n\t"                                                                                 \
+    "rjmp 1b\n\t"                                                                                  \
+    "ldd r16, Y+%[left]\n\t"                                                                       \
+    "dec r16\n\t"                                                                                  \
+    "std Y+%[left], r16\n\t"                                                                       \
+    "breq .+2\n\t"                                                                                 \
+    "rjmp 1b\n\t"                                                                                  \
+    "ldd r16, Y+%[odd]\n\t"                                                                        \
+    "sbrs r16, 0\n\t"                                                                              \
+    "rjmp 20f\n\t"                                                                                 \
+    "pop r0\n\t"                                                                                   \
+    "pop r0\n\t"                                                                                   \
+    "pop r0\n\t"                                                                                   \
+    "20:\n"                                                                                        \
+    "ldd r8, Y+%[a_in]\n\t"                                                                        \
+    "ldd r9, Y+%[a_in]+1\n\t"                                                                      \
+    "ldd r10, Y+%[top]\n\t"                                                                        \
+    "ldd r11, Y+%[top]+1\n\t"                                                                      \
+    "ldd r20, Y+%[factor]\n\t"                                                                     \
+    "ldd r21, Y+%[factor]+1\n\t"                                                                   \
+    "ldd r14, Y+%[scale_a]\n\t"                                                                    \
+    "mov r16, r11\n\t"                                                                             \
+    "swap r16\n\t"                                                                                 \
+    "andi r16, 0x0F\n\t"                                                                           \
+    "mov r15, r16\n\t"                                                                             \
+    "ldd r26, Y+%[a_end]\n\t"                                                                      \
+    "ldd r27, Y+%[a_end]+1\n\t"                                                                    \
+    "ldd r30, Y+%[g_end]\n\t"                                                                      \
+    "ldd r31, Y+%[g_end]+1\n\t"                                                                    \
+    "ldd r16, Y+%[dz_end]\n\t"                                                                     \
+    "ldd r17, Y+%[dz_end]+1\n\t"                                                                   \
+    "movw r28, r16\n\t"                                                                            \
+    "21:\n"                                                                                        \
+    "pop r7\n\t"                                                                                   \
+    "pop r6\n\t"                                                                                   \
+    "pop r5\n\t"                                                                                   \
+    "ld r17, -X\n\t"                                                                               \
+    "ld r16, -X\n\t"                                                                               \
+    BP_AVR_BYTES                                                                                   \
+    BP_AVR_DERIVATIVE                                                                              \
+    BP_AVR_DELTA("r4", "r5", "r6", "r7")                                                           \
+    "mov r0, r22\n\t"                                                                              \
+    "sbrc r0, 7\n\t"                                                                               \
+    "com r0\n\t"                                                                                   \
+    "cp r0, r15\n\t"                                                                               \
+    "brsh 23f\n\t"                                                                                 \
+    "22:\n"                                                                                        \
+    "st -Y, r24\n\t"                                                                               \
+    "st -Y, r23\n\t"                                                                               \
+    "mov r22, r24\n\t"                                                                             \
+    "mulsu r22, r21\n\t"                                                                           \
+    "movw r24, r0\n\t"                                                                             \
+    "mul r23, r20\n\t"                                                                             \
+    "mov r4, r1\n\t"                                                                               \
+    "mulsu r22, r20\n\t"                                                                           \
+    "sbc r25, r2\n\t"                                                                              \
+    "add r4, r0\n\t"                                                                               \
+    "adc r24, r1\n\t"                                                                              \
+    "adc r25, r2\n\t"                                                                              \
+    "mul r23, r21\n\t"                                                                             \
+    "add r4, r0\n\t"                                                                               \
+    "adc r24, r1\n\t"                                                                              \
+    "adc r25, r2\n\t"                                                                              \
+    "lsl r4\n\t"                                                                                   \
+    "adc r24, r2\n\t"                                                                              \
+    "adc r25, r2\n\t"                                                                              \
+    "sub r24, r23\n\t"                                                                             \
+    "sbc r25, r22\n\t"                                                                             \
+    "st -Z, r25\n\t"                                                                               \
+    "st -Z, r24\n\t"                                                                               \
+    "cp r26, r8\n\t"                                                                               \
+    "cpc r27, r9\n\t"                                                                              \
+    "breq .+2\n\t"                                                                                 \
+    "rjmp 21b\n\t"                                                                                 \
+    "pop r29\n\t"                                                                                  \
+    "pop r28\n\t"                                                                                  \
+    "pop r9\n\t"                                                                                   \
+    "pop r8\n\t"                                                                                   \
+    "clr __zero_reg__\n\t"                                                                         \
+    "ret\n\t"                                                                                      \
+    "23:\n"                                                                                        \
+    "asr r22\n\t"                                                                                  \
+    "asr r22\n\t"                                                                                  \
+    "asr r22\n\t"                                                                                  \
+    "asr r22\n\t"                                                                                  \
+    BP_AVR_CLIP_BY_TOP("r22", "r23", "r24")                                                        \
+    "rjmp 22b\n\t"
+
+#define BP_AVR_AT(member) [member] "i"(offsetof(bp_avr_pass_t, member))
+
+#define BP_AVR_PASS(text)                                                                          \
+    __asm__ __volatile__(                                                                          \
+        text                                                                                       \
+        :                                                                                          \
+        : BP_AVR_AT(w), BP_AVR_AT(b), BP_AVR_AT(g), BP_AVR_AT(a_in), BP_AVR_AT(low),               \
+          BP_AVR_AT(b_low), [shift] "i"(offsetof(bp_avr_pass_t, alignment.shift)),                 \
+          [frac] "i"(offsetof(bp_avr_pass_t, alignment.frac)), BP_AVR_AT(rise), BP_AVR_AT(a_frac), \
+          BP_AVR_AT(row), BP_AVR_AT(mode), BP_AVR_AT(outputs), BP_AVR_AT(pairs), BP_AVR_AT(left))
+
+#define BP_AVR_DELTAS(text)                                                                        \
+    __asm__ __volatile__(                                                                          \
+        text                                                                                       \
+        :                                                                                          \
+        : BP_AVR_AT(w), BP_AVR_AT(dz), BP_AVR_AT(outputs), BP_AVR_AT(pairs), BP_AVR_AT(left),      \
+          BP_AVR_AT(odd), BP_AVR_AT(half), BP_AVR_AT(narrow), BP_AVR_AT(a_in), BP_AVR_AT(top),     \
+          BP_AVR_AT(factor), BP_AVR_AT(scale_a), BP_AVR_AT(a_end), BP_AVR_AT(dz_end),              \
+          BP_AVR_AT(g_end))
+
+/* These save no register but Y, r8 and r9: who calls through bp_avr_call() does, once for all. */
+__attribute__((naked)) void bp_avr_pass24(void)
+{
+    BP_AVR_PASS(BP_AVR_PASS_TEXT(BP_AVR_BIASES24, BP_AVR_LOOPS24, BP_AVR_RARE24));
+}
+
+__attribute__((naked)) void bp_avr_pass16(void)
+{
+    BP_AVR_PASS(BP_AVR_PASS_TEXT(BP_AVR_BIASES16, BP_AVR_LOOPS16, BP_AVR_RARE16));
+}
+
+__attribute__((naked)) void bp_avr_plain_deltas(void)
+{
+    BP_AVR_DELTAS(BP_AVR_DELTAS_TEXT(BP_AVR_PLAIN_SUMS));
+}
+
+__attribute__((naked)) void bp_avr_wide_deltas(void)
+{
+    BP_AVR_DELTAS(BP_AVR_DELTAS_TEXT(BP_AVR_WIDE_SUMS));
+}
+
+/* For files that are compiled without optimisation. */
+#define BP_FAST_RESIDUAL
+void(bp_update_residual)(int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
+                         const bp_layer_t *layer, const int16_t *a_in, const int16_t *g,
+                         bp_alignment_t alignment, bp_counters_t *counters)
+{
+    bp_avr_update_residual(w, w_low, b, b_low, layer, a_in, g, alignment, counters);
+}
+
+#define BP_FAST_STOCHASTIC
+void(bp_update_stochastic)(int16_t *w, int16_t *b, const bp_layer_t *layer, const int16_t *a_in,
+                           const int16_t *g, bp_alignment_t alignment, uint16_t dither,
+                           bp_counters_t *counters)
+{
+    bp_avr_update_stochastic(w, b, layer, a_in, g, alignment, dither, counters);
+}
+
+/* ---- Deltas of outputs ----------------------------------------------------------------------- */
 
 /* e = a - t has 17 bits, in r20:r19:r18, and the derivative is up to 2^14. Each takes 96 cycles:
  *
@@ -1303,7 +1188,7 @@ void bp_backward(int32_t *sum, const bp_layer_t *layer, const int16_t *w, const 
     } while (--left != 0);
 }
 
-/* 109 cycles each:
+/* 107 cycles each:
  *
  *     r2       zero             r14       scale of a            X  a
  *     r10, r11 top              r16, r17  a; derivative         Y  dz

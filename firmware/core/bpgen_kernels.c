@@ -634,11 +634,8 @@ void bp_learn_residual(int16_t *dz_in, int16_t *w, uint8_t *w_low, int16_t *b, u
 
 #endif
 
-uint16_t bp_dither(uint16_t seed, uint32_t index, uint32_t count, uint32_t steps)
-{
-    /* Modulo 2^16, which is what a size_t has on AVR. */
-    return (uint16_t)(seed + WEYL * ((size_t)index + ((size_t)count | 1u) * (size_t)steps));
-}
+/* For callers that do not make it part of themselves. */
+extern inline uint16_t bp_dither(uint16_t seed, uint32_t index, uint32_t count, uint32_t steps);
 
 #if !defined(BP_FAST_STOCHASTIC)
 

@@ -39,7 +39,6 @@ int16_t bp_quantize_input(int32_t count, int32_t offset, uint16_t multiplier, ui
 #define BP_FORGET(s)
 #define BP_LAYER_FAST(...)
 #define BP_LAYER_FAST_S8(...)
-#define BP_LAYER_LEARN(...)
 #endif
 
 /* A layer of weights, in flash. w[j][i] leads from input i to output j.
@@ -66,7 +65,6 @@ typedef struct {
     const uint16_t *table; /* of the activation, NULL without one */
 #if defined(__AVR__) && !BP_SMALL
     bp_layer_fast_t fast;
-    bp_layer_learn_t learn;
 #endif
 } bp_layer_t;
 
@@ -233,7 +231,19 @@ void bp_update_residual(int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
 /* 16-bit masters, rounded by a dither that belongs to the parameter's index: `dither` is that of
  * w[0][0].
  */
-uint16_t bp_dither(uint16_t seed, uint32_t index, uint32_t count, uint32_t steps);
+inline uint16_t bp_dither(uint16_t seed, uint32_t index, uint32_t count, uint32_t steps)
+{
+    uint16_t stride = (uint16_t)(40503u * (count | 1u));
+
+    return (uint16_t)(seed + 40503u * index + (uint32_t)stride * (uint16_t)steps);
+}
+
+/* The dither of the parameter that is so many places further on. */
+static inline uint16_t bp_dither_at(uint16_t dither, uint32_t distance)
+{
+    return (uint16_t)(dither + 40503u * distance);
+}
+
 void bp_update_stochastic(int16_t *w, int16_t *b, const bp_layer_t *layer, const int16_t *a_in,
                           const int16_t *g, bp_alignment_t alignment, uint16_t dither,
                           bp_counters_t *counters);
@@ -248,29 +258,35 @@ void bp_learn_stochastic(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_
                          const int16_t *a_in, const int16_t *dz, const int16_t *g,
                          bp_alignment_t alignment, uint16_t dither, bp_counters_t *counters);
 
-/* The same for layers with a sum_shift of 8 and an a_in_frac of 9 to 15: plain where sums fit 32
- * bits, wide for others of up to 512 outputs. And bp_output_delta_sigmoid() for a shift of 9 to 16.
+/* The same, and the steps g_in of the inputs' deltas, for an a_in_frac of 9 to 15: plain
+ * for a sum_shift of 8 to 16 where sums fit 32 bits, wide for one of 8 and up to 512 outputs. And
+ * bp_output_delta_sigmoid() for a shift of 9 to 16.
  */
-#if BP_AVR && !BPGEN_COUNTERS && !BP_SMALL
-void bp_learn_residual_plain(int16_t *dz_in, int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
-                             const bp_layer_t *layer, const int16_t *a_in, const int16_t *dz,
-                             const int16_t *g, bp_alignment_t alignment, bp_counters_t *counters);
-void bp_learn_stochastic_plain(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_t *layer,
-                               const int16_t *a_in, const int16_t *dz, const int16_t *g,
-                               bp_alignment_t alignment, uint16_t dither, bp_counters_t *counters);
-void bp_learn_residual_wide(int16_t *dz_in, int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
-                            const bp_layer_t *layer, const int16_t *a_in, const int16_t *dz,
-                            const int16_t *g, bp_alignment_t alignment, bp_counters_t *counters);
-void bp_learn_stochastic_wide(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_t *layer,
-                              const int16_t *a_in, const int16_t *dz, const int16_t *g,
-                              bp_alignment_t alignment, uint16_t dither, bp_counters_t *counters);
+#if BP_AVR && !BPGEN_COUNTERS && !BP_SMALL && !defined(__cplusplus)
+#include "bpgen_pass_avr.h"
 void bp_output_delta_sigmoid_plain(int16_t *dz, const int16_t *a, const int16_t *t, uint8_t frac,
                                    uint8_t shift, int16_t top, bp_counters_t *counters, size_t n);
 #else
-#define bp_learn_residual_plain bp_learn_residual
-#define bp_learn_stochastic_plain bp_learn_stochastic
-#define bp_learn_residual_wide bp_learn_residual
-#define bp_learn_stochastic_wide bp_learn_stochastic
+static inline void bp_learn_residual_plain(int16_t *dz_in, int16_t *g_in, int16_t *w,
+                                           uint8_t *w_low, int16_t *b, uint8_t *b_low,
+                                           const bp_layer_t *layer, const int16_t *a_in,
+                                           const int16_t *dz, const int16_t *g, uint16_t mantissa,
+                                           bp_alignment_t alignment, bp_counters_t *counters)
+{
+    bp_learn_residual(dz_in, w, w_low, b, b_low, layer, a_in, dz, g, alignment, counters);
+    bp_descent(g_in, dz_in, mantissa, bp_rom_u16(&layer->inputs));
+}
+static inline void bp_learn_stochastic_plain(int16_t *dz_in, int16_t *g_in, int16_t *w, int16_t *b,
+                                             const bp_layer_t *layer, const int16_t *a_in,
+                                             const int16_t *dz, const int16_t *g, uint16_t mantissa,
+                                             bp_alignment_t alignment, uint16_t dither,
+                                             bp_counters_t *counters)
+{
+    bp_learn_stochastic(dz_in, w, b, layer, a_in, dz, g, alignment, dither, counters);
+    bp_descent(g_in, dz_in, mantissa, bp_rom_u16(&layer->inputs));
+}
+#define bp_learn_residual_wide bp_learn_residual_plain
+#define bp_learn_stochastic_wide bp_learn_stochastic_plain
 #define bp_output_delta_sigmoid_plain bp_output_delta_sigmoid
 #endif
 

@@ -1,7 +1,7 @@
 /* bpgen_layer_avr.h -- what assembly for AVR cores wants of a layer: bytes that save it shifts.
  *
- * bpgen_kernels.h includes this for AVR cores, but not in small code; the macros fill the last two
- * members of bp_layer_t.
+ * bpgen_kernels.h includes this for AVR cores, but not in small code; the macros fill the last
+ * member of bp_layer_t.
  * SPDX-License-Identifier: 0BSD
  */
 #ifndef BPGEN_LAYER_AVR_H
@@ -71,25 +71,6 @@ void bp_avr_u8_any(uint8_t *a, const int32_t *b, const uint8_t *table, const bp_
     {                                                                                              \
         BP_POWER(8 - (z_shift)), BP_POWER(a_frac), BP_KERNEL(kernel), (outputs) % 6,               \
             (uint8_t)(outputs), (uint8_t)((inputs) + ((inputs) & 1)), BP_POWER((z_shift) + 7), 0   \
-    },
-
-/* For bpgen_avr_learn.h, read in this order. Counts are for two loops of bytes. */
-typedef struct {
-    uint16_t outputs;
-    uint16_t pairs;
-    uint8_t odd;     /* the last pair is one input */
-    uint8_t scale_a; /* 2^(16 - a_in_frac) */
-    int16_t top;     /* dz_in_top */
-    uint16_t row;    /* from the dither of an output's second weight to the next one's first */
-    uint16_t biases; /* from the first weight's to the first bias's */
-} bp_layer_learn_t;
-
-#define BP_COUNT_BYTES(n) (uint16_t)(((n) & 255) | (((n) + 255) & 0xFF00))
-#define BP_LAYER_LEARN(inputs, outputs, a_in_frac, dz_in_top)                                      \
-    {                                                                                              \
-        BP_COUNT_BYTES(outputs), BP_COUNT_BYTES(((inputs) + 1) / 2), (inputs) & 1,                 \
-            (uint8_t)(1u << ((16 - (a_in_frac)) & 7)), dz_in_top,                                  \
-            (uint16_t)(40503ul * ((inputs) - 1)), (uint16_t)(40503ul * (inputs) * (outputs))       \
     },
 
 #endif

@@ -41,6 +41,8 @@ typedef struct {
     uint8_t guard4[GUARD];
     int16_t dz_in[OUTPUTS];
     uint8_t guard5[GUARD];
+    int16_t g_in[UNITS];
+    uint8_t guard7[GUARD];
     int32_t sum[UNITS];
     uint8_t guard6[GUARD];
     bp_counters_t counters;
@@ -193,37 +195,64 @@ static void update_stochastic(void)
 static uint8_t kind(void)
 {
     uint8_t frac = pgm_read_byte(&layer->a_in_frac);
+    uint8_t shift = pgm_read_byte(&layer->sum_shift);
 
-    if (round_ % 2 == 0 || pgm_read_byte(&layer->sum_shift) != 8 || frac < 9 || frac > 15) {
+    if (round_ % 2 == 0 || frac < 9 || frac > 15 || shift < 8 || shift > 16) {
         return 0;
     }
-    return pgm_read_word(&layer->delta_block) >= pgm_read_word(&layer->outputs) ? 1 : 2;
+    if (pgm_read_word(&layer->delta_block) >= pgm_read_word(&layer->outputs)) {
+        return 1;
+    }
+    return shift == 8 ? 2 : 0;
+}
+
+static uint16_t any_mantissa(void)
+{
+    return below(4) ? (uint16_t)(16385 + 2 * below(8192)) : 32768u;
 }
 
 static void learn_residual(void)
 {
-    __typeof__(bp_learn_residual) *const learn = kind() == 0   ? bp_learn_residual
-                                              : kind() == 1 ? bp_learn_residual_plain
-                                                            : bp_learn_residual_wide;
+    uint16_t mantissa = any_mantissa();
 
-    learn(fast.dz_in, fast.w, fast.w_low, fast.b, fast.b_low, layer, a, dz, g,
-                      alignment, &fast.counters);
+    if (kind() == 0) {
+        bp_learn_residual(fast.dz_in, fast.w, fast.w_low, fast.b, fast.b_low, layer, a, dz, g,
+                          alignment, &fast.counters);
+    } else if (kind() == 1) {
+        bp_learn_residual_plain(fast.dz_in, fast.g_in, fast.w, fast.w_low, fast.b, fast.b_low,
+                                layer, a, dz, g, mantissa, alignment, &fast.counters);
+    } else {
+        bp_learn_residual_wide(fast.dz_in, fast.g_in, fast.w, fast.w_low, fast.b, fast.b_low,
+                               layer, a, dz, g, mantissa, alignment, &fast.counters);
+    }
     portable_bp_learn_residual(slow.dz_in, slow.w, slow.w_low, slow.b, slow.b_low, layer, a, dz, g,
                                alignment, &slow.counters);
+    if (kind() != 0) {
+        portable_bp_descent(slow.g_in, slow.dz_in, mantissa, pgm_read_word(&layer->inputs));
+    }
     compare_memory();
 }
 
 static void learn_stochastic(void)
 {
+    uint16_t mantissa = any_mantissa();
     uint16_t dither = random16();
-    __typeof__(bp_learn_stochastic) *const learn = kind() == 0   ? bp_learn_stochastic
-                                              : kind() == 1 ? bp_learn_stochastic_plain
-                                                            : bp_learn_stochastic_wide;
 
-    learn(fast.dz_in, fast.w, fast.b, layer, a, dz, g, alignment, dither,
-                        &fast.counters);
+    if (kind() == 0) {
+        bp_learn_stochastic(fast.dz_in, fast.w, fast.b, layer, a, dz, g, alignment, dither,
+                            &fast.counters);
+    } else if (kind() == 1) {
+        bp_learn_stochastic_plain(fast.dz_in, fast.g_in, fast.w, fast.b, layer, a, dz, g, mantissa,
+                                  alignment, dither, &fast.counters);
+    } else {
+        bp_learn_stochastic_wide(fast.dz_in, fast.g_in, fast.w, fast.b, layer, a, dz, g, mantissa,
+                                 alignment, dither, &fast.counters);
+    }
     portable_bp_learn_stochastic(slow.dz_in, slow.w, slow.b, layer, a, dz, g, alignment, dither,
                                  &slow.counters);
+    if (kind() != 0) {
+        portable_bp_descent(slow.g_in, slow.dz_in, mantissa, pgm_read_word(&layer->inputs));
+    }
     compare_memory();
 }
 
@@ -290,7 +319,7 @@ static void sigmoid_derivative(void)
 
 static void descent(void)
 {
-    uint16_t mantissa = below(4) ? (uint16_t)(16385 + 2 * below(8192)) : 32768u;
+    uint16_t mantissa = any_mantissa();
     size_t n = 1 + below(OUTPUTS - 1);
 
     bp_descent(fast.dz_in, dz, mantissa, n);

@@ -43,7 +43,7 @@ def _layer(rng: np.random.Generator, case: int, *, sigmoid: bool) -> tuple[str, 
         excess = 8
     u_frac = int(rng.integers(8 - excess, 16 - excess))
     # Sums that fit 32 bits, blocks of a few products, and of one or two.
-    sum_shift = 8 if rng.integers(2) else int(rng.integers(0, 35))
+    sum_shift = (8, 8, int(rng.integers(9, 17)), int(rng.integers(0, 35)))[rng.integers(4)]
     dz_top = min(32767, max(1, int(plain_delta_top(outputs, sum_shift) * rng.choice([1, 1.3, 2]))))
     if rng.integers(3) == 0:
         dz_top = 32767
@@ -53,8 +53,7 @@ def _layer(rng: np.random.Generator, case: int, *, sigmoid: bool) -> tuple[str, 
     shift = 8 if rng.integers(2) else 16
     layer = (
         f"{{.inputs = {inputs}, .outputs = {outputs}, .delta_block = {block}, "
-        f".dz_in_top = {dz_in_top}, .a_in_frac = {frac}, .sum_shift = {sum_shift}, "
-        f".learn = BP_LAYER_LEARN({inputs}, {outputs}, {frac}, {dz_in_top})}}"
+        f".dz_in_top = {dz_in_top}, .a_in_frac = {frac}, .sum_shift = {sum_shift}}}"
     )
     limits = f"{{{top}, {dz_top}, {shift}, {u_frac}, {int(sigmoid)}}}"
     return layer, limits, (inputs + inputs % 2) * outputs
@@ -102,13 +101,18 @@ def test_with_counters_the_portable_c_is_in_place(tool: Tool, tmp_path: Path) ->
 # The kernels that notice, and what is replaced in the n-th line that holds it.
 MUTANTS = [
     ({"update_residual", "learn_residual"}, '"subi " high ", 0x80', '"subi " high ", 0x81', 0),
-    ({"update_residual", "learn_residual"}, '"cp r9, r25', '"cp r9, r9', 0),
-    ({"update_stochastic", "learn_stochastic"}, "hi8(-40503)", "hi8(-40247)", 1),
-    ({"update_stochastic", "learn_stochastic"}, '"cpc r8, r25', '"cp r8, r24', 0),
-    ({"learn_residual", "learn_stochastic"}, '"cp r22, r3', '"cp r22, r22', 0),
-    ({"learn_residual", "learn_stochastic"}, "sbc r15, r2", "nop", 0),
+    ({"update_residual", "learn_residual"}, '"cp r6, r25', '"cp r6, r6', 0),
+    ({"update_residual", "learn_residual"}, '"adc r24, r25', '"add r24, r25', 0),
+    ({"update_stochastic", "learn_stochastic"}, "hi8(-40503)", "hi8(-40247)", 2),
+    ({"update_stochastic", "learn_stochastic"}, '"cpc r12, r25', '"cp r12, r24', 0),
+    ({"update_stochastic", "learn_stochastic"}, '"add r0, r29', '"add r0, r28', 0),
+    ({"learn_residual", "learn_stochastic"}, '"pop r7', '"pop r4', 0),
+    ({"learn_residual", "learn_stochastic"}, '"dec " fifth', '"inc " fifth', 0),
     ({"learn_residual", "learn_stochastic"}, '"cp r22, " fifth "', '"cp r22, r22', 0),
-    ({"learn_residual", "learn_stochastic"}, '"brlo .+2', '"rjmp .+2', 0),
+    ({"learn_residual", "learn_stochastic"}, '"cpse r16, r2', '"cpse r16, r16', 0),
+    ({"learn_residual", "learn_stochastic"}, '"asr r11', '"lsr r11', 0),
+    ({"learn_residual", "learn_stochastic"}, '"brsh 23f', '"brvs 23f', 0),
+    ({"learn_residual", "learn_stochastic"}, '"sbc r25, r22', '"nop', 0),
     ({"delta_sigmoid"}, '"cp r0, r21', '"cp r0, r0', 0),
     ({"output_delta"}, '"adc r1, r2', '"nop', 0),
     ({"descent"}, '"sbc %D[p], %B[d]', '"nop', 0),

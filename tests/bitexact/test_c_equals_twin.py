@@ -245,7 +245,12 @@ SLIPS = {
         "(void)a_in[i + 1];",
         "residual",
     ),
-    "Weyl values without the odd count": (KERNELS, "(count | 1u) * steps", "count * steps", "even"),
+    "Weyl values without the odd count": (
+        "bpgen_kernels.h",
+        "40503u * (count | 1u)",
+        "40503u * count",
+        "even",
+    ),
     "velocity truncated": (
         KERNELS,
         "vw[i] = (int32_t)bp_round64((int64_t)velocity * momentum, 16);",

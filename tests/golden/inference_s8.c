@@ -77,7 +77,6 @@ static const bp_layer_t inference_s8_layer1 BP_ROM = {
     8, 9, 0, 5, /* fractions and shifts */
     0, NULL,
     BP_LAYER_FAST_S8(bp_avr_u8_any, 3, 5, 9, 5)
-    BP_LAYER_LEARN(3, 5, 8, 0)
 };
 
 /* Layer 2: 5 -> 2, linear. The sum has 3 fraction bits, z is s16q12.
@@ -90,7 +89,6 @@ static const bp_layer_t inference_s8_layer2 BP_ROM = {
     5, -9, 0, 12, /* fractions and shifts */
     0, NULL,
     BP_LAYER_FAST_S8(bp_avr_s8_any, 5, 2, -9, 12)
-    BP_LAYER_LEARN(5, 2, 5, 0)
 };
 
 void inference_s8_reset(inference_s8_state_t *s)

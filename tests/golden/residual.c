@@ -94,7 +94,6 @@ static const bp_layer_t residual_layer1 BP_ROM = {
     7, residual_sigmoid128,
     BP_LAYER_FAST(bp_avr_any, 0, 3, 1,
         12, 12, 11)
-    BP_LAYER_LEARN(2, 3, 12, 0)
 };
 
 /* Layer 2: 3 -> 2, sigmoid. The sum has 23 fraction bits, z is s16q12.
@@ -109,7 +108,6 @@ static const bp_layer_t residual_layer2 BP_ROM = {
     7, residual_sigmoid128,
     BP_LAYER_FAST(bp_avr_plain_sigmoid_7, 5, 2, 2,
         11, 11, 11)
-    BP_LAYER_LEARN(3, 2, 11, 8000)
 };
 
 /* dz2 (s16q11) of the loss: half the squared error. */
@@ -149,14 +147,18 @@ static void residual_update2(residual_state_t *s)
         &residual_layer2, s->a1, g, s->alignment2, BP_COUNTERS(s));
 }
 
-/* dz1 and the step of layer 2, in one pass over its weights. */
-static void residual_learn2(residual_state_t *s)
+/* The steps of all layers from the last, each with the deltas of the layer below. */
+static void residual_learn(residual_state_t *s)
 {
-    int16_t g[2];
+    uint16_t mantissa = s->learning_rate_mantissa;
+    int16_t g1[3];
+    int16_t g2[2];
 
-    bp_descent(g, s->dz2, s->learning_rate_mantissa, 2);
-    bp_learn_residual(s->dz1, s->w2, s->w2_low, s->b2, s->b2_low,
-        &residual_layer2, s->a1, s->dz2, g, s->alignment2, BP_COUNTERS(s));
+    bp_descent(g2, s->dz2, mantissa, 2);
+    bp_learn_residual_plain(s->dz1, g1, s->w2, s->w2_low, s->b2, s->b2_low,
+        &residual_layer2, s->a1, s->dz2, g2, mantissa, s->alignment2, BP_COUNTERS(s));
+    bp_update_residual(s->w1, s->w1_low, s->b1, s->b1_low,
+        &residual_layer1, s->a0, g1, s->alignment1, BP_COUNTERS(s));
 }
 
 BP_STATIC_ASSERT(
@@ -239,8 +241,7 @@ void residual_train(residual_state_t *s,
 {
     residual_forward(s);
     residual_delta2(s, t);
-    residual_learn2(s);
-    residual_update1(s);
+    residual_learn(s);
     s->steps++;
 }
 

@@ -161,7 +161,6 @@ static const bp_layer_t stochastic_layer1 BP_ROM = {
     8, stochastic_tanh_opt256,
     BP_LAYER_FAST(bp_avr_any, 0, 3, 2,
         12, 12, 11)
-    BP_LAYER_LEARN(4, 3, 12, 0)
 };
 
 /* Layer 2: 3 -> 2, softmax. The sum has 23 fraction bits, z is s16q10.
@@ -176,7 +175,6 @@ static const bp_layer_t stochastic_layer2 BP_ROM = {
     8, NULL,
     BP_LAYER_FAST(bp_avr_plain_clip, 5, 2, 2,
         11, 13, 11)
-    BP_LAYER_LEARN(3, 2, 11, 8000)
 };
 
 /* dz2 (s16q11) of the loss: cross-entropy. */

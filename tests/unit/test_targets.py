@@ -178,6 +178,24 @@ def test_too_little_of_both_memories_names_both() -> None:
         require_fit(view((64, 200, 10)), target("uno"))
 
 
+def test_sums_of_more_outputs_than_an_avr_holds_are_refused() -> None:
+    with pytest.raises(BpgenError, match="below layer 2 are sums over its 513 outputs, and those"):
+        require_fit(view((1, 1, 513)), target("mega2560"))
+    assert view((1, 1, 512)).avr_refusals == ()
+    assert require_fit(view((1, 1, 513)), target("posix")).fits
+
+
+def test_an_avr_compiler_says_so_where_no_board_was_named(
+    tool: Callable[[str], str], tmp_path: Path
+) -> None:
+    for name, text in generate(model((1, 1, 513), Training(0.2))).items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    command = [tool("avr-gcc"), "-mmcu=atmega2560", "-O2", "-c", "net.c"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "are sums over its 513 outputs, and those of AVR boards hold 512: use a" in done.stderr
+
+
 def test_this_machine_refuses_nothing() -> None:
     assert fits(view((64, 150, 10)), target("posix")).fits
 

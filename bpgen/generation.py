@@ -18,6 +18,9 @@ CORE_FILES = (
     "bpgen_layer_avr.h",
     "bpgen_pass_avr.h",
     "bpgen_unit.h",
+    "bpgen_kernels_forward.h",
+    "bpgen_kernels_backward.h",
+    "bpgen_kernels_update.h",
     "bpgen_kernels_avr.h",
     "bpgen_avr_forward.h",
     "bpgen_avr_learn.h",
@@ -25,6 +28,8 @@ CORE_FILES = (
     "bpgen_avr_small.h",
     "bpgen_kernels_dsp.h",
     "bpgen_kernels_lanes.h",
+    "bpgen_lanes_forward.h",
+    "bpgen_lanes_learn.h",
     "bpgen_kernels_thumb.h",
     "bpgen_kernels.c",
 )

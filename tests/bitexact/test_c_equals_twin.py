@@ -186,6 +186,9 @@ def test_every_compiler_and_flag_gets_its_share_of_the_cases() -> None:
 
 # The comparison can fail
 
+FORWARD = "bpgen_kernels_forward.h"
+UPDATE = "bpgen_kernels_update.h"
+
 # Each is a slip of the pen in the C: file, what it says, what it says instead, and a case's kind.
 SLIPS = {
     "rounding half dropped": (
@@ -201,7 +204,7 @@ SLIPS = {
         "residual",
     ),
     "one shift off": (
-        KERNELS,
+        UPDATE,
         "-((int32_t)dz[j] * mantissa) * 2 + 32768, 16);",
         "-((int32_t)dz[j] * mantissa) + 32768, 16);",
         "residual",
@@ -234,13 +237,13 @@ SLIPS = {
     ),
     "another Weyl step": (UNIT, "#define WEYL 40503u", "#define WEYL 40505u", "stochastic"),
     "the dither of the next row": (
-        KERNELS,
+        UPDATE,
         "uint16_t row = dither_at(0, layer->inputs);",
         "uint16_t row = dither_at(0, even_inputs(layer));",
         "odd inputs",
     ),
     "the second input of a pair dropped": (
-        KERNELS,
+        FORWARD,
         "sum += (int32_t)read_weight(w + 1, in_flash) * a_in[i + 1];",
         "(void)a_in[i + 1];",
         "residual",
@@ -252,13 +255,13 @@ SLIPS = {
         "even",
     ),
     "velocity truncated": (
-        KERNELS,
+        UPDATE,
         "vw[i] = (int32_t)bp_round64((int64_t)velocity * momentum, 16);",
         "vw[i] = (int32_t)(((int64_t)velocity * momentum) >> 16);",
         "velocities fade",
     ),
     "batch residue forgotten": (
-        KERNELS,
+        UPDATE,
         "vw[i] = (int32_t)(sum - (int64_t)step * 65536);",
         "vw[i] = 0;",
         "batch",
@@ -266,7 +269,7 @@ SLIPS = {
     "zero updates half counted": (UNIT, "product != 0", "product > 0", "residual"),
     "checksum of another polynomial": (KERNELS, "0xEDB88320u", "0xEDB88321u", "residual"),
     "update below its saturated accumulator": (
-        KERNELS,
+        UPDATE,
         "? bp_saturate32((int64_t)product * 256)",
         "? (int32_t)((int64_t)product * 255)",
         "S = -8",

@@ -44,7 +44,7 @@ int main(void)
 def verdict(folder: Path, model: IntModel, tool: Tool, edit: Callable[[str], str] = str) -> str:
     """P or F: what an ATmega2560 says of `model`; `edit` may change the kernels first."""
     sources = write(folder, model, "net")
-    kernels = folder / "bpgen_kernels.c"
+    kernels = folder / "bpgen_kernels_backward.h"
     before = kernels.read_text(encoding="utf-8")
     kernels.write_text(edit(before), encoding="utf-8")
     (folder / "main.c").write_text(PROGRAM)

@@ -228,22 +228,25 @@ void bp_update_residual(int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
                         const bp_layer_t *layer, const int16_t *a_in, const int16_t *g,
                         bp_alignment_t alignment, bp_counters_t *counters);
 
+/* The dither of one parameter differs by this from that of the one before: 2^16 / golden ratio. */
+#define BP_WEYL 40503u
+
+inline uint16_t bp_dither(uint16_t seed, uint32_t index, uint32_t count, uint32_t steps)
+{
+    uint16_t stride = (uint16_t)(BP_WEYL * (count | 1u));
+
+    return (uint16_t)(seed + BP_WEYL * index + (uint32_t)stride * (uint16_t)steps);
+}
+
+/* The dither of the parameter that is `distance` further on. */
+static inline uint16_t bp_dither_at(uint16_t dither, size_t distance)
+{
+    return (uint16_t)(dither + BP_WEYL * (uint32_t)(uint16_t)distance);
+}
+
 /* 16-bit masters, rounded by a dither that belongs to the parameter's index: `dither` is that of
  * w[0][0].
  */
-inline uint16_t bp_dither(uint16_t seed, uint32_t index, uint32_t count, uint32_t steps)
-{
-    uint16_t stride = (uint16_t)(40503u * (count | 1u));
-
-    return (uint16_t)(seed + 40503u * index + (uint32_t)stride * (uint16_t)steps);
-}
-
-/* The dither of the parameter that is so many places further on. */
-static inline uint16_t bp_dither_at(uint16_t dither, uint32_t distance)
-{
-    return (uint16_t)(dither + 40503u * distance);
-}
-
 void bp_update_stochastic(int16_t *w, int16_t *b, const bp_layer_t *layer, const int16_t *a_in,
                           const int16_t *g, bp_alignment_t alignment, uint16_t dither,
                           bp_counters_t *counters);

@@ -1001,22 +1001,22 @@ void bp_update_stochastic(int16_t *w, int16_t *b, const bp_layer_t *layer, const
     const int16_t *end = g + layer->outputs;
     int32_t scale = (int32_t)1 << alignment.frac;
 
-    rows.dither = (uint32_t)dither_at(dither, 1) << 16 | dither;
-    rows.next_output = dither_at(0, layer->inputs) * 0x10001u;
-    rows.next_row = dither_at(0, 2) * 0x10001u;
+    rows.dither = (uint32_t)bp_dither_at(dither, 1) << 16 | dither;
+    rows.next_output = bp_dither_at(0, layer->inputs) * 0x10001u;
+    rows.next_row = bp_dither_at(0, 2) * 0x10001u;
     if (shift >= 16) {
         stochastic_rows(&rows, w);
     } else {
         stochastic_rows_unshifted(&rows, w, alignment.shift, counters);
     }
-    left = (uint32_t)dither_at(dither, (size_t)layer->inputs * layer->outputs) << 16;
+    left = (uint32_t)bp_dither_at(dither, (size_t)layer->inputs * layer->outputs) << 16;
     while (g != end) {
         int32_t r = (int32_t)(left >> 1 >> (31 - shift));
         int32_t step = (*g++ * scale + r) >> shift;
 
         __asm__("ssat %0, #16, %1" : "=r"(step) : "r"(*b + step));
         *b++ = (int16_t)step;
-        left += WEYL << 16;
+        left += BP_WEYL << 16;
     }
 }
 

@@ -722,7 +722,7 @@ INLINE void run16(rows_t *rows, int16_t *weights, const int16_t *a_in, const int
     register rows_t *lr __asm__("lr") = rows;
 
     rows->dither = (uint32_t)dither << 16;
-    rows->weyl = WEYL << 16;
+    rows->weyl = BP_WEYL << 16;
     if (shift == 16) {
         RUN16("16", "16");
     } else {
@@ -1012,16 +1012,16 @@ INLINE void biases24(int16_t *biases, uint8_t *low, const int16_t *g, size_t n,
 INLINE void run16(rows_t *rows, int16_t *weights, const int16_t *a_in, const int16_t *end,
                   uint16_t dither, uint16_t row, uint8_t shift)
 {
-    const uint32_t rewind = 2 * WEYL + row * ((uint32_t)rows->first >> 1);
+    const uint32_t rewind = 2 * BP_WEYL + row * ((uint32_t)rows->first >> 1);
     register int16_t *w __asm__("r0") = weights;
     register const int16_t *g_end __asm__("r1");
     register uint32_t r __asm__("r5");
     register rows_t *r7 __asm__("r7") = rows;
-    register uint32_t next __asm__("r8") = row - WEYL;
+    register uint32_t next __asm__("r8") = row - BP_WEYL;
     register int32_t sign __asm__("r10") = 32768;
     register const int16_t *a __asm__("r11") = a_in;
     register const int16_t *a_end __asm__("r12") = end;
-    register uint32_t weyl __asm__("lr") = WEYL;
+    register uint32_t weyl __asm__("lr") = BP_WEYL;
 
     rows->rewind = rewind;
     g_end = (const int16_t *)(const void *)((const uint8_t *)rows->g - rows->first);
@@ -1046,7 +1046,7 @@ INLINE void biases16(int16_t *biases, const int16_t *g, size_t n, bp_alignment_t
     register uint32_t shift __asm__("r6") = (uint32_t)alignment.shift - 16;
     register const int16_t *g_end __asm__("r7") = g + n;
     register int32_t sign __asm__("r10") = 32768;
-    register uint32_t weyl __asm__("lr") = WEYL;
+    register uint32_t weyl __asm__("lr") = BP_WEYL;
 
     __asm__ volatile(".syntax unified\n"
                      "1:\n\t"
@@ -1109,7 +1109,7 @@ INLINE void stochastic_weights(int16_t *w, const bp_layer_t *layer, const int16_
     const scale_t scale = scale_of(layer, alignment);
     const int16_t *const end = a_in + even_inputs(layer);
     size_t j;
-    const uint16_t row = dither_at(0, layer->inputs);
+    const uint16_t row = bp_dither_at(0, layer->inputs);
     rows_t rows = rows_of(layer, g, alignment);
 
     if (alignment.shift >= 16) {
@@ -1123,11 +1123,11 @@ INLINE void stochastic_weights(int16_t *w, const bp_layer_t *layer, const int16_
 
         for (j = 0; j < layer->outputs; j++) {
             step_stochastic(w++, g[j] * u0, alignment.shift, r, NULL);
-            step_stochastic(w++, g[j] * u1, alignment.shift, dither_at(r, 1), NULL);
+            step_stochastic(w++, g[j] * u1, alignment.shift, bp_dither_at(r, 1), NULL);
             r = (uint16_t)(r + row);
         }
         a_in += 2;
-        dither = dither_at(dither, 2);
+        dither = bp_dither_at(dither, 2);
     } while (a_in != end);
 }
 

@@ -144,13 +144,13 @@ static inline void update_pair_stochastic(int16_t *w, const bp_layer_t *layer, c
 {
     int16_t u0 = rescale(a_in[i], layer->a_in_frac, alignment.frac);
     int16_t u1 = rescale(a_in[i + 1], layer->a_in_frac, alignment.frac);
-    uint16_t row = dither_at(0, layer->inputs);
+    uint16_t row = bp_dither_at(0, layer->inputs);
     size_t j;
 
     w += i * layer->outputs;
-    dither = dither_at(dither, i);
+    dither = bp_dither_at(dither, i);
     for (j = 0; j < layer->outputs; j++) {
-        uint16_t next = dither_at(dither, 1);
+        uint16_t next = bp_dither_at(dither, 1);
         step_stochastic(w++, (int32_t)g[j] * u0, alignment.shift, dither, counters);
         step_stochastic(w++, (int32_t)g[j] * u1, alignment.shift, next, counters);
         dither = (uint16_t)(dither + row);
@@ -163,10 +163,10 @@ static inline void update_biases_stochastic(int16_t *b, const bp_layer_t *layer,
 {
     size_t j;
 
-    dither = dither_at(dither, (size_t)layer->inputs * layer->outputs);
+    dither = bp_dither_at(dither, (size_t)layer->inputs * layer->outputs);
     for (j = 0; j < layer->outputs; j++) {
         int32_t product = g[j] * ((int32_t)1 << alignment.frac);
-        step_stochastic(b + j, product, alignment.shift, dither_at(dither, j), counters);
+        step_stochastic(b + j, product, alignment.shift, bp_dither_at(dither, j), counters);
     }
 }
 
@@ -276,7 +276,7 @@ void bp_decay_stochastic(int16_t *w, const bp_layer_t *layer, uint16_t decay, ui
             int16_t *weight = w + bp_weight_index(layer, j, i);
             int32_t product = (int32_t)*weight * decay;
             add_to_master16(weight, -bp_shr32(product + aligned_dither(dither, 24), 24), counters);
-            dither = dither_at(dither, 1);
+            dither = bp_dither_at(dither, 1);
         }
     }
 }

@@ -343,7 +343,7 @@ INLINE void stochastic_lanes(int16_t *restrict w, const bp_layer_t *layer,
     const scale_t scale = scale_of(layer, alignment);
     const uint8_t shift = (uint8_t)alignment.shift;
     /* Dithers are in the upper half; none for shift 0. */
-    const uint32_t weyl = shift == 0 ? 0 : WEYL << 16;
+    const uint32_t weyl = shift == 0 ? 0 : BP_WEYL << 16;
     const uint32_t row = weyl * layer->inputs;
     uint32_t first = shift == 0 ? 0 : (uint32_t)dither << 16;
     int32_t step[2 * LANES];
@@ -377,7 +377,7 @@ INLINE void stochastic_weights(int16_t *w, const bp_layer_t *layer, const int16_
 
 #define STOCHASTIC(j, lanes)                                        \
     stochastic_lanes(w + 2 * (j), &l, a_in, g + (j), alignment,      \
-                     dither_at(dither, (j) * l.inputs), lanes)
+                     bp_dither_at(dither, (j) * l.inputs), lanes)
     IN_LANES(LANES, j, l.outputs, STOCHASTIC);
 }
 #endif
@@ -415,17 +415,17 @@ void bp_update_stochastic(int16_t *w, int16_t *b, const bp_layer_t *layer, const
     stochastic_weights(w, layer, a_in, g, alignment, dither);
 #if defined(__ARM_ARCH_6M__)
     if (alignment.shift >= 16) {
-        dither = (uint16_t)(dither + dither_at(0, layer->inputs) * (uint32_t)layer->outputs);
+        dither = (uint16_t)(dither + bp_dither_at(0, layer->inputs) * (uint32_t)layer->outputs);
         biases16(b, g, layer->outputs, alignment, dither);
         return;
     }
 #endif
-    dither = dither_at(dither, (size_t)layer->inputs * layer->outputs);
+    dither = bp_dither_at(dither, (size_t)layer->inputs * layer->outputs);
     for (j = 0; j < layer->outputs; j++) {
         int32_t product = g[j] * ((int32_t)1 << alignment.frac);
 
         add16(b + j, round_dithered(product, alignment.shift, dither));
-        dither = dither_at(dither, 1);
+        dither = bp_dither_at(dither, 1);
     }
 }
 

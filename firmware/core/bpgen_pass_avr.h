@@ -142,8 +142,8 @@ BP_AVR_INLINE void bp_avr_step16(bp_avr_pass_t *p, const bp_layer_t *layer, uint
     uint16_t outputs = BP_AVR_KNOWN(layer->outputs, bp_rom_u16);
 
     p->low.dither = dither;
-    p->row = (uint16_t)(40503u * (inputs - 1u));
-    p->b_low.dither = (uint16_t)(dither + 40503u * inputs * outputs);
+    p->row = (uint16_t)(BP_WEYL * (inputs - 1u));
+    p->b_low.dither = (uint16_t)(dither + BP_WEYL * inputs * outputs);
     bp_avr_call(bp_avr_pass16, p);
 }
 

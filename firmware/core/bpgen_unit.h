@@ -175,14 +175,6 @@ static inline void step_residual(int16_t *w, uint8_t *w_low, int32_t product, in
     add_to_master24(w, w_low, step, counters);
 }
 
-#define WEYL 40503u
-
-/* The dither of the parameter that is `distance` further on. */
-static inline uint16_t dither_at(uint16_t dither, size_t distance)
-{
-    return (uint16_t)(dither + WEYL * (uint32_t)(uint16_t)distance);
-}
-
 static inline void step_stochastic(int16_t *w, int32_t product, int8_t shift, uint16_t dither,
                                    bp_counters_t *counters)
 {

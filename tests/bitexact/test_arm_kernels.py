@@ -128,7 +128,7 @@ MUTANTS = (
     ("update_stochastic", "qadd16", 0, "sadd16"),
     ("update_stochastic", "uadd16 r7, r6, r8", 0, "mov r7, r6"),
     ("update_stochastic", "uxth r12, r6", 0, "mov r12, r6"),
-    ("update_stochastic", "left += WEYL << 16", 0, "left += WEYL << 8"),
+    ("update_stochastic", "left += BP_WEYL << 16", 0, "left += BP_WEYL << 8"),
     ("learn_residual", "smlaltb r2, r3, r9, r11", 1, "smlalbb r2, r3, r9, r11"),
     ("learn_stochastic", "d.unshift = 32 -", 0, "d.unshift = 31 -"),
 )

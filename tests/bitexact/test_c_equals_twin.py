@@ -235,11 +235,16 @@ SLIPS = {
         "    if (x > 8388607) {\n",
         "momentum",
     ),
-    "another Weyl step": (UNIT, "#define WEYL 40503u", "#define WEYL 40505u", "stochastic"),
+    "another Weyl step": (
+        "bpgen_kernels.h",
+        "#define BP_WEYL 40503u",
+        "#define BP_WEYL 40505u",
+        "stochastic",
+    ),
     "the dither of the next row": (
         UPDATE,
-        "uint16_t row = dither_at(0, layer->inputs);",
-        "uint16_t row = dither_at(0, even_inputs(layer));",
+        "uint16_t row = bp_dither_at(0, layer->inputs);",
+        "uint16_t row = bp_dither_at(0, even_inputs(layer));",
         "odd inputs",
     ),
     "the second input of a pair dropped": (
@@ -250,8 +255,8 @@ SLIPS = {
     ),
     "Weyl values without the odd count": (
         "bpgen_kernels.h",
-        "40503u * (count | 1u)",
-        "40503u * count",
+        "BP_WEYL * (count | 1u)",
+        "BP_WEYL * count",
         "even",
     ),
     "velocity truncated": (

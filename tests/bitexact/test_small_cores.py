@@ -157,7 +157,7 @@ def test_every_kernel_gives_the_bits_of_the_portable_c(
         ("update_residual", M3, THUMB, ("ssat r6, #24", "ssat r6, #25")),
         ("update_stochastic", M0, THUMB, ('"add r5, r8\\n', '"add r5, lr\\n')),
         ("update_stochastic", M0, THUMB, ("add r3, r9", "add r3, lr")),
-        ("update_stochastic", M0, THUMB, ("2 * WEYL +", "3 * WEYL +")),
+        ("update_stochastic", M0, THUMB, ("2 * BP_WEYL +", "3 * BP_WEYL +")),
         ("update_stochastic", M0, THUMB, ('  "asrs r4, r4, #31', '  "asrs r4, r4, #30')),
         ("learn_residual", M0, THUMB, ('"movs r5, #0\\n\\t" \\', '"movs r5, #1\\n\\t" \\')),
         ("learn_residual", M0, THUMB, ("add r11, r4", "add r9, r4")),

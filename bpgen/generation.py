@@ -7,8 +7,9 @@ import zlib
 import numpy as np
 
 from bpgen.data import FIRMWARE
+from bpgen.emit.build import build_view
 from bpgen.emit.render import render
-from bpgen.emit.view import SelfTest, View, build_view
+from bpgen.emit.view import SelfTest, View
 from bpgen.model import IntModel
 from bpgen.twin import Twin
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bpgen import lut
-from bpgen.emit.view import avr_sum
+from bpgen.emit.avr import avr_sum
 from bpgen.proof import Sum, block_size, forward_bound
 from tests.bitexact.avr_side_by_side import Edit, Tool, said
 

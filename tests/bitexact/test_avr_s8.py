@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pytest
 
 from bpgen import lut
-from bpgen.emit.view import avr_bytes
+from bpgen.emit.avr import avr_bytes
 from bpgen.proof import Sum
 from tests.bitexact.avr_side_by_side import Edit, Tool, said
 

@@ -50,12 +50,14 @@ ALLOWED: dict[str, set[str]] = {
     # C
     "emit": set(),
     "emit.cfmt": {"errors"},
-    "emit.view": {"", "emit.cfmt", "lut", "model", "proof"},
+    "emit.view": set(),
+    "emit.avr": {"lut", "model", "proof"},
+    "emit.build": {"", "emit.avr", "emit.cfmt", "emit.view", "lut", "model", "proof"},
     "emit.render": {"data"},
     "emit.write": {"errors"},
     "emit.device": {"", "emit.cfmt", "emit.render", "emit.view", "errors", "model", "wire"},
     "emit.projects": {"emit.cfmt", "emit.view", "targets"},
-    "generation": {"data", "emit.render", "emit.view", "model", "twin"},
+    "generation": {"data", "emit.build", "emit.render", "emit.view", "model", "twin"},
     "simulate": {"emit.render", "errors", "generation", "model", "qformat", "twin"},
     "targets": {"emit.device", "emit.view", "errors"},
     # bytes between host and board, and whole firmwares

@@ -6,8 +6,8 @@
  */
 #include "residual.h"
 
-#if BPGEN_CORE_ABI != 2
-#error "regenerate residual.c: it needs bpgen core ABI 2"
+#if BPGEN_CORE_ABI != 3
+#error "regenerate residual.c: it needs bpgen core ABI 3"
 #endif
 
 /* The members leave no holes; a compiler may round the end up to 4 bytes. */
@@ -21,13 +21,13 @@ BP_STATIC_ASSERT(sizeof(residual_state_t) - 94 <= 3,
 
 /* Initial weights and biases, as the state has them. */
 static const int16_t residual_initial_rom[19] BP_ROM = {
-    /* w1 */
+    /* w1 [1][3][2], s16q12 */
       1869,  -2487,  -1924,  -1579,  -1912,   1808,
-    /* w2 */
+    /* w2 [2][2][2], s16q12 */
      -2436,  -1007,    727,   -126,   -401,      0,  -1412,      0,
-    /* b1 */
+    /* b1, s16q12 */
       2216,    493,  -2764,
-    /* b2 */
+    /* b2, s16q12 */
      -2042,   1149,
 };
 

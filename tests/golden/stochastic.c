@@ -6,8 +6,8 @@
  */
 #include "stochastic.h"
 
-#if BPGEN_CORE_ABI != 2
-#error "regenerate stochastic.c: it needs bpgen core ABI 2"
+#if BPGEN_CORE_ABI != 3
+#error "regenerate stochastic.c: it needs bpgen core ABI 3"
 #endif
 
 /* The members leave no holes; a compiler may round the end up to 4 bytes. */
@@ -21,14 +21,14 @@ BP_STATIC_ASSERT(sizeof(stochastic_state_t) - 95 <= 3,
 
 /* Initial weights and biases, as the state has them. */
 static const int16_t stochastic_initial_rom[25] BP_ROM = {
-    /* w1 */
+    /* w1 [2][3][2], s16q12 */
       1869,  -2487,  -1912,   1808,  -2764,  -2436,  -1924,  -1579,
       2216,    493,  -1007,   -401,
-    /* w2 */
+    /* w2 [2][2][2], s16q12 */
      -2042,   1149,  -2804,  -2318,   1408,      0,   -287,      0,
-    /* b1 */
+    /* b1, s16q12 */
        727,   -126,  -1412,
-    /* b2 */
+    /* b2, s16q12 */
       -653,   2327,
 };
 

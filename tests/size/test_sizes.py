@@ -157,7 +157,7 @@ def test_a_network_with_another_weight_is_not_taken_for_the_twin(tool: Tool) -> 
         tool(name)
     subject = subjects.integer((2, 2, 1), "training, residual", STEPS, STEPS)
     code = subject.program.network["net.c"]
-    first = re.search(r"/\* w1 \*/\s*(-?\d+)", code)
+    first = re.search(r"/\* w1 [^*]*\*/\s*(-?\d+)", code)
     assert first is not None
     at, end = first.span(1)
     wrong = code[:at] + str(int(first[1]) // 2) + code[end:]

@@ -1,0 +1,61 @@
+"""Which kernels of AVR cores do a layer, and what its constants say to them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bpgen import lut
+from bpgen.model import Dense
+from bpgen.proof import WEIGHT_LIMIT, Sum
+
+# Products of 16-bit numbers that the sums of AVR cores hold, in 40 bits.
+AVR_WIDE_OUTPUTS = 512
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What a layer's constants say: a function, the count that it takes, whether it is fused."""
+
+    name: str
+    count: int
+    fused: bool  # the activation, not z alone
+
+
+def kernel_of(layer: Dense, total: Sum, a_in_frac: int, rom: str) -> Kernel:
+    """The kernel of a layer with that sum and inputs; `rom` is "_rom" for weights in flash."""
+    frac = layer.a_format.frac
+    bits = lut.activation_table("sigmoid", frac).bits if layer.activation == "sigmoid" else 0
+    if layer.w_format.bits == 8:
+        narrows = layer.a_format.bits == 8
+        # A sigmoid of a fraction from 11 up reaches no 1.
+        fused = bits == 7 and (frac == 8 if narrows else 11 <= frac <= 13)
+        fits = avr_bytes(total, layer.outputs)
+        end = ("sigmoid" if fused else "clip") if fits else "any"
+        return Kernel(f"bp_avr_{'u8' if narrows else 's8'}_{end}", 0, fused and fits)
+    kind, count = avr_sum(total, layer.outputs, a_in_frac)
+    # Where no y reaches 1, and with the tables that the kernels of AVR cores know.
+    fused = kind != "any" and {7: 11, 8: 14}.get(bits, 16) <= frac <= 14
+    end = f"_sigmoid_{bits}" if fused else "" if kind == "any" else "_clip"
+    return Kernel(f"bp_avr_{kind}{end}{rom}", count, fused)
+
+
+def avr_bytes(total: Sum, outputs: int) -> bool:
+    """Whether a layer of s8 weights is one for the kernels of bpgen_avr_s8.h."""
+    inputs = total.terms + total.terms % 2
+    return 1 <= total.shift <= 8 and outputs <= 128 and inputs <= 256 and total.bound < 2**23
+
+
+def avr_sum(total: Sum, outputs: int, a_in_frac: int) -> tuple[str, int]:
+    """
+    How bpgen_avr_forward.h makes a sum: which kernel, and the count that this takes.
+
+    "plain" is at once, in 32 bits. "parts" is to 40 bits, in parts each below 2^31 - 2^24. "any" is
+    portable C.
+    """
+    pairs = (total.terms + 1) // 2
+    part = min((2**31 - 2**24) // (2 * WEIGHT_LIMIT * total.top), 255)
+    if outputs > 64 or a_in_frac < 8 or not 9 <= total.shift <= 16:
+        return "any", 0
+    if total.plain and pairs <= 64:
+        return "plain", 4 * (pairs - 1) + (outputs + 3) % 4
+    return ("parts", part) if part > 0 and total.terms * total.top < 2**24 else ("any", 0)

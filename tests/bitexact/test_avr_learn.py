@@ -47,6 +47,8 @@ def _layer(rng: np.random.Generator, case: int, *, sigmoid: bool) -> tuple[str, 
     dz_top = min(32767, max(1, int(plain_delta_top(outputs, sum_shift) * rng.choice([1, 1.3, 2]))))
     if rng.integers(3) == 0:
         dz_top = 32767
+    if case == 1:  # sums of more than 32 bits
+        sum_shift, dz_top = 1, 32767
     plain = WEIGHT_LIMIT * outputs * dz_top + (1 << sum_shift >> 1) < 2**31
     block = outputs if plain else block_size(dz_top)
     dz_in_top = 32767 if rng.integers(2) else int(rng.integers(1, 32768))

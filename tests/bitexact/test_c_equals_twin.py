@@ -272,7 +272,7 @@ SLIPS = {
         "batch",
     ),
     "zero updates half counted": (UNIT, "product != 0", "product > 0", "residual"),
-    "checksum of another polynomial": (KERNELS, "0xEDB88320u", "0xEDB88321u", "residual"),
+    "checksum of another polynomial": (KERNELS, "0xEDB88320u, 0xF", "0xEDB88321u, 0xF", "residual"),
     "update below its saturated accumulator": (
         UPDATE,
         "? bp_saturate32((int64_t)product * 256)",

@@ -9,6 +9,9 @@
 #include "bpgen_kernels.h"
 #include "bpgen_unit.h"
 
+/* For callers that do not make it part of themselves. */
+extern inline uint16_t bp_dither(uint16_t seed, uint32_t index, uint32_t count, uint32_t steps);
+
 /* A file for some cores defines kernels of its own, and BP_FAST_... for each; the parts stand in
  * for the rest. It must give the same bits. -DBP_PORTABLE leaves these files out.
  */

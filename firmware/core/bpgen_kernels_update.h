@@ -133,9 +133,6 @@ void bp_learn_residual(int16_t *dz_in, int16_t *w, uint8_t *w_low, int16_t *b, u
 
 #endif
 
-/* For callers that do not make it part of themselves. */
-extern inline uint16_t bp_dither(uint16_t seed, uint32_t index, uint32_t count, uint32_t steps);
-
 #if !defined(BP_FAST_STOCHASTIC)
 
 static inline void update_pair_stochastic(int16_t *w, const bp_layer_t *layer, const int16_t *a_in,

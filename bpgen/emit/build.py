@@ -328,7 +328,9 @@ def _training(
         return None
     fused = tuple(layer for layer in layers if not small and _is_fused(model, layer.k))
     learning = tuple(layer for layer in layers if model.learns(layer.k))
-    chains = 0 < len(fused) == len(learning) - 1 and all(layer.plain for layer in fused)
+    # From the output down, each layer makes the steps of the next.
+    chains = layers[-len(learning) :] == learning and fused == learning[1:]
+    chains = chains and all(layer.plain for layer in fused)
     chain = tuple(reversed(fused)) if chains else ()
     applies = training.update in ("batch", "momentum")
     with_dz = [layer for layer in layers if layer.dz]

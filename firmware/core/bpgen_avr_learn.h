@@ -144,24 +144,32 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "ldd r23, Z+1\n\t"                                                                             \
     "adc r23, r25\n\t" BP_AVR_STORE16("r22", "r23")
 
-/* u = round(a * 2^(to - from)) of a = r17:r16: 17 cycles. r23:r22 is 2^(8 + to - from), one byte of
- * it 0; for to - from > 7, where |a| < 128, T is set and r23:r22 = 2^(to - from).
+/* u = round(a * 2^(to - from)) of the next a, from X, with r22 = 2^(8 + to - from) where bits are
+ * dropped: 12 cycles.
  */
-#define BP_AVR_RESCALE(u_low, u_high)                                                              \
-    "brtc .+4\n\t"                                                                                 \
-    "mov r17, r16\n\t"                                                                             \
-    "clr r16\n\t"                                                                                  \
+#define BP_AVR_RESCALE_DOWN(u_low, u_high)                                                         \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
     "mulsu r17, r22\n\t"                                                                           \
     "movw " u_low ", r0\n\t"                                                                       \
-    "mul r16, r23\n\t"                                                                             \
-    "add " u_low ", r0\n\t"                                                                        \
-    "adc " u_high ", r1\n\t"                                                                       \
-    "mul r17, r23\n\t"                                                                             \
-    "add " u_high ", r0\n\t"                                                                       \
     "mul r16, r22\n\t"                                                                             \
     "lsl r0\n\t"                                                                                   \
     "adc " u_low ", r1\n\t"                                                                        \
     "adc " u_high ", r2\n\t"
+
+/* The same with r23 = 2^(to - from) where bits are added; for to - from > 7, where |a| < 128, T is
+ * set and r23 = 2^(to - from - 8): 12 and 13 cycles.
+ */
+#define BP_AVR_RESCALE_UP(u_low, u_high)                                                           \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
+    "brtc .+4\n\t"                                                                                 \
+    "mov r17, r16\n\t"                                                                             \
+    "clr r16\n\t"                                                                                  \
+    "mul r16, r23\n\t"                                                                             \
+    "movw " u_low ", r0\n\t"                                                                       \
+    "mul r17, r23\n\t"                                                                             \
+    "add " u_high ", r0\n\t"
 
 /* ---- A pass over a layer --------------------------------------------------------------------- */
 
@@ -578,8 +586,7 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     BP_AVR_SIGNED("r18", "r19")                                                                    \
     BP_AVR_ADD24_8                                                                                 \
     "dec r10\n\t"                                                                                  \
-    "breq .+2\n\t"                                                                                 \
-    "rjmp 31b\n\t"                                                                                 \
+    "brne 31b\n\t"                                                                                 \
     "dec r11\n\t"                                                                                  \
     "breq .+2\n\t"                                                                                 \
     "rjmp 31b\n\t"                                                                                 \
@@ -695,16 +702,20 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "ldd r7, Y+%[row]+1\n\t"                                                                       \
     "ldd r30, Y+%[w]\n\t"                                                                          \
     "ldd r31, Y+%[w]+1\n\t"                                                                        \
+    "rjmp 1f\n\t"                                                                                  \
+    "3:\n"                                                                                         \
+    BP_AVR_RESCALE_UP("r20", "r21")                                                                \
+    BP_AVR_RESCALE_UP("r18", "r19")                                                                \
+    "rjmp 2f\n\t"                                                                                  \
     "1:\n"                                                                                         \
     "ldd r22, Y+%[rise]\n\t"                                                                       \
     "ldd r23, Y+%[rise]+1\n\t"                                                                     \
     "movw r26, r14\n\t"                                                                            \
-    "ld r16, X+\n\t"                                                                               \
-    "ld r17, X+\n\t"                                                                               \
-    BP_AVR_RESCALE("r20", "r21")                                                                   \
-    "ld r16, X+\n\t"                                                                               \
-    "ld r17, X+\n\t"                                                                               \
-    BP_AVR_RESCALE("r18", "r19")                                                                   \
+    "tst r23\n\t"                                                                                  \
+    "brne 3b\n\t"                                                                                  \
+    BP_AVR_RESCALE_DOWN("r20", "r21")                                                              \
+    BP_AVR_RESCALE_DOWN("r18", "r19")                                                              \
+    "2:\n"                                                                                         \
     "movw r14, r26\n\t"                                                                            \
     "ldd r26, Y+%[g]\n\t"                                                                          \
     "ldd r27, Y+%[g]+1\n\t"                                                                        \
@@ -895,6 +906,8 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "swap r16\n\t"                                                                                 \
     "andi r16, 0x0F\n\t"                                                                           \
     "mov r15, r16\n\t"                                                                             \
+    "lsl r16\n\t"                                                                                  \
+    "mov r3, r16\n\t"                                                                              \
     "ldd r26, Y+%[a_end]\n\t"                                                                      \
     "ldd r27, Y+%[a_end]+1\n\t"                                                                    \
     "ldd r30, Y+%[g_end]\n\t"                                                                      \
@@ -911,10 +924,8 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     BP_AVR_BYTES                                                                                   \
     BP_AVR_DERIVATIVE                                                                              \
     BP_AVR_DELTA("r4", "r5", "r6", "r7")                                                           \
-    "mov r0, r22\n\t"                                                                              \
-    "sbrc r0, 7\n\t"                                                                               \
-    "com r0\n\t"                                                                                   \
-    "cp r0, r15\n\t"                                                                               \
+    "add r22, r15\n\t"                                                                             \
+    "cp r22, r3\n\t"                                                                               \
     "brsh 23f\n\t"                                                                                 \
     "22:\n"                                                                                        \
     "st -Y, r24\n\t"                                                                               \
@@ -951,6 +962,7 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "clr __zero_reg__\n\t"                                                                         \
     "ret\n\t"                                                                                      \
     "23:\n"                                                                                        \
+    "sub r22, r15\n\t"                                                                             \
     "asr r22\n\t"                                                                                  \
     "asr r22\n\t"                                                                                  \
     "asr r22\n\t"                                                                                  \

@@ -174,6 +174,29 @@ NOINLINE void deltas_of_inputs(int16_t *dz_in, const bp_layer_t *layer, const in
                                      layer->dz_in_top);
     }
 }
+#elif LANES == 16
+/* The deltas of many sums, which become vectors. */
+NOINLINE void deltas_of_inputs(int16_t *dz_in, const bp_layer_t *layer, const int16_t *w,
+                               const int16_t *a_in, const int16_t *dz)
+{
+    const bp_layer_t l = *layer;
+    const sum_t half = sum_of_half(layer);
+    int32_t sum[2 * LANES];
+    size_t i, k;
+
+    for (i = 0; i < l.inputs; i += 2 * LANES) {
+        const size_t n = l.inputs - i < 2 * LANES ? l.inputs - i : 2 * LANES;
+
+        for (k = 0; k < n; k += 2) {
+            sums_t s = pair_of_sums(half, w, dz, l.outputs);
+
+            sum[k] = shift_sum(s.sum[0], l.sum_shift);
+            sum[k + 1] = shift_sum(s.sum[1], l.sum_shift);
+            w += 2 * (size_t)l.outputs;
+        }
+        bp_delta_sigmoid(dz_in + i, sum, a_in + i, l.a_in_frac, l.dz_in_top, NULL, n);
+    }
+}
 #else
 NOINLINE void deltas_of_inputs(int16_t *dz_in, const bp_layer_t *layer, const int16_t *w,
                                const int16_t *a_in, const int16_t *dz)
@@ -282,7 +305,7 @@ INLINE void add16(int16_t *w, int32_t step)
 #else
 INLINE void add24(int16_t *w, uint8_t *w_low, int32_t step)
 {
-    int32_t master = clip(*w * 256 + *w_low + step, -8388608, 8388607);
+    int32_t master = clip((int32_t)((uint32_t)*w << 8 | *w_low) + step, -8388608, 8388607);
 
     *w = (int16_t)bp_shr32(master, 8);
     *w_low = (uint8_t)(master & 255);

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 from pathlib import Path
 
@@ -13,7 +12,8 @@ from bpgen.model import IntModel
 from bpgen.simulate import WARNINGS
 from tests.bitexact import test_avr_forward as forward
 from tests.bitexact import test_avr_learn as learn
-from tests.bitexact.avr_side_by_side import Edit, Tool, said, simulated
+from tests.bitexact.avr_side_by_side import said, simulated
+from tests.bitexact.side_by_side import Edit, Tool, counts, mutant
 from tests.compile.models import trainable
 from tests.compile.test_avr_self_test import MODELS, PROGRAM
 
@@ -27,8 +27,8 @@ def wrong_layers(folder: Path, tool: Tool, *flags: str, edit: Edit = str) -> set
     text = said(
         folder, tool, forward.PROGRAM, forward.header(), ASSEMBLY, "-DBP_SMALL=1", *flags, edit=edit
     )
-    counts = {int(n): int(count) for n, count in re.findall(r"(\d{3}) (\d{5});", text)}
-    return {layer for layer in forward.wrong(counts) if _sums_fit_40_bits(layer)}
+    found = {int(number): count for number, count in counts(text).items()}
+    return {layer for layer in forward.wrong(found) if _sums_fit_40_bits(layer)}
 
 
 def wrong_kernels(folder: Path, tool: Tool, *flags: str, edit: Edit = str) -> set[str]:
@@ -37,8 +37,8 @@ def wrong_kernels(folder: Path, tool: Tool, *flags: str, edit: Edit = str) -> se
         folder, tool, learn.PROGRAM, learn.layers(), ASSEMBLY, "-DBP_SMALL=1", *flags, edit=edit,
         left_out=LEFT_OUT,
     )  # fmt: skip
-    counts = dict(re.findall(r"([a-z_]+) (\d{5});", text))
-    return {kernel for kernel in learn.KERNELS if int(counts.get(kernel, 1))}
+    found = counts(text)
+    return {kernel for kernel in learn.KERNELS if found.get(kernel, 1)}
 
 
 def _sums_fit_40_bits(layer: forward.Layer | int) -> bool:
@@ -109,16 +109,6 @@ def test_a_wrong_instruction_is_noticed_by_a_layer(
     text: str, broken: str, which: int, tool: Tool, tmp_path: Path
 ) -> None:
     assert wrong_layers(tmp_path, tool, "-O2", edit=mutant(text, broken, which))
-
-
-def mutant(text: str, broken: str, which: int) -> Edit:
-    def edit(assembly: str) -> str:
-        parts = assembly.split(text)
-        assert len(parts) > 1
-        at = which % (len(parts) - 1)
-        return text.join(parts[: at + 1]) + broken + text.join(parts[at + 1 :])
-
-    return edit
 
 
 def verdict(folder: Path, model: IntModel, tool: Tool, edit: Edit = str) -> set[str]:

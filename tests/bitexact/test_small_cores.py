@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from bpgen import lut
-from bpgen.data import FIRMWARE
-from bpgen.simulate import WARNINGS
+from benchmarks.speed.cores import CORES, Core
+from tests.bitexact.side_by_side import Tool, differing, mutant
 
-CORE = FIRMWARE / "core"
-PORTS = FIRMWARE / "ports"
 LANES = "bpgen_kernels_lanes.h"
 FORWARD, LEARN = "bpgen_lanes_forward.h", "bpgen_lanes_learn.h"
 THUMB_FORWARD, THUMB_LEARN = "bpgen_thumb_forward.h", "bpgen_thumb_learn.h"
@@ -33,35 +26,10 @@ KERNELS = {
     "learn_residual",
     "learn_stochastic",
 }
-Tool = Callable[[str], str]
-
-
-@dataclass(frozen=True)
-class Core:
-    """A compiler with its flags, those that link, and what runs the image."""
-
-    command: str
-    flags: tuple[str, ...]
-    link: tuple[str, ...] = ()
-    runner: tuple[str, ...] = ()
-
-
-def _arm(core: str, script: str, machine: str) -> Core:
-    flags = ("-mthumb", f"-mcpu={core}")
-    link = ("-nostartfiles", "-T", str(PORTS / script))
-    return Core("arm-none-eabi-gcc", flags, link, ("qemu-system-arm", "-M", machine))
-
-
-M0 = _arm("cortex-m0", "nrf51/microbit.ld", "microbit")
-M3 = _arm("cortex-m3", "stm32f1/stm32f100.ld", "stm32vldiscovery")
-RV32 = Core(
-    "riscv64-unknown-elf-gcc",
-    ("-march=rv32imc", "-mabi=ilp32", "--specs=picolibc.specs"),
-    ("-nostartfiles", "-T", str(PORTS / "rv32/rv32.ld")),
-    ("qemu-system-riscv32", "-M", "virt", "-cpu", "lowrisc-ibex", "-bios", "none"),
-)
+M0, M3, RV32 = CORES["microbit"], CORES["bluepill"], CORES["rv32"]
 SANITIZED = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover")
-CASES = {
+# A core, or the compiler of this machine, and its flags.
+CASES: dict[str, tuple[Core | str, tuple[str, ...]]] = {
     "M0 -O2": (M0, ("-O2",)),
     "M0 -Os": (M0, ("-Os",)),
     "M0 -O3": (M0, ("-O3",)),
@@ -71,67 +39,13 @@ CASES = {
     "RV32 -O2": (RV32, ("-O2",)),
     "RV32 -Os": (RV32, ("-Os",)),
     "RV32 small": (RV32, ("-Os", "-DBP_SMALL=1")),
-    "gcc -O2": (Core("gcc", ()), ("-O2",)),
-    "gcc -O3 native": (Core("gcc", ()), ("-O3", "-march=native")),
-    "gcc sanitized": (Core("gcc", ()), SANITIZED),
-    "gcc native sanitized": (Core("gcc", ()), (*SANITIZED, "-march=native")),
-    "clang -O2": (Core("clang", ()), ("-O2",)),
-    "clang -O3 native": (Core("clang", ()), ("-O3", "-march=native")),
+    "gcc -O2": ("gcc", ("-O2",)),
+    "gcc -O3 native": ("gcc", ("-O3", "-march=native")),
+    "gcc sanitized": ("gcc", SANITIZED),
+    "gcc native sanitized": ("gcc", (*SANITIZED, "-march=native")),
+    "clang -O2": ("clang", ("-O2",)),
+    "clang -O3 native": ("clang", ("-O3", "-march=native")),
 }
-
-
-def tables() -> str:
-    """Sigmoid tables as C, of 7 and 8 bits."""
-    lines = []
-    for frac in (12, 14):
-        table = lut.activation_table("sigmoid", frac)
-        entries = ", ".join(str(entry) for entry in table.entries)
-        lines.append(f"static const uint16_t sigmoid_{table.bits}[] BP_ROM = {{{entries}}};\n")
-    return "".join(lines)
-
-
-def differing(
-    folder: Path,
-    tool: Tool,
-    core: Core,
-    *flags: str,
-    edited: str = "",
-    edit: tuple[str, str] = ("", ""),
-) -> dict[str, int]:
-    """How many results of each kernel differ; `edit` may replace text of the file `edited`."""
-    for source in CORE.iterdir():
-        text = source.read_text(encoding="utf-8")
-        if source.name == edited:
-            assert edit[0] in text
-            text = text.replace(edit[0], edit[1], 1)
-        (folder / source.name).write_text(text, encoding="utf-8")
-    (folder / "tables.h").write_text(tables())
-    declared = set(re.findall(r"\b(bp_\w+)\(", (folder / "bpgen_kernels.h").read_text("utf-8")))
-    declared -= {"bp_counters_agree", "bp_weight_index"}
-    declared = {name for name in declared if not name.endswith(("_rom", "_plain"))}
-    renamed = [f"-D{name}=portable_{name}" for name in sorted(declared)]
-    renamed += ["-Dbp_counters_are_on=portable_on", "-Dbp_counters_are_off=portable_off"]
-
-    def compile_c(name: str, source: Path, *more: str) -> str:
-        command = [tool(core.command), *core.flags, *flags, *more, f"-I{folder}", "-c", str(source)]
-        subprocess.run([*command, "-o", str(folder / name)], check=True)
-        return str(folder / name)
-
-    objects = (
-        compile_c("main.o", PROGRAM, "-std=gnu99", "-Wall", "-Wextra", "-Werror"),
-        compile_c("fast.o", folder / "bpgen_kernels.c", *WARNINGS),
-        compile_c("portable.o", folder / "bpgen_kernels.c", "-DBP_PORTABLE", "-std=c99", *renamed),
-    )
-    image = str(folder / "kernels.elf")
-    link = [tool(core.command), *core.flags, *flags, *objects, *core.link, "-o", image]
-    subprocess.run(link, check=True)
-    command = [image]
-    if core.runner:
-        command = [tool(core.runner[0]), *core.runner[1:], "-nodefaults", "-display", "none"]
-        command += ["-semihosting-config", "enable=on,target=native", "-kernel", image]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    said = re.findall(r"([a-z_]+) (\d{5})\n", done.stdout + done.stderr)
-    return {name: int(count) for name, count in said}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -139,7 +53,8 @@ def test_every_kernel_gives_the_bits_of_the_portable_c(
     case: str, tool: Tool, tmp_path: Path
 ) -> None:
     core, flags = CASES[case]
-    assert differing(tmp_path, tool, core, *flags) == dict.fromkeys(KERNELS, 0)
+    found = differing(tmp_path, tool, core, PROGRAM, *flags)
+    assert found == dict.fromkeys(KERNELS, 0)
 
 
 @pytest.mark.parametrize(
@@ -182,5 +97,5 @@ def test_every_kernel_gives_the_bits_of_the_portable_c(
 def test_a_wrong_line_is_noticed(
     kernel: str, core: Core, file: str, edit: tuple[str, str], tool: Tool, tmp_path: Path
 ) -> None:
-    found = differing(tmp_path, tool, core, "-O2", edited=file, edit=edit)
+    found = differing(tmp_path, tool, core, PROGRAM, "-O2", edited=file, edit=mutant(*edit))
     assert found[kernel] > 0

@@ -27,6 +27,8 @@ CORE_FILES = (
     "bpgen_avr_learn.h",
     "bpgen_avr_s8.h",
     "bpgen_avr_small.h",
+    "bpgen_avr_small_forward.h",
+    "bpgen_avr_small_learn.h",
     "bpgen_kernels_dsp.h",
     "bpgen_dsp_forward.h",
     "bpgen_dsp_learn.h",

@@ -27,11 +27,16 @@ CORE_FILES = (
     "bpgen_avr_learn.h",
     "bpgen_avr_s8.h",
     "bpgen_avr_small.h",
+    "bpgen_avr_small_forward.h",
+    "bpgen_avr_small_learn.h",
     "bpgen_kernels_dsp.h",
+    "bpgen_dsp_forward.h",
+    "bpgen_dsp_learn.h",
     "bpgen_kernels_lanes.h",
     "bpgen_lanes_forward.h",
     "bpgen_lanes_learn.h",
-    "bpgen_kernels_thumb.h",
+    "bpgen_thumb_forward.h",
+    "bpgen_thumb_learn.h",
     "bpgen_kernels.c",
 )
 SELF_TEST_SAMPLES = 2

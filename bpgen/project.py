@@ -32,7 +32,8 @@ from bpgen.training import sample_order
 MOST_SAMPLES = 65_535  # what the firmware counts them in
 
 LINK_FILES = (
-    "bpgen_link.h", "bpgen_link.c", "bpgen_store.h", "bpgen_store.c", "bpgen_port.h",
+    "bpgen_link.h", "bpgen_link_requests.h", "bpgen_link_frames.h", "bpgen_link_network.h",
+    "bpgen_link.c", "bpgen_store.h", "bpgen_store.c", "bpgen_port.h",
 )  # fmt: skip
 
 

@@ -164,7 +164,7 @@ _ARM = "arm-none-eabi-gcc"
 
 # Measured with -O2 on 60 models of 1 to 5 layers, of all kinds and updates, linked with every
 # function of the model in use: avr-gcc 5.4, arm-none-eabi-gcc and riscv64-unknown-elf-gcc 12.2. The
-# numbers are a linear bound, at least 3% above each of these and as near as can be to those of
+# numbers are a linear bound, at least 3% above each of these and as near as can be to the ones that
 # tests/unit/test_targets.py measures again; redo them when it fails or the core's code changes.
 _AVR_CODE = Code(3160, 380, 1800, 0, 840, 1300, 940, 4880, 800, -1580, 5900)
 _M0_CODE = Code(2060, 560, 0, 80, 240, 720, 620, 2540, 840, -1180, 160)

@@ -38,6 +38,27 @@ class Machine:
     flash_bytes: int
     ram_bytes: int
 
+    def link(self) -> list[str]:
+        """How the linker learns where memory is."""
+        script = "rv32.ld" if self.program.endswith("riscv32") else "cortex_m.ld"
+        # fmt: off
+        return [
+            "-nostartfiles", "-T", str(HERE / script),
+            f"-Wl,--defsym=flash_at={self.flash_at:#x}",
+            f"-Wl,--defsym=flash_size={self.flash_bytes:#x}",
+            f"-Wl,--defsym=ram_size={self.ram_bytes:#x}",
+        ]
+        # fmt: on
+
+    def command(self, image: Path) -> list[str]:
+        """What runs an image, which speaks through semihosting.h, to its end."""
+        # fmt: off
+        return [
+            self.program, *self.arguments, "-nodefaults", "-display", "none",
+            "-semihosting-config", "enable=on,target=native", "-kernel", str(image),
+        ]
+        # fmt: on
+
 
 MICROBIT = Machine("qemu-system-arm", ("-M", "microbit"), 0, 256 << 10, 16 << 10)
 # Cortex-M3 with 4 MB of each. Every instruction of Armv6-M is one of Armv7-M, and counts the same.
@@ -77,6 +98,11 @@ class Core:
     @property
     def is_avr(self) -> bool:
         return not self.machines
+
+    @property
+    def start(self) -> Path:
+        """The C that starts an image on its machines."""
+        return HERE / ("start_rv32.c" if self.board == "rv32" else "start_cortex_m.c")
 
     @property
     def unit(self) -> str:
@@ -187,9 +213,8 @@ def build(core: Core, program: Program, folder: Path) -> Image:
     for name in program.network:
         if name.endswith((".c", ".S")):
             objects.append(_compile([*common, *fast], folder / name, folder))
-    start = [] if core.is_avr else ["start_rv32.c" if core.board == "rv32" else "start_cortex_m.c"]
-    for name in ("harness.c", *start):
-        objects.append(_compile([*common, "-O2"], HERE / name, folder))
+    for source in (HERE / "harness.c", *([] if core.is_avr else [core.start])):
+        objects.append(_compile([*common, "-O2"], source, folder))
     wanted = core.machines or (None,)
     for machine in wanted:
         try:
@@ -230,11 +255,7 @@ def _link(
         assert port is not None
         command += port.link
     else:
-        script = "rv32.ld" if core.board == "rv32" else "cortex_m.ld"
-        command += [*fast, "-nostartfiles", "-T", str(HERE / script)]
-        command += [f"-Wl,--defsym=flash_at={machine.flash_at:#x}"]
-        command += [f"-Wl,--defsym=flash_size={machine.flash_bytes:#x}"]
-        command += [f"-Wl,--defsym=ram_size={machine.ram_bytes:#x}"]
+        command += [*fast, *machine.link()]
     command += program.debug
     _run([*command, "-o", str(image), *map(str, objects), *program.libraries])
     made = _measured(core, machine, image, listing)
@@ -299,13 +320,7 @@ def run(core: Core, image: Image, functions: Sequence[str]) -> Run:
         plugin = simulators._compiled("count.c", "count.so", flags=("-shared", "-fPIC"))
         counted = [f"{plugin}", f"out={stats}", f"reset={symbols['Reset_Handler'][0]:#x}"]
         counted += [f"function={n}@{symbols[n][0]:#x}+{symbols[n][1]:#x}" for n in functions]
-        # fmt: off
-        command = [
-            image.machine.program, *image.machine.arguments, "-nodefaults", "-display", "none",
-            "-semihosting-config", "enable=on,target=native", "-kernel", str(image.path),
-            "-plugin", ",".join(counted),
-        ]
-        # fmt: on
+        command = [*image.machine.command(image.path), "-plugin", ",".join(counted)]
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=MAX_SECONDS, check=False
         )

@@ -3,8 +3,9 @@
  *
  * bench.h, written for each run, says BENCH_STEPS, BENCH_SAMPLES, which are taken in turn, and
  * whether the network is reset before every second step (BENCH_PAIRS); subject.h is one of
- * subject_*.h. No serial link, no interrupts, no library function and no division: what the linker adds from a
- * library is the network's. Prints "checksum stack state" in hexadecimal, then ends the run.
+ * subject_*.h. No serial link, no interrupts, no library function and no division: what the linker
+ * adds from a library is the network's. Prints "checksum stack state" in hexadecimal, then ends the
+ * run.
  * SPDX-License-Identifier: 0BSD
  */
 #include <stddef.h>
@@ -44,6 +45,8 @@ static void finish(void)
     }
 }
 #else
+#include "semihosting.h"
+
 extern uint8_t bench_heap[]; /* from the linker script */
 #define BENCH_HEAP bench_heap
 
@@ -59,38 +62,7 @@ static inline volatile uint8_t *stack_pointer(void)
     return p;
 }
 
-/* A semihosting call, which QEMU answers. */
-static uint32_t ask(uint32_t what, const void *with)
-{
-#if defined(__riscv)
-    register uint32_t a0 __asm__("a0") = what;
-    register const void *a1 __asm__("a1") = with;
-
-    __asm__ volatile(".balign 16\n.option push\n.option norvc\n"
-                     "slli x0, x0, 0x1f\nebreak\nsrai x0, x0, 7\n.option pop"
-                     : "+r"(a0)
-                     : "r"(a1)
-                     : "memory");
-    return a0;
-#else
-    register uint32_t r0 __asm__("r0") = what;
-    register const void *r1 __asm__("r1") = with;
-
-    __asm__ volatile("bkpt 0xAB" : "+r"(r0) : "r"(r1) : "memory");
-    return r0;
-#endif
-}
-
 static void put(char c) { (void)ask(0x03, &c); } /* SYS_WRITEC */
-
-static void finish(void)
-{
-    static const uint32_t arguments[2] = {0x20026u, 0}; /* ADP_Stopped_ApplicationExit, code */
-
-    (void)ask(0x20, arguments); /* SYS_EXIT_EXTENDED */
-    for (;;) {
-    }
-}
 #endif
 
 static void put_number(uint32_t value, char after)

@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -126,26 +127,31 @@ def sklearn_online(problem: Problem, runs: int, steps: int) -> list[Peer] | Miss
     name = f"scikit-learn {importlib.metadata.version('scikit-learn')} MLPRegressor"
     rates = []
     epochs = max(1, round(steps / len(problem.x)))
-    model = MLPRegressor(
-        hidden_layer_sizes=problem.net.sizes[1:-1],
-        activation="logistic",
-        solver="sgd",
-        alpha=0.0,
-        batch_size=1,
-        learning_rate_init=problem.rate,
-        momentum=0.0,
-        nesterovs_momentum=False,
-        max_iter=epochs,
-        tol=0.0,
-        n_iter_no_change=epochs + 1,
-        random_state=1,
-    )
+    model = MLPRegressor(**_plain_sgd(problem, 1, epochs))
     for _ in range(runs):
         begin = time.perf_counter()
         _fit(model, problem.x, problem.t)
         rates.append(epochs * len(problem.x) / (time.perf_counter() - begin))
     right = float((model.predict(problem.x).argmax(1) == problem.t.argmax(1)).mean())
     return [Peer(name, "training", tuple(rates), right)]
+
+
+def _plain_sgd(problem: Problem, batch_size: int, epochs: int) -> dict[str, Any]:
+    """What makes scikit-learn do plain SGD for so many epochs."""
+    return {
+        "hidden_layer_sizes": problem.net.sizes[1:-1],
+        "activation": "logistic",
+        "solver": "sgd",
+        "alpha": 0.0,
+        "batch_size": batch_size,
+        "learning_rate_init": problem.rate,
+        "momentum": 0.0,
+        "nesterovs_momentum": False,
+        "max_iter": epochs,
+        "tol": 0.0,
+        "n_iter_no_change": epochs + 1,
+        "random_state": 1,
+    }
 
 
 def sklearn_batches(
@@ -156,20 +162,7 @@ def sklearn_batches(
         return Missing("scikit-learn", "pip install scikit-learn")
     from sklearn.neural_network import MLPClassifier
 
-    model = MLPClassifier(
-        hidden_layer_sizes=problem.net.sizes[1:-1],
-        activation="logistic",
-        solver="sgd",
-        alpha=0.0,
-        batch_size=batch_size,
-        learning_rate_init=problem.rate,
-        momentum=0.0,
-        nesterovs_momentum=False,
-        max_iter=epochs,
-        tol=0.0,
-        n_iter_no_change=epochs + 1,
-        random_state=1,
-    )
+    model = MLPClassifier(**_plain_sgd(problem, batch_size, epochs))
     classes = problem.t.argmax(1)
     begin = time.perf_counter()
     _fit(model, problem.x, classes)

@@ -2,7 +2,7 @@
  *
  * SPDX-License-Identifier: 0BSD
  */
-#include <stdint.h>
+#include "semihosting.h"
 
 /* From the linker script. */
 extern uint32_t bench_stack[], bench_data_at[], bench_data[], bench_data_end[], bench_bss[];
@@ -34,10 +34,8 @@ void Reset_Handler(void)
 void Fault_Handler(void)
 {
     static const uint32_t arguments[2] = {0x20026u, 99};
-    register uint32_t r0 __asm__("r0") = 0x20;
-    register const void *r1 __asm__("r1") = arguments;
 
-    __asm__ volatile("bkpt 0xAB" : "+r"(r0) : "r"(r1) : "memory");
+    (void)ask(0x20, arguments);
     for (;;) {
     }
 }

@@ -72,6 +72,13 @@ optimize_option = click.option(
     show_default=True,
     help="Kernels for few cycles or for little flash; the bits are the same.",
 )
+learning_rate_decay_option = click.option(
+    "--learning-rate-decay",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Factor on the learning rate after each epoch.",
+)
 force_option = click.option("--force", is_flag=True, help="Replace files that exist.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 

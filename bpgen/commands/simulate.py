@@ -16,6 +16,7 @@ from bpgen.commands.shared import (
     fail,
     force_option,
     json_option,
+    learning_rate_decay_option,
     path_argument,
     print_json,
     print_loss,
@@ -45,13 +46,7 @@ if TYPE_CHECKING:
     type=float,
     help="Default: the model's, which for the mean of a batch includes 1 / its size.",
 )
-@click.option(
-    "--learning-rate-decay",
-    type=float,
-    default=1.0,
-    show_default=True,
-    help="Factor on the learning rate after each epoch.",
-)
+@learning_rate_decay_option
 @click.option(
     "--test-fraction",
     type=float,

@@ -13,6 +13,7 @@ from bpgen.commands.shared import (
     check_plot,
     force_option,
     json_option,
+    learning_rate_decay_option,
     output_option,
     path_argument,
     plot_loss,
@@ -118,13 +119,7 @@ def batch_size(text: str) -> int | None:
     help="Default: cross_entropy behind softmax, else squared_error.",
 )
 @click.option("--learning-rate", type=float, default=0.2, show_default=True)
-@click.option(
-    "--learning-rate-decay",
-    type=float,
-    default=1.0,
-    show_default=True,
-    help="Factor on the learning rate after each epoch.",
-)
+@learning_rate_decay_option
 @click.option(
     "--batch-size",
     type=batch_size,

@@ -8,61 +8,8 @@
 
 /* ---- Forward -------------------------------------------------------------------------------- */
 
-#if defined(__ARM_ARCH_6M__)
-/* The loop of bp_sigmoid(), below. r3 is z, u, then y, and r5 all ones where z is negative. */
-INLINE void sigmoids(int16_t *first, int16_t *behind, const uint16_t *entries, uint32_t index_shift,
-                     uint32_t result_shift, uint32_t rounds, uint32_t remainder, uint32_t unit)
-{
-    register int16_t *a __asm__("r0") = first;
-    register const uint16_t *table __asm__("r1") = entries;
-    register uint32_t shift __asm__("r2") = index_shift;
-    register uint32_t mask __asm__("r7") = remainder;
-    register uint32_t half __asm__("r8") = rounds;
-    register uint32_t surplus __asm__("r9") = result_shift;
-    register uint32_t one __asm__("r10") = unit;
-    register int16_t *end __asm__("r11") = behind;
-    register uint32_t more __asm__("r12") = unit + 1; /* -y - 1 and this are one - y */
-
-    __asm__ volatile(".syntax unified\n"
-                     "1:\n\t"
-                     "ldrh r3, [r0]\n\t"
-                     "sxth r3, r3\n\t"
-                     "asrs r5, r3, #31\n\t"
-                     "eors r3, r5\n\t"
-                     "subs r3, r3, r5\n\t"
-                     "lsrs r4, r3, #15\n\t"
-                     "subs r3, r3, r4\n\t"
-                     "movs r4, r3\n\t"
-                     "lsrs r4, r2\n\t"
-                     "lsls r4, r4, #1\n\t"
-                     "adds r4, r4, r1\n\t"
-                     "ldrh r6, [r4]\n\t"
-                     "ldrh r4, [r4, #2]\n\t"
-                     "subs r4, r4, r6\n\t"
-                     "ands r3, r7\n\t"
-                     "muls r3, r4\n\t"
-                     "lsls r6, r2\n\t"
-                     "adds r3, r3, r6\n\t"
-                     "add r3, r8\n\t"
-                     "mov r6, r9\n\t"
-                     "lsrs r3, r6\n\t"
-                     "eors r3, r5\n\t"
-                     "mov r6, r12\n\t"
-                     "ands r5, r6\n\t"
-                     "adds r3, r3, r5\n\t"
-                     "cmp r3, r10\n\t"
-                     "bne 2f\n\t"
-                     "subs r3, #1\n"
-                     "2:\n\t"
-                     "strh r3, [r0]\n\t"
-                     "adds r0, #2\n\t"
-                     "cmp r0, r11\n\t"
-                     "bne 1b"
-                     : "+r"(a)
-                     : "r"(table), "r"(shift), "r"(mask), "r"(half), "r"(surplus), "r"(one),
-                       "r"(end), "r"(more)
-                     : "r3", "r4", "r5", "r6", "cc", "memory");
-}
+#if BP_THUMB
+#include "bpgen_thumb_forward.h"
 #endif
 
 void bp_sigmoid(int16_t *a, const uint16_t *table, uint8_t bits, uint8_t frac, size_t n)
@@ -96,48 +43,7 @@ void bp_sigmoid(int16_t *a, const uint16_t *table, uint8_t bits, uint8_t frac, s
 #endif
 }
 
-/* z of the sum, which has half a unit of z in it. What is beyond 32 bits is beyond s16 after any
- * shift below 16.
- */
-INLINE int16_t z_of(sum_t sum, const bp_layer_t *layer)
-{
-    const uint8_t shift = (uint8_t)layer->z_shift;
-    int32_t z = upper(sum);
-
-    if (shift >= 16) {
-        z = bp_shr32(z, (uint8_t)(shift - 16));
-    } else {
-        z = bp_shr32(z == (int16_t)z ? lower(sum) : bp_shr32(z, 31) ^ INT32_MAX, shift);
-    }
-    return (int16_t)clip(z, layer->z_lowest, layer->z_top);
-}
-
-/* How an input becomes u, without a branch. */
-typedef struct {
-    uint8_t left;
-    uint8_t right;
-    int32_t half;
-} scale_t;
-
-INLINE scale_t scale_of(const bp_layer_t *layer, bp_alignment_t alignment)
-{
-    int finer = alignment.frac >= layer->a_in_frac;
-    scale_t scale;
-
-    scale.left = (uint8_t)(finer ? alignment.frac - layer->a_in_frac : 0);
-    scale.right = (uint8_t)(finer ? 0 : layer->a_in_frac - alignment.frac);
-    scale.half = half_of(scale.right);
-    return scale;
-}
-
-#if BP_THUMB
-INLINE int32_t scaled(int16_t a, scale_t scale)
-{
-    return bp_shr32(a * ((int32_t)1 << scale.left) + scale.half, scale.right);
-}
-
-#include "bpgen_kernels_thumb.h"
-#else
+#if !BP_THUMB
 /* sum[k] += the products of n pairs of inputs. */
 INLINE void add_pairs(int32_t *sum, const int16_t *w, size_t stride, const int16_t *a_in, size_t n,
                       size_t lanes)

@@ -6,6 +6,28 @@
 #ifndef BPGEN_LANES_LEARN_H
 #define BPGEN_LANES_LEARN_H
 
+/* How an input becomes u, without a branch. */
+typedef struct {
+    uint8_t left;
+    uint8_t right;
+    int32_t half;
+} scale_t;
+
+INLINE scale_t scale_of(const bp_layer_t *layer, bp_alignment_t alignment)
+{
+    int finer = alignment.frac >= layer->a_in_frac;
+    scale_t scale;
+
+    scale.left = (uint8_t)(finer ? alignment.frac - layer->a_in_frac : 0);
+    scale.right = (uint8_t)(finer ? 0 : layer->a_in_frac - alignment.frac);
+    scale.half = half_of(scale.right);
+    return scale;
+}
+
+#if BP_THUMB
+#include "bpgen_thumb_learn.h"
+#endif
+
 /* ---- Backward ------------------------------------------------------------------------------- */
 
 /* The derivative of a sigmoid from its output a: ((a * (one - a) + half) >> down) << up,

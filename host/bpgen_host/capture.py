@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from bpgen import __version__, wire
 from bpgen.errors import BpgenError
 from bpgen.wire import Capability, Message, Status
+from bpgen_host.link import Wrapper
 
 if TYPE_CHECKING:
     from bpgen.model import IntModel
@@ -110,18 +111,17 @@ class Capture:
         )
 
 
-class Captured:
+class Captured(Wrapper):
     """A transport whose bytes go into a capture."""
 
     def __init__(self, transport: Transport, capture: Capture) -> None:
-        self._transport, self._capture = transport, capture
-        self.name = transport.name
-        self.baud = transport.baud
+        super().__init__(transport)
+        self._capture = capture
         capture.event("open", port=self.name, baud=self.baud)
 
     def read(self, timeout: float) -> bytes:
         """As the transport does."""
-        data = self._transport.read(timeout)
+        data = super().read(timeout)
         if data:
             self._capture.received(data)
         return data
@@ -129,19 +129,7 @@ class Captured:
     def write(self, data: bytes) -> None:
         """As the transport does."""
         self._capture.sent(data)
-        self._transport.write(data)
-
-    def reset(self) -> None:
-        """As the transport does."""
-        self._transport.reset()
-
-    def discard(self) -> None:
-        """As the transport does."""
-        self._transport.discard()
-
-    def close(self) -> None:
-        """As the transport does."""
-        self._transport.close()
+        super().write(data)
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,35 @@ class Transport(Protocol):
         """Give the port back. May be called twice."""
 
 
+class Wrapper:
+    """A `Transport` that hands all on to another; made to be derived from."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self.name = transport.name
+        self.baud = transport.baud
+
+    def read(self, timeout: float) -> bytes:
+        """As the transport does."""
+        return self._transport.read(timeout)
+
+    def write(self, data: bytes) -> None:
+        """As the transport does."""
+        self._transport.write(data)
+
+    def reset(self) -> None:
+        """As the transport does."""
+        self._transport.reset()
+
+    def discard(self) -> None:
+        """As the transport does."""
+        self._transport.discard()
+
+    def close(self) -> None:
+        """As the transport does."""
+        self._transport.close()
+
+
 class PortInfo(NamedTuple):
     """A serial port of this machine; `latency_ms` is that of an FTDI adapter, else None."""
 

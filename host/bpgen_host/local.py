@@ -19,6 +19,7 @@ from bpgen.emit.device import BoardConstants, device_files
 from bpgen.errors import BpgenError
 from bpgen.generation import generate, view_of
 from bpgen.model import IntModel
+from bpgen.project import LINK_FILES
 from bpgen.simulate import WARNINGS, compiler
 
 LOCAL = BoardConstants(
@@ -34,7 +35,6 @@ LOCAL = BoardConstants(
 
 PREFIX = "net"
 FLAGS = ("-O1", "-fPIC", "-shared")
-CORE = ("bpgen_port.h", "bpgen_link.h", "bpgen_link.c", "bpgen_store.h", "bpgen_store.c")
 PORT = ("bpgen_memory.h", "bpgen_port.c")
 
 # BP_MEMORY_FEED and BP_MEMORY_ANSWERS of bpgen_memory.h.
@@ -47,7 +47,7 @@ def firmware(model: IntModel, constants: BoardConstants = LOCAL) -> dict[str, st
     view = view_of(model, PREFIX)
     files = generate(model, PREFIX, view=view)
     files |= device_files(model, PREFIX, view, constants)
-    for folder, names in (("core", CORE), ("ports/memory", PORT)):
+    for folder, names in (("core", LINK_FILES), ("ports/memory", PORT)):
         for name in names:
             files[name] = (FIRMWARE / folder / name).read_text(encoding="utf-8")
     return files

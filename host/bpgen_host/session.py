@@ -9,11 +9,10 @@ board answers names the place where it is, after a restart as well.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any
 
 import numpy as np
 
@@ -22,14 +21,15 @@ from bpgen.errors import BpgenError
 from bpgen.model import IntModel
 from bpgen.qformat import IntArray
 from bpgen.ranges import learning_rate
-from bpgen.training import decayed, sample_order
-from bpgen.twin import Twin
 from bpgen_host.device import Device, Faults, Sample, Trained, target_of
 from bpgen_host.exchange import Restarted, RestartLoop
 from bpgen_host.follower import Follower, scaled_decay
 from bpgen_host.link import LinkError, Transport, Unplugged
+from bpgen_host.plan import Plan, Sequence, check_plan
+from bpgen_host.training_log import LOG_VERSION, Log, read_log
 
-LOG_VERSION = 1
+__all__ = ["Different", "Outcome", "Plan", "Progress", "Session"]
+
 PROGRESS_EVERY_S = 0.1
 REOPEN_EVERY_S = 0.25
 
@@ -41,23 +41,6 @@ class Different(BpgenError):  # noqa: N818
     """The board's bits are not the twin's."""
 
     exit_code = 1
-
-
-@dataclass(frozen=True)
-class Plan:
-    """
-    What to train, and from where.
-
-    The order of samples is `bpgen.training.sample_order(n, epoch, seed)`, the learning rate of
-    epoch e is learning_rate * learning_rate_decay ** e, None the model's. `start` "reset" begins
-    with the weights of the firmware, "weights" with those that the board has.
-    """
-
-    epochs: int
-    seed: int = 0
-    learning_rate: float | None = None
-    learning_rate_decay: float = 1.0
-    start: Literal["reset", "weights"] = "reset"
 
 
 @dataclass(frozen=True)
@@ -139,9 +122,9 @@ class Session:
         self._reopen, self._patience = reopen, patience
         self._on_progress, self._on_event = on_progress, on_event
         self._group = group
-        _check_plan(plan, model, a0, t)
+        check_plan(plan, model, a0, t)
         device.check_model(model)
-        self._sequence = _Sequence(model, len(a0), plan)
+        self._sequence = Sequence(model, len(a0), plan)
         self._sequence.check_rates()
         self._targets = [target_of(model, row) for row in t]
         header = {
@@ -157,7 +140,7 @@ class Session:
         self._place = 0
         self._statistics = _Statistics(self._sequence, model, t)
         lines = [] if not resume or log is None else read_log(log)
-        self._log = None if log is None else _Log(log, resume, force)
+        self._log = None if log is None else Log(log, resume, force)
         self._follower: Follower | None = None
         try:
             self._follower = Follower(model)
@@ -486,91 +469,10 @@ class Session:
         self._note({"resumed": self._place})
 
 
-class _Sequence:
-    """The places of a plan."""
-
-    def __init__(self, model: IntModel, samples: int, plan: Plan) -> None:
-        assert model.training is not None
-        training = model.training
-        self._plan, self._model, self._samples = plan, model, samples
-        self._batch = training.batch_size if training.update in ("batch", "momentum") else 0
-        changes = plan.learning_rate is not None or plan.learning_rate_decay != 1.0
-        # With weights that the board brings, its learning rate is not known either.
-        sets = changes or plan.start == "weights"
-        self._settings = 0 if not sets else 2 if training.decay else 1
-        self._per_epoch = self._settings + samples
-        self._order: tuple[int, list[int]] = (-1, [])
-        self.steps = samples * plan.epochs
-        self.length = self._per_epoch * plan.epochs
-
-    def where(self, place: int) -> tuple[int, int]:
-        """Epoch, and index of the sample in its order; negative for a setting."""
-        epoch, offset = divmod(place, self._per_epoch)
-        return epoch, offset - self._settings
-
-    def steps_until(self, place: int) -> int:
-        """How many samples come before a place."""
-        epoch, index = self.where(place)
-        return epoch * self._samples + max(0, index)
-
-    def rate(self, epoch: int) -> float:
-        """The learning rate of an epoch."""
-        assert self._model.training is not None
-        base = self._plan.learning_rate
-        if base is None:
-            base = self._model.training.learning_rate.value
-        return decayed(base, self._plan.learning_rate_decay, epoch)
-
-    def check_rates(self) -> None:
-        """Raise BpgenError for a learning rate that the model cannot use."""
-        given = self._plan.learning_rate
-        if given is not None:
-            learning_rate(given)
-        if self._settings and self._plan.epochs:
-            # They rise or fall with the epochs, so the others lie between.
-            for epoch in (0, self._plan.epochs - 1):
-                Twin(self._model).set_learning_rate(learning_rate(self.rate(epoch)))
-
-    def setting(self, place: int) -> tuple[wire.Parameter, int] | None:
-        """What SET_PARAM sets at a place; None where a sample is trained."""
-        epoch, index = self.where(place)
-        if index >= 0:
-            return None
-        rate = self.rate(epoch)
-        if self._settings + index == 1:
-            return wire.Parameter.DECAY, scaled_decay(self._model, rate)
-        spelled = learning_rate(rate)
-        value = wire.learning_rate_value(spelled.mantissa, spelled.exponent)
-        return wire.Parameter.LEARNING_RATE, value
-
-    def next_setting(self, place: int) -> int:
-        """The next place, from `place` on, that is a setting; the end where there is none."""
-        return self.end_of_epoch(place) if self._settings else self.length
-
-    def end_of_epoch(self, place: int) -> int:
-        """The first place of the next epoch."""
-        return (place // self._per_epoch + 1) * self._per_epoch
-
-    def sample(self, place: int) -> tuple[int, bool]:
-        """Which sample is trained at a place, and whether a batch ends there."""
-        epoch, index = self.where(place)
-        if self._order[0] != epoch:
-            order = sample_order(self._samples, epoch, self._plan.seed)
-            self._order = (epoch, order.tolist())
-        last = index + 1 == self._samples
-        apply = bool(self._batch) and ((index + 1) % self._batch == 0 or last)
-        return self._order[1][index], apply
-
-    @property
-    def samples(self) -> int:
-        """Samples of an epoch."""
-        return self._samples
-
-
 class _Statistics:
     """Loss and accuracy of each epoch; every place counts once, however often it is trained."""
 
-    def __init__(self, sequence: _Sequence, model: IntModel, t: IntArray) -> None:
+    def __init__(self, sequence: Sequence, model: IntModel, t: IntArray) -> None:
         self._sequence = sequence
         self._unit = 2.0 ** -_loss_frac(model)
         self._classes = t.argmax(axis=1) if model.labels else None
@@ -607,104 +509,6 @@ class _Statistics:
     def sums(self) -> dict[str, int]:
         """What a log needs to show of the epoch that is not finished."""
         return {"epoch_steps": self._count, "loss_sum": self._sum}
-
-
-class _Log:
-    """Appends JSON lines, each flushed."""
-
-    def __init__(self, path: Path, resume: bool, force: bool) -> None:
-        self._path = path
-        try:
-            if resume:
-                _drop_cut_line(path)
-            self._file: TextIO = path.open(
-                "a" if resume else "w" if force else "x", encoding="ascii"
-            )
-        except FileExistsError:
-            raise BpgenError(
-                f"{path} exists: continue it with --resume, or choose another name"
-            ) from None
-        except OSError as error:
-            raise self._failed(error) from None
-
-    def write(self, line: dict[str, Any]) -> None:
-        """Append a line; BpgenError on a full disk."""
-        try:
-            self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
-            self._file.flush()
-        except OSError as error:
-            raise self._failed(error) from None
-
-    def close(self) -> None:
-        """Close the file. May be called twice."""
-        try:
-            self._file.close()
-        except OSError:
-            # A line that could not be flushed was reported when it was written.
-            return
-
-    def _failed(self, error: OSError) -> BpgenError:
-        return BpgenError(
-            f"cannot write the log {self._path} ({error.strerror or error}): make room or choose "
-            "another place, then go on with --resume"
-        )
-
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """
-    The lines of a log: header, then checks and events; a cut last line is left out.
-
-    Raises BpgenError for a file that is no log.
-    """
-    try:
-        lines = path.read_bytes().splitlines(keepends=True)
-    except OSError as error:
-        raise BpgenError(
-            f"cannot read the log {path} ({error.strerror or error}): name the log of the run to "
-            "continue"
-        ) from None
-    if lines and not lines[-1].endswith(b"\n"):
-        lines.pop()
-    try:
-        read = [json.loads(line) for line in lines]
-        if read[0]["bpgen_session"] != LOG_VERSION or not all(isinstance(x, dict) for x in read):
-            raise ValueError
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
-        raise BpgenError(
-            f"{path} is no log of this version of bpgen-host: name another, or start a new one"
-        ) from None
-    return read
-
-
-def _drop_cut_line(path: Path) -> None:
-    data = path.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) < len(data):
-        with path.open("r+b") as file:
-            file.truncate(len(whole))
-
-
-def _check_plan(plan: Plan, model: IntModel, a0: IntArray, t: IntArray) -> None:
-    training = model.training
-    if training is None:
-        raise BpgenError(
-            "this model can only infer: make one that can learn with 'bpgen quantize', without "
-            "--inference-only"
-        )
-    if plan.epochs < 0:
-        raise BpgenError(f"epochs is {plan.epochs}: choose 0 or more")
-    if plan.seed < 0:
-        raise BpgenError(f"the seed is {plan.seed}: choose 0 or more")
-    if a0.shape != (len(t), model.sizes[0]) or t.shape != (len(a0), model.sizes[-1]) or not len(t):
-        raise BpgenError(
-            f"samples of {a0.shape[-1]} inputs and {t.shape[-1]} targets do not fit the model: use "
-            "the data it was trained on"
-        )
-    if plan.start == "weights" and (training.update != "residual" or training.sparsity):
-        raise BpgenError(
-            f"training with the {training.update} update cannot go on from the board's weights, "
-            "because it has more state than weights: start from those of the firmware"
-        )
 
 
 def _digest(a0: IntArray, t: IntArray) -> str:

@@ -24,7 +24,7 @@ from bpgen.errors import BpgenError
 from bpgen.model import IntModel
 from bpgen.qformat import IntArray
 from bpgen.twin import Twin
-from bpgen_host.device import Description
+from bpgen_host.description import Description
 
 FORMAT = "bpgen-weights"
 SUFFIXES = (".npz", ".json", ".csv")

@@ -6,12 +6,8 @@
  * cases differ. In a case both get the same layer and the same memory, random to the last byte, and
  * afterwards all of it must be the same: what lies between and behind the arrays is a guard.
  */
-#include <string.h>
-
-#include "bpgen_kernels.h"
+#include "side_by_side.h"
 #include "tables.h"
-
-#define PORTABLE(name) __typeof__(name) portable_##name
 
 PORTABLE(bp_dense);
 PORTABLE(bp_dense_sigmoid);
@@ -59,52 +55,8 @@ static bp_layer_t layer;
 static bp_alignment_t alignment;
 static size_t n, offset; /* inputs in memory, and where arrays begin */
 static uint16_t dither;
-static uint32_t state = 1;
-
-/* ---- The debugger's console (semihosting) ---------------------------------------------------- */
-
-static void ask(uint32_t what, const void *with)
-{
-#if defined(__riscv)
-    register uint32_t a0 __asm__("a0") = what;
-    register const void *a1 __asm__("a1") = with;
-
-    __asm__ volatile(".balign 16\n.option push\n.option norvc\n"
-                     "slli x0, x0, 0x1f\nebreak\nsrai x0, x0, 7\n.option pop"
-                     : "+r"(a0)
-                     : "r"(a1)
-                     : "memory");
-#else
-    register uint32_t r0 __asm__("r0") = what;
-    register const void *r1 __asm__("r1") = with;
-
-    __asm__ volatile("bkpt 0xAB" : "+r"(r0) : "r"(r1) : "memory");
-#endif
-}
-
-static void say(const char *text) { ask(0x04, text); } /* SYS_WRITE0 */
-
-static void report(const char *name, unsigned differing)
-{
-    char number[] = " 00000;\n";
-    char *digit = number + 5;
-
-    for (; differing != 0; differing /= 10) {
-        *digit-- = (char)('0' + differing % 10);
-    }
-    say(name);
-    say(number);
-}
 
 /* ---- Cases ----------------------------------------------------------------------------------- */
-
-static uint16_t random16(void)
-{
-    state = state * 1664525u + 1013904223u;
-    return (uint16_t)(state >> 16);
-}
-
-static uint16_t below(uint32_t limit) { return (uint16_t)(random16() * limit >> 16); }
 
 /* A number up to `top` in magnitude: of any magnitude, or on an edge. */
 static int16_t any(int16_t top)
@@ -377,8 +329,6 @@ static void check(const char *name, void (*once)(void))
 
 int main(void)
 {
-    static const uint32_t success[2] = {0x20026u, 0}; /* ADP_Stopped_ApplicationExit, code */
-
     check("dense", dense);
     check("dense_sigmoid", dense_sigmoid);
     check("dense_s8", dense_s8);
@@ -391,6 +341,6 @@ int main(void)
     check("update_stochastic", update_stochastic);
     check("learn_residual", learn_residual);
     check("learn_stochastic", learn_stochastic);
-    ask(0x20, success); /* SYS_EXIT_EXTENDED */
+    finish();
     return 0;
 }

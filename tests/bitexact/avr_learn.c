@@ -4,15 +4,8 @@
  * behind portable_, and reads a line a kernel from the serial port: its name, then how many results
  * differ. layers.h is its doing as well: layers of random shapes and formats.
  */
-#include <avr/interrupt.h>
-#include <avr/io.h>
-#include <avr/sleep.h>
-#include <string.h>
-
-#include "bpgen_kernels.h"
+#include "side_by_side.h"
 #include "layers.h"
-
-#define PORTABLE(name) __typeof__(name) portable_##name
 
 PORTABLE(bp_backward);
 PORTABLE(bp_delta_sigmoid);
@@ -51,21 +44,12 @@ typedef struct {
 static memory_t fast, slow;
 static int16_t a[OUTPUTS], g[OUTPUTS], dz[OUTPUTS];
 static uint16_t differing;
-static uint32_t state = SEED;
 
 /* The layer under test, and what its numbers keep to. */
 static const bp_layer_t *layer;
 static limits_t limits;
 static bp_alignment_t alignment;
 static uint8_t round_;
-
-static uint16_t random16(void)
-{
-    state = state * 1664525u + 1013904223u;
-    return (uint16_t)(state >> 16);
-}
-
-static uint16_t below(uint16_t n) { return (uint16_t)((uint32_t)random16() * n >> 16); }
 
 /* Within [-top, top]: a limit, a small number or any of any magnitude. */
 static int16_t any(int16_t top)
@@ -134,29 +118,6 @@ static void compare(int32_t x, int32_t y) { differing += x != y; }
 
 static void compare_memory(void) { differing += memcmp(&fast, &slow, sizeof fast) != 0; }
 
-static void put(char c)
-{
-    UDR0 = (uint8_t)c;
-    while (!(UCSR0A & (1 << UDRE0))) {
-    }
-}
-
-static void report(const char *name)
-{
-    uint16_t unit;
-
-    while (*name != '\0') {
-        put(*name++);
-    }
-    put(' ');
-    for (unit = 10000; unit != 0; unit /= 10) {
-        put((char)('0' + differing / unit % 10));
-    }
-    put(';');
-    put('\n');
-    differing = 0;
-}
-
 /* The result of `once` for all layers of [first, end), several times. */
 static void check(const char *name, uint16_t first, uint16_t end, void (*once)(void))
 {
@@ -170,7 +131,8 @@ static void check(const char *name, uint16_t first, uint16_t end, void (*once)(v
             once();
         }
     }
-    report(name);
+    report(name, differing);
+    differing = 0;
 }
 
 static void update_residual(void)
@@ -314,7 +276,8 @@ static void sigmoid_derivative(void)
         compare(bp_sigmoid_derivative((int16_t)(one - 1), frac),
                 portable_bp_sigmoid_derivative((int16_t)(one - 1), frac));
     }
-    report("sigmoid_derivative");
+    report("sigmoid_derivative", differing);
+    differing = 0;
 }
 
 static void descent(void)
@@ -329,7 +292,7 @@ static void descent(void)
 
 int main(void)
 {
-    UCSR0B = 1 << TXEN0;
+    state = SEED;
     check("update_residual", 0, UPDATE_LAYERS, update_residual);
     check("update_stochastic", 0, UPDATE_LAYERS, update_stochastic);
     check("learn_residual", UPDATE_LAYERS, LAYERS, learn_residual);
@@ -339,8 +302,6 @@ int main(void)
     check("output_delta", UPDATE_LAYERS, LAYERS, output_delta);
     check("descent", 0, LAYERS, descent);
     sigmoid_derivative();
-    cli(); /* asleep for ever: the simulator ends */
-    sleep_enable();
-    sleep_cpu();
+    finish();
     return 0;
 }

@@ -4,14 +4,7 @@
  * and all names behind portable_, and reads a line a layer from the serial port: its number, then
  * how many of its results differ.
  */
-#include <avr/interrupt.h>
-#include <avr/io.h>
-#include <avr/sleep.h>
-#include <string.h>
-
-#include "bpgen_kernels.h"
-
-#define PORTABLE(name) __typeof__(name) portable_##name
+#include "side_by_side.h"
 
 PORTABLE(bp_dense_s8);
 PORTABLE(bp_dense_sigmoid_s8);
@@ -42,13 +35,6 @@ static const int16_t edges[] = {
 static uint8_t a_in[LONGEST];
 static int16_t z[WIDEST];
 static int16_t fast[WIDEST + 2 * GUARD], slow[WIDEST + 2 * GUARD];
-static uint32_t state = 1;
-
-static uint16_t random16(void)
-{
-    state = state * 1664525u + 1013904223u;
-    return (uint16_t)(state >> 16);
-}
 
 static int16_t any(void)
 {
@@ -75,28 +61,6 @@ static void fill(const case_t *c, uint8_t round)
     for (i = 0; i < WIDEST + 2 * GUARD; i++) {
         fast[i] = slow[i] = (int16_t)i;
     }
-}
-
-static void put(char c)
-{
-    UDR0 = (uint8_t)c;
-    while (!(UCSR0A & (1 << UDRE0))) {
-    }
-}
-
-static void report(uint16_t number, uint16_t differing)
-{
-    uint16_t unit;
-
-    for (unit = 100; unit != 0; unit /= 10) {
-        put((char)('0' + number / unit % 10));
-    }
-    put(' ');
-    for (unit = 10000; unit != 0; unit /= 10) {
-        put((char)('0' + differing / unit % 10));
-    }
-    put(';');
-    put('\n');
 }
 
 /* How many results differ for a table, whatever is in front of it. */
@@ -134,7 +98,6 @@ int main(void)
     bp_counters_t counters = {0};
     uint16_t number;
 
-    UCSR0B = 1 << TXEN0;
     for (number = 0; number < sizeof cases / sizeof *cases; number++) {
         case_t c;
         uint16_t differing = 0;
@@ -152,14 +115,12 @@ int main(void)
             }
             differing = (uint16_t)(differing + (memcmp(fast, slow, sizeof fast) != 0));
         }
-        report(number, differing);
+        report_layer(number, differing);
     }
-    report(990, sigmoids(sigmoid_5, 5));
-    report(991, sigmoids(sigmoid_7, 7));
-    report(992, sigmoids(sigmoid_8, 8));
-    report(993, sigmoids(sigmoid_9, 9));
-    cli(); /* asleep for ever: the simulator ends */
-    sleep_enable();
-    sleep_cpu();
+    report_layer(990, sigmoids(sigmoid_5, 5));
+    report_layer(991, sigmoids(sigmoid_7, 7));
+    report_layer(992, sigmoids(sigmoid_8, 8));
+    report_layer(993, sigmoids(sigmoid_9, 9));
+    finish();
     return 0;
 }

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 
-from bpgen.data import FIRMWARE
+from tests.bitexact.side_by_side import Edit, Tool, behind_portable, copy_core
 
-CORE = FIRMWARE / "core"
 CHIP = "-mmcu=atmega2560"
 FLAGS = (CHIP, "-std=gnu99", "-fwrapv", "-Wall", "-Wextra", "-Werror")
 # Layers that a test makes up lack what only other kernels read.
 FLAGS_OF_PROGRAM = ("-Wno-missing-field-initializers",)
-
-Tool = Callable[[str], str]
-Edit = Callable[[str], str]
 
 
 def simulated(tool: Tool, image: Path) -> str:
@@ -42,20 +38,9 @@ def said(
     `assembly` first; those of `left_out` are the portable ones on both sides.
     """
     folder.mkdir(exist_ok=True)
-    for source in CORE.iterdir():
-        text = source.read_text(encoding="utf-8")
-        edited = edit(text) if source.name == assembly else text
-        (folder / source.name).write_text(edited, encoding="utf-8")
+    copy_core(folder, assembly, edit)
     (folder / "layers.h").write_text(layers, encoding="utf-8")
-    header = (folder / "bpgen_kernels.h").read_text(encoding="utf-8")
-    names = set(re.findall(r"\b(bp_\w+)\(", header)) - {"bp_counters_agree"}
-    # Names that only stand for others where a core has no such kernel; for flash AVR cores have.
-    names -= set(re.findall(r"#define (bp_\w+(?<!_rom)) bp_", header))
-    behind = {name: f"-D{name}=portable_{name}" for name in sorted(names)}
-    behind |= {
-        f"bp_counters_are_{state}": f"-Dbp_counters_are_{state}=portable_{state}"
-        for state in ("on", "off")
-    }
+    behind = behind_portable(folder, with_rom=True)
     objects = []
     for name, source, more in (
         ("main.o", program, [*FLAGS_OF_PROGRAM, *(behind[name] for name in sorted(left_out))]),

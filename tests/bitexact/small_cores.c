@@ -4,12 +4,8 @@
  * behind portable_. Says a line a kernel: its name, then how many results differ. On a simulated
  * board it speaks through the debugger's calls (semihosting), so that it needs no port.
  */
-#include <string.h>
-
-#include "bpgen_kernels.h"
+#include "side_by_side.h"
 #include "tables.h"
-
-#define PORTABLE(name) __typeof__(name) portable_##name
 
 PORTABLE(bp_dense);
 PORTABLE(bp_dense_sigmoid);
@@ -22,93 +18,6 @@ PORTABLE(bp_update_residual);
 PORTABLE(bp_update_stochastic);
 PORTABLE(bp_learn_residual);
 PORTABLE(bp_learn_stochastic);
-
-#if defined(__arm__) || defined(__riscv)
-int main(void);
-void begin(void);
-extern uint32_t bp_stack_top[], bp_bss[], bp_bss_end[], bp_data_at[], bp_data[], bp_data_end[];
-
-/* SYS_WRITE0 says a string, SYS_EXIT ends the simulator. */
-#define SYS_WRITE0 4
-#define SYS_EXIT 0x18
-#define STOPPED ((const void *)0x20026)
-
-#if defined(__arm__)
-void Reset_Handler(void);
-static const struct {
-    uint32_t *stack;
-    void (*reset)(void);
-} vectors __attribute__((section(".vectors"), used)) = {bp_stack_top, Reset_Handler};
-
-static void call(long operation, const void *argument)
-{
-    register long r0 __asm__("r0") = operation;
-    register const void *r1 __asm__("r1") = argument;
-
-    __asm__ volatile("bkpt 0xAB" : "+r"(r0) : "r"(r1) : "memory");
-}
-
-static void end(void) { call(SYS_EXIT, STOPPED); }
-
-void Reset_Handler(void) { begin(); }
-#else
-__asm__(".section .vectors, \"ax\"\n"
-        ".global Reset_Handler\n"
-        "Reset_Handler:\n"
-        ".option push\n"
-        ".option norelax\n"
-        "la gp, __global_pointer$\n"
-        ".option pop\n"
-        "la sp, bp_stack_top\n"
-        "j begin\n"
-        ".text\n");
-
-static void call(long operation, const void *argument)
-{
-    register long a0 __asm__("a0") = operation;
-    register const void *a1 __asm__("a1") = argument;
-
-    __asm__ volatile(".balign 16\n"
-                     ".option push\n"
-                     ".option norvc\n"
-                     "slli x0, x0, 0x1F\n"
-                     "ebreak\n"
-                     "srai x0, x0, 7\n"
-                     ".option pop"
-                     : "+r"(a0)
-                     : "r"(a1)
-                     : "memory");
-}
-
-static void end(void)
-{
-    static const long stopped[2] = {0x20026, 0};
-
-    call(SYS_EXIT, stopped);
-}
-#endif
-
-static void say(const char *text) { call(SYS_WRITE0, text); }
-
-void begin(void)
-{
-    const uint32_t *from = bp_data_at;
-    volatile uint32_t *to;
-
-    for (to = bp_data; to != bp_data_end; to++) {
-        *to = *from++;
-    }
-    for (to = bp_bss; to != bp_bss_end; to++) {
-        *to = 0;
-    }
-    main();
-    end();
-}
-#else
-#include <stdio.h>
-
-static void say(const char *text) { fputs(text, stdout); }
-#endif
 
 #define INPUTS 26
 #define OUTPUTS 21
@@ -138,15 +47,6 @@ static bp_alignment_t alignment;
 static uint16_t dither;
 static bp_counters_t counters;
 static unsigned differing;
-static uint32_t state = 1;
-
-static uint16_t random16(void)
-{
-    state = state * 1664525u + 1013904223u;
-    return (uint16_t)(state >> 16);
-}
-
-static uint16_t below(unsigned n) { return (uint16_t)((uint32_t)random16() * n >> 16); }
 
 /* An edge, or a number of any magnitude. */
 static int16_t any(void)
@@ -231,20 +131,6 @@ static void fill(void)
 
 static void compare_memory(void) { differing += memcmp(&fast, &slow, sizeof fast) != 0; }
 
-static void report(const char *name)
-{
-    char digits[8] = " 00000\n";
-    unsigned i;
-
-    for (i = 5; i > 0; i--) {
-        digits[i] = (char)('0' + differing % 10);
-        differing /= 10;
-    }
-    say(name);
-    say(digits);
-    differing = 0;
-}
-
 /* The result of `once` for many fillings of the memory. */
 static void check(const char *name, void (*once)(void))
 {
@@ -255,7 +141,8 @@ static void check(const char *name, void (*once)(void))
         once();
         compare_memory();
     }
-    report(name);
+    report(name, (uint16_t)differing);
+    differing = 0;
 }
 
 static void dense(void)
@@ -274,16 +161,16 @@ static void dense_sigmoid(void)
 
 static void sigmoid(void)
 {
+    static const uint16_t *const tables[] = {sigmoid_7, sigmoid_8, sigmoid_9};
     uint8_t frac = (uint8_t)(8 + below(8));
-    uint8_t bits = (uint8_t)(7 + below(2));
-    const uint16_t *table = bits == 7 ? sigmoid_7 : sigmoid_8;
+    uint8_t bits = (uint8_t)(7 + below(3));
     size_t j;
 
     for (j = 0; j < OUTPUTS; j++) {
         fast.z[j] = slow.z[j] = below(2) ? any() : (int16_t)random16();
     }
-    bp_sigmoid(fast.z, table, bits, frac, OUTPUTS);
-    portable_bp_sigmoid(slow.z, table, bits, frac, OUTPUTS);
+    bp_sigmoid(fast.z, tables[bits - 7], bits, frac, OUTPUTS);
+    portable_bp_sigmoid(slow.z, tables[bits - 7], bits, frac, OUTPUTS);
 }
 
 static void backward(void)
@@ -397,5 +284,6 @@ int main(void)
     check("update_stochastic", update_stochastic);
     check("learn_residual", learn_residual);
     check("learn_stochastic", learn_stochastic);
+    finish();
     return 0;
 }

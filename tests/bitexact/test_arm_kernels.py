@@ -1,107 +1,32 @@
-"""The kernels of a core give the bits of the portable C, on an emulated board."""
+"""The kernels for cores with the DSP extension give the bits of the portable C, on a Cortex-M4."""
 
 from __future__ import annotations
 
-import re
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from benchmarks.speed.cores import CORES, HERE, Core
-from bpgen import lut
-from bpgen.data import FIRMWARE
+from benchmarks.speed.cores import CORES
+from tests.bitexact.side_by_side import Tool, differing, mutant
 
-CORE_FILES = FIRMWARE / "core"
 PROGRAM = Path(__file__).parent / "arm_kernels.c"
-FLAGS = ("-std=gnu99", "-fwrapv", "-Wall", "-Wextra", "-Werror")
 KERNELS = (
     "dense", "dense_sigmoid", "dense_s8", "sigmoid", "backward", "delta_sigmoid", "output_delta",
     "descent", "update_residual", "update_stochastic", "learn_residual", "learn_stochastic",
 )  # fmt: skip
-DSP = "bpgen_kernels_dsp.h"
-Tool = Callable[[str], str]
-
-
-def tables() -> str:
-    """Sigmoid tables of all sizes as C."""
-    made = {}
-    for frac in range(4, 16):
-        table = lut.activation_table("sigmoid", frac)
-        made[table.bits] = ", ".join(str(entry) for entry in table.entries)
-    return "".join(
-        f"static const uint16_t sigmoid_{bits}[] BP_ROM = {{{entries}}};\n"
-        for bits, entries in sorted(made.items())
-    )
-
-
-def differing(
-    core: Core,
-    folder: Path,
-    tool: Tool,
-    *flags: str,
-    file: str = "",
-    edit: Callable[[str], str] = str,
-) -> dict[str, int]:
-    """How many cases of each kernel differ on a core; `edit` may change a `file` of it first."""
-    for source in CORE_FILES.iterdir():
-        text = source.read_text(encoding="utf-8")
-        (folder / source.name).write_text(edit(text) if source.name == file else text, "utf-8")
-    (folder / "tables.h").write_text(tables(), encoding="utf-8")
-    header = (folder / "bpgen_kernels.h").read_text("utf-8")
-    declared = re.findall(
-        r"^(?!static)[a-z].*\b(bp_\w+)(?<!_rom|gree|lain|wide)\(", header, re.MULTILINE
-    )
-    renamed = [f"-D{name}=portable_{name}" for name in declared]
-    renamed += ["-Dbp_counters_are_on=portable_on", "-Dbp_counters_are_off=portable_off"]
-    common = [tool(core.family.command), *core.family.flags, *FLAGS, f"-I{folder}"]
-
-    def compiled(name: str, source: Path, *more: str) -> str:
-        made = folder / f"{name}.o"
-        subprocess.run([*common, *more, "-c", str(source), "-o", str(made)], check=True)
-        return str(made)
-
-    start, script = "start_cortex_m.c", "cortex_m.ld"
-    if core.board == "rv32":
-        start, script = "start_rv32.c", "rv32.ld"
-    objects = (
-        compiled("main", PROGRAM, "-O2"),
-        compiled("start", HERE / start, "-O2"),
-        compiled("fast", folder / "bpgen_kernels.c", *flags),
-        compiled("portable", folder / "bpgen_kernels.c", "-O2", "-DBP_PORTABLE", *renamed),
-    )
-    image, machine = str(folder / "kernels.elf"), core.machines[-1]
-    memory = (
-        f"-Wl,--defsym=flash_at={machine.flash_at:#x}",
-        f"-Wl,--defsym=flash_size={machine.flash_bytes:#x}",
-        f"-Wl,--defsym=ram_size={machine.ram_bytes:#x}",
-    )
-    link = [*common, "-nostartfiles", "-T", str(HERE / script), *memory, *objects, "-o", image]
-    subprocess.run(link, check=True)
-    # fmt: off
-    done = subprocess.run(
-        [
-            tool(machine.program), *machine.arguments, "-nodefaults", "-display", "none",
-            "-semihosting-config", "enable=on,target=native", "-kernel", image,
-        ],
-        capture_output=True, text=True, timeout=120, check=False,
-    )
-    # fmt: on
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said
-    return {name: int(count) for name, count in re.findall(r"(\w+) (\d{5});", said)}
+FORWARD, LEARN = "bpgen_dsp_forward.h", "bpgen_dsp_learn.h"
+M4 = CORES["stm32f405"]
 
 
 @pytest.mark.parametrize("flags", ["-O2", "-Os", "-O3", "-O2 -fno-omit-frame-pointer", "-O0"])
 def test_every_kernel_gives_the_bits_of_the_portable_c(
     flags: str, tool: Tool, tmp_path: Path
 ) -> None:
-    found = differing(CORES["stm32f405"], tmp_path, tool, *flags.split())
+    found = differing(tmp_path, tool, M4, PROGRAM, *flags.split())
     assert found == dict.fromkeys(KERNELS, 0)
 
 
-# A kernel, an instruction of it, how often that comes before, and what is put in its place.
+# A kernel, an instruction of it, in which place that has it, and what is put there.
 MUTANTS = (
     ("dense", "smlald r10, r11, r6, r7", 0, "smlald r10, r11, r5, r7"),
     ("dense", "asr r11, r10, #31", 0, "mov r11, #0"),
@@ -134,14 +59,10 @@ MUTANTS = (
 )
 
 
-@pytest.mark.parametrize(("kernel", "line", "before", "broken"), MUTANTS)
+@pytest.mark.parametrize(("kernel", "text", "which", "broken"), MUTANTS)
 def test_a_wrong_instruction_is_noticed(
-    kernel: str, line: str, before: int, broken: str, tool: Tool, tmp_path: Path
+    kernel: str, text: str, which: int, broken: str, tool: Tool, tmp_path: Path
 ) -> None:
-    def edit(text: str) -> str:
-        parts = text.split(line)
-        assert len(parts) > before + 1
-        return line.join(parts[: before + 1]) + broken + line.join(parts[before + 1 :])
-
-    core = CORES["stm32f405"]
-    assert differing(core, tmp_path, tool, "-O2", file=DSP, edit=edit)[kernel] > 0
+    edited, edit = FORWARD if kernel.startswith("dense") else LEARN, mutant(text, broken, which)
+    found = differing(tmp_path, tool, M4, PROGRAM, "-O2", edited=edited, edit=edit)
+    assert found[kernel] > 0

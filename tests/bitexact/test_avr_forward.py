@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,8 @@ import pytest
 from bpgen import lut
 from bpgen.emit.avr import avr_sum
 from bpgen.proof import Sum, block_size, forward_bound
-from tests.bitexact.avr_side_by_side import Edit, Tool, said
+from tests.bitexact.avr_side_by_side import said
+from tests.bitexact.side_by_side import Edit, Tool, counts, mutant
 
 ASSEMBLY = "bpgen_avr_forward.h"
 PROGRAM = Path(__file__).parent / "avr_forward.c"
@@ -143,7 +143,7 @@ def header() -> str:
 def differing(folder: Path, tool: Tool, *flags: str, edit: Edit = str) -> dict[int, int]:
     """How many results of each layer differ; `edit` may change the assembly first."""
     text = said(folder, tool, PROGRAM, header(), ASSEMBLY, *flags, edit=edit)
-    return {int(number): int(count) for number, count in re.findall(r"(\d{3}) (\d{5});", text)}
+    return {int(number): count for number, count in counts(text).items()}
 
 
 def wrong(found: dict[int, int]) -> list[Layer | int]:
@@ -181,8 +181,4 @@ def test_every_layer_gives_the_bits_of_the_portable_c(
     ],
 )
 def test_a_wrong_instruction_is_noticed(line: str, broken: str, tool: Tool, tmp_path: Path) -> None:
-    def edit(assembly: str) -> str:
-        assert line in assembly
-        return assembly.replace(line, broken, 1)
-
-    assert wrong(differing(tmp_path, tool, "-O2", edit=edit))
+    assert wrong(differing(tmp_path, tool, "-O2", edit=mutant(line, broken)))

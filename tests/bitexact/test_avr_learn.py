@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bpgen.proof import WEIGHT_LIMIT, block_size, plain_delta_top
-from tests.bitexact.avr_side_by_side import Edit, Tool, said
+from tests.bitexact.avr_side_by_side import said
+from tests.bitexact.side_by_side import Edit, Tool, counts, mutant
 
 ASSEMBLY = "bpgen_avr_learn.h"
 PROGRAM = Path(__file__).parent / "avr_learn.c"
@@ -85,8 +85,7 @@ def layers() -> str:
 
 def differing(folder: Path, tool: Tool, *flags: str, edit: Edit = str) -> dict[str, int]:
     """How many results of each kernel differ; `edit` may change the assembly first."""
-    text = said(folder, tool, PROGRAM, layers(), ASSEMBLY, *flags, edit=edit)
-    return {name: int(count) for name, count in re.findall(r"([a-z_]+) (\d{5});", text)}
+    return counts(said(folder, tool, PROGRAM, layers(), ASSEMBLY, *flags, edit=edit))
 
 
 @pytest.mark.parametrize("optimisation", ["-O2", "-Os", "-O3"])
@@ -126,11 +125,5 @@ MUTANTS = [
 def test_a_wrong_instruction_is_noticed(
     kernels: set[str], text: str, broken: str, which: int, tool: Tool, tmp_path: Path
 ) -> None:
-    def edit(assembly: str) -> str:
-        parts = assembly.split(text)
-        assert len(parts) > 1
-        at = which % (len(parts) - 1)
-        return text.join(parts[: at + 1]) + broken + text.join(parts[at + 1 :])
-
-    found = differing(tmp_path, tool, "-O2", edit=edit)
+    found = differing(tmp_path, tool, "-O2", edit=mutant(text, broken, which))
     assert all(found[kernel] > 0 for kernel in kernels)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +13,8 @@ import pytest
 from bpgen import lut
 from bpgen.emit.avr import avr_bytes
 from bpgen.proof import Sum
-from tests.bitexact.avr_side_by_side import Edit, Tool, said
+from tests.bitexact.avr_side_by_side import said
+from tests.bitexact.side_by_side import Edit, Tool, counts, mutant
 
 ASSEMBLY = "bpgen_avr_s8.h"
 PROGRAM = Path(__file__).parent / "avr_s8.c"
@@ -210,7 +210,7 @@ def differing(
     `edit` may change the assembly first, and `fits` which layers have a kernel in it.
     """
     text = said(folder, tool, PROGRAM, header(fits), ASSEMBLY, *flags, edit=edit)
-    return {int(number): int(count) for number, count in re.findall(r"(\d{3}) (\d{5});", text)}
+    return {int(number): count for number, count in counts(text).items()}
 
 
 def wrong(found: dict[int, int]) -> list[Layer | int]:
@@ -259,11 +259,7 @@ def test_every_layer_gives_the_bits_of_the_portable_c(
     ],
 )
 def test_a_wrong_instruction_is_noticed(line: str, broken: str, tool: Tool, tmp_path: Path) -> None:
-    def edit(assembly: str) -> str:
-        assert line in assembly
-        return assembly.replace(line, broken, 1)
-
-    assert wrong(differing(tmp_path, tool, "-O2", edit=edit))
+    assert wrong(differing(tmp_path, tool, "-O2", edit=mutant(line, broken)))
 
 
 @pytest.mark.parametrize(

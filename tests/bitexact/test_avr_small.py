@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 from pathlib import Path
 
@@ -13,32 +12,38 @@ from bpgen.model import IntModel
 from bpgen.simulate import WARNINGS
 from tests.bitexact import test_avr_forward as forward
 from tests.bitexact import test_avr_learn as learn
-from tests.bitexact.avr_side_by_side import Edit, Tool, said, simulated
+from tests.bitexact.avr_side_by_side import said, simulated
+from tests.bitexact.side_by_side import Edit, Tool, counts, mutant
 from tests.compile.models import trainable
 from tests.compile.test_avr_self_test import MODELS, PROGRAM
 
-ASSEMBLY = "bpgen_avr_small.h"
+COMMON = "bpgen_avr_small.h"
+FORWARD, LEARN = "bpgen_avr_small_forward.h", "bpgen_avr_small_learn.h"
 # Nothing that takes little flash calls these.
 LEFT_OUT = {"bp_learn_residual", "bp_learn_stochastic"}
 
 
-def wrong_layers(folder: Path, tool: Tool, *flags: str, edit: Edit = str) -> set[object]:
-    """The layers, and the tables by name, with a result that differs, or without one."""
+def wrong_layers(
+    folder: Path, tool: Tool, *flags: str, edited: str = "", edit: Edit = str
+) -> set[object]:
+    """The layers, and the tables by number, with a result that differs, or without one."""
     text = said(
-        folder, tool, forward.PROGRAM, forward.header(), ASSEMBLY, "-DBP_SMALL=1", *flags, edit=edit
+        folder, tool, forward.PROGRAM, forward.header(), edited, "-DBP_SMALL=1", *flags, edit=edit
     )
-    counts = {int(n): int(count) for n, count in re.findall(r"(\d{3}) (\d{5});", text)}
-    return {layer for layer in forward.wrong(counts) if _sums_fit_40_bits(layer)}
+    found = {int(number): count for number, count in counts(text).items()}
+    return {layer for layer in forward.wrong(found) if _sums_fit_40_bits(layer)}
 
 
-def wrong_kernels(folder: Path, tool: Tool, *flags: str, edit: Edit = str) -> set[str]:
+def wrong_kernels(
+    folder: Path, tool: Tool, *flags: str, edited: str = "", edit: Edit = str
+) -> set[str]:
     """The kernels that learn with a result that differs, or without one."""
     text = said(
-        folder, tool, learn.PROGRAM, learn.layers(), ASSEMBLY, "-DBP_SMALL=1", *flags, edit=edit,
+        folder, tool, learn.PROGRAM, learn.layers(), edited, "-DBP_SMALL=1", *flags, edit=edit,
         left_out=LEFT_OUT,
     )  # fmt: skip
-    counts = dict(re.findall(r"([a-z_]+) (\d{5});", text))
-    return {kernel for kernel in learn.KERNELS if int(counts.get(kernel, 1))}
+    found = counts(text)
+    return {kernel for kernel in learn.KERNELS if found.get(kernel, 1)}
 
 
 def _sums_fit_40_bits(layer: forward.Layer | int) -> bool:
@@ -53,78 +58,70 @@ def test_every_kernel_gives_the_bits_of_the_portable_c(
     assert wrong_kernels(tmp_path / "l", tool, optimisation) == set()
 
 
-# The kernels that notice, and what is replaced in the n-th place that has it.
+# The kernels that notice, and what is replaced in the n-th place of a file that has it.
 MUTANTS = [
-    ({"update_residual", "descent"}, "mulsu r21, r16", "mulsu r20, r16", 0),
-    ({"backward"}, "adc r14, r0", "adc r14, r2", 0),
-    ({"backward", "update_residual"}, "sbc r19, r2", "nop", 0),
-    ({"backward", "update_residual"}, "andi r24, 0xFE", "nop", 0),
-    ({"backward", "update_residual"}, "sbrc r8, 0", "sbrs r8, 0", 0),
-    ({"backward", "delta_sigmoid", "output_delta"}, "adc r10, r2", "nop", 0),
-    ({"backward"}, "subi r18, -8", "subi r18, -7", 0),
-    ({"backward"}, "mov r10, r22", "nop", 0),
-    ({"delta_sigmoid", "update_residual"}, "subi r24, 0x80", "subi r24, 0x81", 0),
-    ({"delta_sigmoid", "output_delta"}, "com r14", "nop", 0),
-    ({"delta_sigmoid", "output_delta"}, "lsl r23", "nop", 0),
-    ({"delta_sigmoid"}, "mov r11, r12", "nop", 1),
-    ({"output_delta"}, "sbci r21, -1", "sbci r21, 0", 1),
-    ({"descent"}, "adc r24, r2", "nop", 0),
-    ({"update_residual"}, "subi r16, 64", "subi r16, 128", 0),
-    ({"update_residual"}, "sbrc r0, 7", "sbrs r0, 7", 0),
-    ({"update_residual"}, "andi r18, 0x3F", "andi r18, 0x7F", 0),
-    ({"update_residual"}, "sub r28, r6", "nop", 0),
-    ({"update_residual"}, "sub r15, r0", "nop", 0),
-    ({"update_stochastic"}, "sub r15, r0", "nop", 1),
-    ({"update_stochastic"}, "adc r0, r29", "nop", 0),
-    ({"update_stochastic"}, "mov r1, r0", "nop", 0),
-    ({"update_stochastic"}, "sbiw r24, 1", "nop", -1),
-    ({"update_stochastic"}, "subi r23, 0x80", "subi r23, 0x81", 0),
-    ({"update_stochastic"}, "hi8(40503)", "hi8(40247)", 0),
-    ({"update_stochastic"}, "adc r29, r11", "nop", 0),
+    ({"update_residual", "descent"}, COMMON, "mulsu r21, r16", "mulsu r20, r16", 0),
+    ({"backward"}, COMMON, "adc r14, r0", "adc r14, r2", 0),
+    ({"backward", "update_residual"}, COMMON, "sbc r19, r2", "nop", 0),
+    ({"backward", "update_residual"}, LEARN, "andi r24, 0xFE", "nop", 0),
+    ({"backward", "update_residual"}, LEARN, "sbrc r8, 0", "sbrs r8, 0", 0),
+    ({"backward", "delta_sigmoid", "output_delta"}, COMMON, "adc r10, r2", "nop", 0),
+    ({"backward"}, COMMON, "subi r18, -8", "subi r18, -7", 0),
+    ({"backward"}, LEARN, "mov r10, r22", "nop", 0),
+    ({"delta_sigmoid", "update_residual"}, COMMON, "subi r24, 0x80", "subi r24, 0x81", 0),
+    ({"delta_sigmoid", "output_delta"}, COMMON, "com r14", "nop", 0),
+    ({"delta_sigmoid", "output_delta"}, LEARN, "lsl r23", "nop", 0),
+    ({"delta_sigmoid"}, LEARN, "mov r11, r12", "nop", 0),
+    ({"output_delta"}, LEARN, "sbci r21, -1", "sbci r21, 0", 0),
+    ({"descent"}, LEARN, "adc r24, r2", "nop", 0),
+    ({"update_residual"}, COMMON, "subi r16, 64", "subi r16, 128", 0),
+    ({"update_residual"}, COMMON, "sbrc r0, 7", "sbrs r0, 7", 0),
+    ({"update_residual"}, COMMON, "andi r18, 0x3F", "andi r18, 0x7F", 0),
+    ({"update_residual"}, LEARN, "sub r28, r6", "nop", 0),
+    ({"update_residual"}, LEARN, "sub r15, r0", "nop", 0),
+    ({"update_stochastic"}, LEARN, "sub r15, r0", "nop", 1),
+    ({"update_stochastic"}, LEARN, "adc r0, r29", "nop", 0),
+    ({"update_stochastic"}, LEARN, "mov r1, r0", "nop", 0),
+    ({"update_stochastic"}, LEARN, "sbiw r24, 1", "nop", -1),
+    ({"update_stochastic"}, LEARN, "subi r23, 0x80", "subi r23, 0x81", 0),
+    ({"update_stochastic"}, LEARN, "hi8(40503)", "hi8(40247)", 0),
+    ({"update_stochastic"}, LEARN, "adc r29, r11", "nop", 0),
 ]
 
 
-@pytest.mark.parametrize(("kernels", "text", "broken", "which"), MUTANTS)
+@pytest.mark.parametrize(("kernels", "file", "text", "broken", "which"), MUTANTS)
 def test_a_wrong_instruction_is_noticed_by_what_learns(
-    kernels: set[str], text: str, broken: str, which: int, tool: Tool, tmp_path: Path
+    kernels: set[str], file: str, text: str, broken: str, which: int, tool: Tool, tmp_path: Path
 ) -> None:
-    assert kernels <= wrong_kernels(tmp_path, tool, "-O2", edit=mutant(text, broken, which))
+    edit = mutant(text, broken, which)
+    assert kernels <= wrong_kernels(tmp_path, tool, "-O2", edited=file, edit=edit)
 
 
-# What is replaced in the n-th place that has it.
+# What is replaced in the n-th place of a file that has it.
 FORWARD_MUTANTS = [
-    ("sbrc r18, 0", "sbrs r18, 0", 0),
-    ("ori r24, 1", "nop", 0),
-    ("cpc r0, r12", "nop", 0),
-    ("sbrc r14, 7", "sbrs r14, 7", 0),
-    ("sbrc r0, 0", "sbrs r0, 0", 0),
-    ("subi r20, 1", "nop", 0),
-    ("com r13", "nop", 0),
-    ("ldi r17, 0xFF", "ldi r17, 0x7F", 0),
+    (COMMON, "sbrc r18, 0", "sbrs r18, 0", 0),
+    (FORWARD, "ori r24, 1", "nop", 0),
+    (COMMON, "cpc r0, r12", "nop", 0),
+    (COMMON, "sbrc r14, 7", "sbrs r14, 7", 0),
+    (FORWARD, "sbrc r0, 0", "sbrs r0, 0", 0),
+    (FORWARD, "subi r20, 1", "nop", 0),
+    (FORWARD, "com r13", "nop", 0),
+    (FORWARD, "ldi r17, 0xFF", "ldi r17, 0x7F", 0),
 ]
 
 
-@pytest.mark.parametrize(("text", "broken", "which"), FORWARD_MUTANTS)
+@pytest.mark.parametrize(("file", "text", "broken", "which"), FORWARD_MUTANTS)
 def test_a_wrong_instruction_is_noticed_by_a_layer(
-    text: str, broken: str, which: int, tool: Tool, tmp_path: Path
+    file: str, text: str, broken: str, which: int, tool: Tool, tmp_path: Path
 ) -> None:
-    assert wrong_layers(tmp_path, tool, "-O2", edit=mutant(text, broken, which))
-
-
-def mutant(text: str, broken: str, which: int) -> Edit:
-    def edit(assembly: str) -> str:
-        parts = assembly.split(text)
-        assert len(parts) > 1
-        at = which % (len(parts) - 1)
-        return text.join(parts[: at + 1]) + broken + text.join(parts[at + 1 :])
-
-    return edit
+    edit = mutant(text, broken, which)
+    assert wrong_layers(tmp_path, tool, "-O2", edited=file, edit=edit)
 
 
 def verdict(folder: Path, model: IntModel, tool: Tool, edit: Edit = str) -> set[str]:
     """P or F: what the self-test of a model says, compiled for size and without a warning."""
     files = generate(model, "net", optimize="size")
-    files[ASSEMBLY] = edit(files[ASSEMBLY])
+    files[COMMON] = edit(files[COMMON])
     for file, text in {**files, "main.c": PROGRAM}.items():
         (folder / file).write_text(text, encoding="utf-8")
     sources = [file for file in files if file.endswith(".c")]

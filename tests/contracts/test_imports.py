@@ -97,10 +97,13 @@ HOST_ALLOWED: dict[str, set[str]] = {
     "follower": set(),
     "capture": {"link", "local"},
     "exchange": {"capture", "link"},
-    "device": {"capture", "exchange", "link"},
-    "weights": {"device"},
+    "description": set(),
+    "device": {"capture", "description", "exchange", "link"},
+    "weights": {"description"},
     "compare": {"device", "follower"},
-    "session": {"device", "exchange", "follower", "link"},
+    "plan": {"follower"},
+    "training_log": set(),
+    "session": {"device", "exchange", "follower", "link", "plan", "training_log"},
     "diagnosis": {"link", "simulators"},
 }
 

@@ -10,36 +10,27 @@ import numpy as np
 
 from bpgen_host import simulators
 from bpgen_host.device import Device, Faults
-from bpgen_host.link import Transport, open_port
+from bpgen_host.link import Transport, Wrapper, open_port
 from bpgen_host.session import Plan, Progress, Session
 from tests.host.boards import built, task, trained
 
 SEED = 11
 
 
-class NoisyLine:
+class NoisyLine(Wrapper):
     """A transport to `inner` that flips, drops, doubles or inserts bytes, `rate` of them."""
 
     def __init__(self, inner: Transport, rate: float, seed: int = SEED) -> None:
-        self.inner, self.rate = inner, rate
-        self.name, self.baud = inner.name, inner.baud
+        super().__init__(inner)
+        self.rate = rate
         self.rng = np.random.default_rng(seed)
         self.faults = 0
 
     def read(self, timeout: float) -> bytes:
-        return self._damaged(self.inner.read(timeout))
+        return self._damaged(super().read(timeout))
 
     def write(self, data: bytes) -> None:
-        self.inner.write(self._damaged(data))
-
-    def reset(self) -> None:
-        self.inner.reset()
-
-    def discard(self) -> None:
-        self.inner.discard()
-
-    def close(self) -> None:
-        self.inner.close()
+        super().write(self._damaged(data))
 
     def _damaged(self, data: bytes) -> bytes:
         out = bytearray()

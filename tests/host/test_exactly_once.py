@@ -59,7 +59,7 @@ CRC = "frame_crc(s, (uint8_t)n) == 0xDEBB20E3u"
     ("source", "old", "new", "fault"),
     [
         ("bpgen_link.c", "s->frame.is.gen != s->gen", "0", "extra"),
-        ("bpgen_link.c", CRC, "1", "wrong"),
+        ("bpgen_link_frames.h", CRC, "1", "wrong"),
         ("bpgen_link.c", "s->gen += n;", "s->gen++;", "missing"),
         ("bpgen_link.c", "(void)bp_store_load(&s->gen);", "", "missing"),
         ("bpgen_store.c", "find_newest(USED)", "find_newest(HEAD)", "wrong"),

@@ -20,7 +20,8 @@ from bpgen_host.device import Device
 from bpgen_host.exchange import RestartLoop
 from bpgen_host.link import Unplugged
 from bpgen_host.local import LocalTransport
-from bpgen_host.session import Different, Outcome, Plan, Progress, Session, read_log
+from bpgen_host.session import Different, Outcome, Plan, Progress, Session
+from bpgen_host.training_log import read_log
 from tests.host.boards import Task, task
 from tests.host.lossy import Lossy
 

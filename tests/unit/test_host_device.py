@@ -15,6 +15,7 @@ from bpgen import wire
 from bpgen.errors import BpgenError
 from bpgen.qformat import IntArray
 from bpgen.wire import Capability, Flag, Frame, Message, Status
+from bpgen_host.description import printable
 from bpgen_host.device import (
     Device,
     NoAnswer,
@@ -24,7 +25,6 @@ from bpgen_host.device import (
     RestartLoop,
     Sample,
     Trained,
-    printable,
 )
 from tests.unit.toy_board import DESCRIPTION, N_IN, N_OUT, N_PARAMETERS, ToyBoard
 

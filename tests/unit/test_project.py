@@ -46,6 +46,7 @@ DIGITS = trainable((64, 32, 10), SIGMOIDS, SQUARED, "stochastic")
 SAMPLES = Samples(((1, -2, 3, -4), (5, 6, 7, 8)), ((0, 2048, 0), (2048, 0, 0)), epochs=7)
 LINK = {
     "bpgen_device.h", "bpgen_device.c", "bpgen_wire.h", "bpgen_link.h", "bpgen_link.c",
+    "bpgen_link_requests.h", "bpgen_link_frames.h", "bpgen_link_network.h",
     "bpgen_store.h", "bpgen_store.c", "bpgen_port.h",
 }  # fmt: skip
 CORE = {"bpgen_fix.h", "bpgen_kernels.h", "bpgen_kernels.c"}

@@ -12,7 +12,7 @@ from bpgen_host.commands.shared import Board, board_options
 
 if TYPE_CHECKING:
     from bpgen.wire import Hello
-    from bpgen_host.device import Description
+    from bpgen_host.description import Description
 
 
 @click.command()

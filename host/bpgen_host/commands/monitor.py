@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bpgen_host.commands.shared import Board, Seconds, board_options
+from bpgen_host.link import Wrapper
 
 if TYPE_CHECKING:
     from bpgen_host.link import Transport
@@ -80,15 +81,13 @@ def monitor(
                     device.hello()
 
 
-class Watched:
+class Watched(Wrapper):
     """A transport whose bytes are shown."""
 
     def __init__(self, transport: Transport, *, raw: bool, as_json: bool) -> None:
         from bpgen.wire import Decoder
 
-        self.name = transport.name
-        self.baud = transport.baud
-        self._transport = transport
+        super().__init__(transport)
         self._raw = raw
         self._as_json = as_json
         self._decoders = {BOARD: Decoder(), HOST: Decoder()}
@@ -96,26 +95,14 @@ class Watched:
 
     def read(self, timeout: float) -> bytes:
         """As the transport does."""
-        data = self._transport.read(timeout)
+        data = super().read(timeout)
         self._show(BOARD, data)
         return data
 
     def write(self, data: bytes) -> None:
         """As the transport does."""
         self._show(HOST, data)
-        self._transport.write(data)
-
-    def reset(self) -> None:
-        """As the transport does."""
-        self._transport.reset()
-
-    def discard(self) -> None:
-        """As the transport does."""
-        self._transport.discard()
-
-    def close(self) -> None:
-        """As the transport does."""
-        self._transport.close()
+        super().write(data)
 
     def _show(self, sender: str, data: bytes) -> None:
         if self._raw:

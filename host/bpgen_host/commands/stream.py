@@ -12,6 +12,7 @@ from bpgen.commands.group import INTERRUPTED
 from bpgen.commands.shared import (
     Name,
     complain,
+    learning_rate_decay_option,
     path_argument,
     print_json,
     print_loss,
@@ -57,13 +58,7 @@ OF_TRAINING = (
     help="Column with the class or a value; may be repeated. Default: those of the model.",
 )
 @click.option("--learning-rate", type=float, help="Default: the model's.")
-@click.option(
-    "--learning-rate-decay",
-    type=float,
-    default=1.0,
-    show_default=True,
-    help="Factor on the learning rate after each epoch.",
-)
+@learning_rate_decay_option
 @click.option(
     "--keep-weights",
     is_flag=True,

@@ -634,13 +634,12 @@ ANY(bp_avr_any_rom, 1)
 #define BP_FAST_DENSE
 #define BP_FAST_DENSE_ROM
 
-/* Where the compiler sees which layer it is, the constants need no reading. */
+/* Whether the compiler sees which layer it is. */
 #if defined(__OPTIMIZE__)
 #define IS_KNOWN __builtin_constant_p(fast->count)
 #else
 #define IS_KNOWN 0
 #endif
-#define CONSTANT(member) (IS_KNOWN ? fast->member : bp_rom_u8(&fast->member))
 
 /* To r5:r4, where a kernel wants Z for itself. */
 #if defined(__AVR_3_BYTE_PC__)
@@ -648,14 +647,6 @@ static KERNEL(bp_avr_jump, "push r4\n\tpush r5\n\tpush r1\n\tret\n\t")
 #else
 static KERNEL(bp_avr_jump, "push r4\n\tpush r5\n\tret\n\t")
 #endif
-
-#define CALL(...)                                                                                  \
-    __asm__ __volatile__("%~call %x[function]"                                                     \
-                         : "+r"(at), "+r"(biases), "+r"(weights), "+r"(inputs), "+r"(count),       \
-                           "+r"(half), "+r"(scale), "+r"(outputs), "+r"(table), "=r"(address)      \
-                         : __VA_ARGS__                                                             \
-                         : "r0", "r2", "r3", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "r13",   \
-                           "r14", "r15", "memory")
 
 /* A group at run time: what bp_avr_group() reads from Z, by the places of its members. */
 typedef struct {
@@ -762,41 +753,19 @@ static __attribute__((noinline)) void bp_avr_groups(int16_t *out, const bp_layer
     } while (left != 0);
 }
 
-/* A sum in parts, or of any layer. */
-static inline void bp_avr_call_layer(int16_t *out, const bp_layer_t *layer, const int16_t *w,
-                                     const int16_t *b, const int16_t *a_in)
+/* Of constants that are read at run time. */
+static inline void bp_avr_any_layer(int16_t *out, const bp_layer_t *layer, const int16_t *w,
+                                    const int16_t *b, const int16_t *a_in)
 {
-    const bp_layer_fast_t *fast = &layer->fast;
-    uint8_t constants[] = {CONSTANT(count), CONSTANT(half), CONSTANT(scale), CONSTANT(outputs)};
-    uint16_t kernel = IS_KNOWN ? 0 : bp_rom_u16((const uint16_t *)&fast->kernel);
-    register int16_t *at __asm__("r24") = out;
-    register const int16_t *biases __asm__("r22") = b;
-    register const int16_t *weights __asm__("r18") = w;
-    register const int16_t *inputs __asm__("r26") = a_in;
-    register uint8_t count __asm__("r16") = constants[0];
-    register uint8_t half __asm__("r17") = constants[1];
-    register uint8_t scale __asm__("r20") = constants[2];
-    register uint8_t outputs __asm__("r21") = constants[3];
-    register const void *table __asm__("r30") = &layer->table;
-    register uint16_t address __asm__("r4");
-#if defined(__OPTIMIZE__)
-    if (IS_KNOWN) {
-        CALL([function] "i"(fast->kernel));
-        return;
-    }
-#endif
-    CALL([function] "i"(bp_avr_jump), "9"(kernel));
-}
-
-static inline void bp_avr_layer(int16_t *out, const bp_layer_t *layer, const int16_t *w,
-                                const int16_t *b, const int16_t *a_in)
-{
-    const bp_layer_fast_t *fast = &layer->fast;
-
-    if (CONSTANT(at_once) != 0) {
+    if (bp_rom_u8(&layer->fast.at_once) != 0) {
         bp_avr_groups(out, layer, w, b, a_in);
     } else {
-        bp_avr_call_layer(out, layer, w, b, a_in);
+        const bp_layer_fast_t *fast = &layer->fast;
+        uint8_t constants[] = {bp_rom_u8(&fast->count), bp_rom_u8(&fast->half),
+                               bp_rom_u8(&fast->scale), bp_rom_u8(&fast->outputs)};
+
+        bp_avr_whole(bp_avr_jump, bp_rom_u16((const uint16_t *)&fast->kernel), out, layer, w, b,
+                    a_in, constants);
     }
 }
 
@@ -804,7 +773,7 @@ void(bp_dense)(int16_t *out, const bp_layer_t *layer, const int16_t *w, const in
               const int16_t *a_in, bp_counters_t *counters)
 {
     (void)counters;
-    bp_avr_layer(out, layer, w, b, a_in);
+    bp_avr_any_layer(out, layer, w, b, a_in);
 }
 
 /* The constants name the kernel, which knows where the weights are and what ends a neuron. */
@@ -812,21 +781,21 @@ void(bp_dense_sigmoid)(int16_t *out, const bp_layer_t *layer, const int16_t *w, 
                       const int16_t *a_in, bp_counters_t *counters)
 {
     (void)counters;
-    bp_avr_layer(out, layer, w, b, a_in);
+    bp_avr_any_layer(out, layer, w, b, a_in);
 }
 
 void(bp_dense_rom)(int16_t *out, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
                   const int16_t *a_in, bp_counters_t *counters)
 {
     (void)counters;
-    bp_avr_layer(out, layer, w, b, a_in);
+    bp_avr_any_layer(out, layer, w, b, a_in);
 }
 
 void(bp_dense_sigmoid_rom)(int16_t *out, const bp_layer_t *layer, const int16_t *w,
                           const int16_t *b, const int16_t *a_in, bp_counters_t *counters)
 {
     (void)counters;
-    bp_avr_layer(out, layer, w, b, a_in);
+    bp_avr_any_layer(out, layer, w, b, a_in);
 }
 
 #endif

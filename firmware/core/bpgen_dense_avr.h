@@ -47,9 +47,9 @@
     "ldi r18, lo8(%[last])\n\t"                                                                    \
     "ldi r19, hi8(%[last])\n\t"
 
-/* From X at the inputs to X behind the group's outputs. The sums start with a jump of 2 bytes and
- * four times START, of 18, of which a smaller group leaves out the first; the ends with TAIL, of 10,
- * which a group of four leaves out.
+/* From X at the inputs to X behind the group's outputs. The sums begin with a jump of 2 bytes and
+ * four times START, of 18, of which a smaller group leaves out the first; the ends begin with TAIL,
+ * of 10, which a group of four leaves out.
  */
 #define BP_AVR_GROUP(group, stride, entry, end, pointers, needs)                                   \
     pointers(group)                                                                                \
@@ -125,6 +125,42 @@
         BP_AVR_LAYERS(pointers, BP_AVR_TABLE, where_b, where_w)                                    \
     }
 
+/* A layer that is not made of groups, in one call. Constants are count, half, scale and outputs;
+ * the address is for a kernel that jumps there.
+ */
+__attribute__((always_inline)) static inline void
+bp_avr_whole(void (*kernel)(void), uint16_t address, int16_t *out, const bp_layer_t *layer,
+             const int16_t *w, const int16_t *b, const int16_t *a_in, const uint8_t constants[4])
+{
+    register int16_t *at __asm__("r24") = out;
+    register const int16_t *biases __asm__("r22") = b;
+    register const int16_t *weights __asm__("r18") = w;
+    register const int16_t *inputs __asm__("r26") = a_in;
+    register uint8_t count __asm__("r16") = constants[0];
+    register uint8_t half __asm__("r17") = constants[1];
+    register uint8_t scale __asm__("r20") = constants[2];
+    register uint8_t outputs __asm__("r21") = constants[3];
+    register const void *table __asm__("r30") = &layer->table;
+    register uint16_t to __asm__("r4") = address;
+
+    __asm__ __volatile__("%~call %x[kernel]"
+                         : "+r"(at), "+r"(biases), "+r"(weights), "+r"(inputs), "+r"(count),
+                           "+r"(half), "+r"(scale), "+r"(outputs), "+r"(table), "+r"(to)
+                         : [kernel] "i"(kernel)
+                         : "r0", "r2", "r3", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "r13",
+                           "r14", "r15", "memory");
+}
+
+__attribute__((always_inline)) static inline void
+bp_avr_dense_whole(int16_t *out, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
+                   const int16_t *a_in)
+{
+    const bp_layer_fast_t *fast = &layer->fast;
+    const uint8_t constants[] = {fast->count, fast->half, fast->scale, fast->outputs};
+
+    bp_avr_whole(fast->kernel, 0, out, layer, w, b, a_in, constants);
+}
+
 /* The other arrays' distances from a_in are in bytes. */
 __attribute__((always_inline)) static inline void
 bp_avr_dense(const bp_layer_t *layer, const int16_t *a_in, int16_t to_out, int16_t to_w,
@@ -153,18 +189,22 @@ bp_avr_dense_rom(const bp_layer_t *layer, const int16_t *a_in, int16_t to_out, c
 #define BP_AVR_IS_KNOWN(layer, distance)                                                           \
     (__builtin_constant_p((layer)->fast.at_once) && (layer)->fast.at_once != 0 &&                  \
      __builtin_constant_p(distance))
+#define BP_AVR_IS_ONE_CALL(layer)                                                                  \
+    (__builtin_constant_p((layer)->fast.at_once) && (layer)->fast.at_once == 0)
 #define BP_AVR_DENSE(function, out, layer, w, b, a_in, counters)                                   \
-    (BP_AVR_IS_KNOWN(layer, BP_AVR_DISTANCE(out, a_in)) &&                                         \
+    (BP_AVR_IS_ONE_CALL(layer) ? bp_avr_dense_whole(out, layer, w, b, a_in)                        \
+     : BP_AVR_IS_KNOWN(layer, BP_AVR_DISTANCE(out, a_in)) &&                                       \
              __builtin_constant_p(BP_AVR_DISTANCE(w, a_in)) &&                                     \
              __builtin_constant_p(BP_AVR_DISTANCE(b, a_in))                                        \
-         ? bp_avr_dense(layer, a_in, BP_AVR_DISTANCE(out, a_in), BP_AVR_DISTANCE(w, a_in),         \
-                        BP_AVR_DISTANCE(b, a_in))                                                  \
-         : (function)(out, layer, w, b, a_in, counters))
+     ? bp_avr_dense(layer, a_in, BP_AVR_DISTANCE(out, a_in), BP_AVR_DISTANCE(w, a_in),             \
+                    BP_AVR_DISTANCE(b, a_in))                                                      \
+     : (function)(out, layer, w, b, a_in, counters))
 #define BP_AVR_DENSE_ROM(function, out, layer, w, b, a_in, counters)                               \
-    (BP_AVR_IS_KNOWN(layer, BP_AVR_DISTANCE(out, a_in)) && __builtin_constant_p(*(w)) &&           \
+    (BP_AVR_IS_ONE_CALL(layer) ? bp_avr_dense_whole(out, layer, w, b, a_in)                        \
+     : BP_AVR_IS_KNOWN(layer, BP_AVR_DISTANCE(out, a_in)) && __builtin_constant_p(*(w)) &&         \
              __builtin_constant_p(*(b))                                                            \
-         ? bp_avr_dense_rom(layer, a_in, BP_AVR_DISTANCE(out, a_in), w, b)                         \
-         : (function)(out, layer, w, b, a_in, counters))
+     ? bp_avr_dense_rom(layer, a_in, BP_AVR_DISTANCE(out, a_in), w, b)                             \
+     : (function)(out, layer, w, b, a_in, counters))
 
 #define bp_dense(...) BP_AVR_DENSE(bp_dense, __VA_ARGS__)
 #define bp_dense_sigmoid(...) BP_AVR_DENSE(bp_dense_sigmoid, __VA_ARGS__)

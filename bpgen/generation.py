@@ -17,6 +17,7 @@ CORE_FILES = (
     "bpgen_fix.h",
     "bpgen_kernels.h",
     "bpgen_layer_avr.h",
+    "bpgen_dense_avr.h",
     "bpgen_pass_avr.h",
     "bpgen_unit.h",
     "bpgen_kernels_forward.h",

@@ -286,7 +286,7 @@ def _measured(core: Core, machine: Machine | None, image: Path, listing: Path) -
         if int(at, 16) >= core.ram_at:
             ram += count
             initialised += 0 if name.startswith((".bss", ".sbss", ".tbss", "COMMON")) else count
-        elif name.startswith(".text"):
+        elif name.startswith((".text", ".lowtext")):
             text += count
         else:
             rodata += count

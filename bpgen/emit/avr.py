@@ -14,11 +14,19 @@ AVR_WIDE_OUTPUTS = 512
 
 @dataclass(frozen=True)
 class Kernel:
-    """What a layer's constants say: a function, the count that it takes, whether it is fused."""
+    """
+    What a layer's constants say: functions, the count that they take, whether they are fused.
 
+    Of a sum at once, `sums` makes the sums of so many pairs of inputs, and `name` ends them; of
+    others these are "0" and 0, and `name` does all.
+    """
+
+    sums: str
+    at_once: int
     name: str
     count: int
     fused: bool  # the activation, not z alone
+    a_scale: int  # of a fused layer of s16 weights, 2^(fraction of the outputs - 8)
 
 
 def kernel_of(layer: Dense, total: Sum, a_in_frac: int, rom: str) -> Kernel:
@@ -31,12 +39,16 @@ def kernel_of(layer: Dense, total: Sum, a_in_frac: int, rom: str) -> Kernel:
         fused = bits == 7 and (frac == 8 if narrows else 11 <= frac <= 13)
         fits = avr_bytes(total, layer.outputs)
         end = ("sigmoid" if fused else "clip") if fits else "any"
-        return Kernel(f"bp_avr_{'u8' if narrows else 's8'}_{end}", 0, fused and fits)
+        return Kernel("0", 0, f"bp_avr_{'u8' if narrows else 's8'}_{end}", 0, fused and fits, 0)
     kind, count = avr_sum(total, layer.outputs, a_in_frac)
     # Where no y reaches 1, and with the tables that the kernels of AVR cores know.
     fused = kind != "any" and {7: 11, 8: 14}.get(bits, 16) <= frac <= 14
     end = f"_sigmoid_{bits}" if fused else "" if kind == "any" else "_clip"
-    return Kernel(f"bp_avr_{kind}{end}{rom}", count, fused)
+    a_scale = 1 << frac - 8 if fused else 0
+    if kind == "plain":
+        pairs = (layer.inputs + 1) // 2
+        return Kernel(f"bp_avr_sums{rom}", pairs, f"bp_avr_ends{end}", count, fused, a_scale)
+    return Kernel("0", 0, f"bp_avr_{kind}{end}{rom}", count, fused, a_scale)
 
 
 def avr_bytes(total: Sum, outputs: int) -> bool:

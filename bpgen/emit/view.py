@@ -121,8 +121,11 @@ class LayerView:
     table: str
     table_or_null: str
     pairs: int
+    avr_sums: str
+    avr_at_once: int
     avr_kernel: str
     avr_count: int
+    avr_a_scale: int
     plain: str
     table_bits: int
     forward: SumView

@@ -3,7 +3,8 @@
  * A product of 16-bit numbers is four of bytes, in r1:r0 each. MULSU leaves the sign of its product
  * in the carry, for SBC to extend, and takes r16..r23 only. Sums are made at once or in parts, end
  * in a sigmoid or are clipped, and weights are in RAM or in flash: a kernel for each, of which the
- * constants of a model's layers name those it needs. Cycles are those of an ATmega328P.
+ * constants of a model's layers name those it needs. A sum at once is two kernels, its own and its
+ * end, called for a group of outputs by bpgen_dense_avr.h. Cycles are those of an ATmega328P.
  * SPDX-License-Identifier: 0BSD
  */
 #ifndef BPGEN_AVR_FORWARD_H
@@ -18,10 +19,8 @@ BP_STATIC_ASSERT(offsetof(bp_layer_t, table) - offsetof(bp_layer_t, z_lowest) ==
 BP_STATIC_ASSERT(offsetof(bp_layer_t, fast) - offsetof(bp_layer_t, table) == 2, avr_layer_fast);
 BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
 
-/* The stack frame at Y, pushed from the last to the first: of layers with four outputs or more, or
- * a sum in parts.
- */
-#define F_LEFT "1"    /* outputs to do; of a sum at once: low byte of the address behind out */
+/* The stack frame at Y of a sum in parts, pushed from the last to the first. */
+#define F_LEFT "1"    /* outputs to do */
 #define F_OUT "2"
 #define F_OUT_2 "3"
 #define F_B "4"
@@ -34,8 +33,6 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
 #define F_STRIDE "11" /* 4 * outputs - 16: from a pair's weights of one group to the next pair's */
 #define F_SCALE "12"
 #define F_HALF "13"
-#define F_AT_ONCE "14" /* of a sum at once: what ends need, the last of it */
-/* of a sum in parts */
 #define F_END "14"    /* address of the table in flash */
 #define F_END_HIGH "15"
 #define F_PAIRS "16"  /* pairs of inputs */
@@ -137,10 +134,10 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
 /* ---- A neuron's end --------------------------------------------------------------------------
  *
  * r23:r22 = sum >> shift for shifts from 9 to 16, which is z + 2^15: the upper bytes of the sum
- * times r16, that is 2^(16 - shift). 11 cycles, and 13 more where z leaves 16 bits. N is the bit
- * that says z >= 0. Ends may change A..D, r20, r22, r23, r30 and r31; r21 is 0.
+ * times r16, that is 2^(16 - shift). 11 cycles, or 10 up to the jump `too_far` where z leaves 16
+ * bits. N is the bit that says z >= 0. Ends may change A..D, r20, r22, r23, r30 and r31; r21 is 0.
  */
-#define NARROW(B, C, D)                                                                            \
+#define NARROW(too_far, B, C, D)                                                                   \
     "mul " C ", r16\n\t"                                                                           \
     "movw r22, r0\n\t"                                                                             \
     "mul " B ", r16\n\t"                                                                           \
@@ -148,26 +145,24 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
     "mul " D ", r16\n\t"                                                                           \
     "or r23, r0\n\t"                                                                               \
     "cpse r1, r21\n\t"                                                                             \
-    "rcall 8f\n\t"
+    too_far "\n\t"
 
-/* Behind a kernel: the limit, for a z beyond it. The upper 9 of the sum's 32 bits are more than r16
- * where it is too low (the offset is 2^(15 + shift), so such sums start at 2^31 + 2^(15 + shift),
- * and those too high end below).
+/* 0 for a z too low, -1 for one too high. The upper 9 of the sum's 32 bits are more than r16 where
+ * it is too low (the offset is 2^(15 + shift), so such sums start at 2^31 + 2^(15 + shift), and
+ * those too high end below).
  */
 #define TOO_FAR                                                                                    \
-    "8:\n\t"                                                                                       \
     "lsl r23\n\t"                                                                                  \
     "rol r1\n\t"                                                                                   \
     "cp r16, r1\n\t"                                                                               \
     "sbc r23, r23\n\t"                                                                             \
     "com r23\n\t"                                                                                  \
-    "mov r22, r23\n\t"                                                                             \
-    "ret\n\t"
+    "mov r22, r23\n\t"
 
-/* z clipped to r29:r17 and r19:r18. */
+/* z clipped to r29:r17 and r19:r18: 24 or 25 cycles, 12 more where z leaves 16 bits. */
 #define CLIP(...) CLIP_(__VA_ARGS__)
-#define CLIP_(A, B, C, D)                                                                          \
-    NARROW(B, C, D)                                                                                \
+#define CLIP_(n, A, B, C, D)                                                                       \
+    NARROW("rcall 8f", B, C, D)                                                                    \
     "subi r23, 0x80\n\t"                                                                           \
     "cp r22, r17\n\t"                                                                              \
     "cpc r23, r29\n\t"                                                                             \
@@ -182,6 +177,10 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
     "2:\n\t"                                                                                       \
     "st X+, r22\n\t"                                                                               \
     "st X+, r23\n\t"
+#define CLIP_FAR                                                                                   \
+    "8:\n\t"                                                                                       \
+    TOO_FAR                                                                                        \
+    "ret\n\t"
 
 /* B:A += (r23:r20 - B:A) * r22 * 2^-8, rounded down: from one entry towards its neighbour, by `mul`
  * where that is more, by `mulsu` where it is less.
@@ -197,31 +196,33 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
     "adc " B ", r1\n\t"
 
 /* A sigmoid of 2^fa = r17 * 2^8, for fa from 11 up, where no y reaches 1: the last entry is 65514.
- * The table is at r19:r18. With the store 52 cycles, 54 for z < 0.
+ * The last interval of the table is at r19:r18. With the store 53 cycles; of 256 intervals 56, and
+ * 59 for z < 0. Where z leaves 16 bits 42.
  *
  * With u = |z|, y = round(E[i] + rise * fr, 16 - fa). For z < 0 the result is 2^fa - y, which is
  * the same of ~(E[i] + rise * fr): halves round down. The low bits of z + 2^15 then count down from
- * E[i + 1]. z = -32768 has i = 127 and the y of -32767. The index comes from r23, and fr from r22.
+ * E[i + 1]. z = -32768 has i = 127 and the y of -32767. r23 is what i lacks to the last interval,
+ * doubled, and fr comes from r22.
  */
-#define SIGMOID(positive, negative, index, A, B, C, D)                                             \
-    NARROW(B, C, D)                                                                                \
+#define SIGMOID(positive, negative, index, n, A, B, C, D)                                          \
+    NARROW("rjmp 7" n "f", B, C, D)                                                                \
     "brpl 1f\n\t"                                                                                  \
     positive                                                                                       \
     "movw r30, r18\n\t"                                                                            \
-    "add r30, r23\n\t"                                                                             \
-    "adc r31, r21\n\t"                                                                             \
+    "sub r30, r23\n\t"                                                                             \
+    "sbc r31, r21\n\t"                                                                             \
     index                                                                                          \
     "lpm " A ", Z+\n\t"                                                                            \
     "lpm " B ", Z+\n\t"                                                                            \
     "lpm r20, Z+\n\t"                                                                              \
     "lpm r23, Z\n\t"                                                                               \
     INTERPOLATE("mul", A, B)                                                                       \
-    "rjmp 2f\n\t"                                                                                  \
+    "rjmp 9" n "f\n\t"                                                                             \
     "1:\n\t"                                                                                       \
     negative                                                                                       \
     "movw r30, r18\n\t"                                                                            \
-    "add r30, r23\n\t"                                                                             \
-    "adc r31, r21\n\t"                                                                             \
+    "sub r30, r23\n\t"                                                                             \
+    "sbc r31, r21\n\t"                                                                             \
     index                                                                                          \
     "lpm r20, Z+\n\t"                                                                              \
     "lpm r23, Z+\n\t"                                                                              \
@@ -230,7 +231,7 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
     INTERPOLATE("mulsu", A, B)                                                                     \
     "com " A "\n\t"                                                                                \
     "com " B "\n\t"                                                                                \
-    "2:\n\t"                                                                                       \
+    "9" n ":\n\t"                                                                                  \
     /* In the product's low byte, the upper bit rounds. */                                         \
     "mul " B ", r17\n\t"                                                                           \
     "movw r22, r0\n\t"                                                                             \
@@ -243,34 +244,46 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
 
 /* 128 intervals: fa up to 13. */
 #define SIGMOID_7(...) SIGMOID_7_(__VA_ARGS__)
-#define SIGMOID_7_(A, B, C, D)                                                                     \
-    SIGMOID("lsl r23\n\t", "com r23\n\tlsl r23\n\t", "", A, B, C, D)
+#define SIGMOID_7_(n, A, B, C, D)                                                                  \
+    SIGMOID("com r23\n\tlsl r23\n\t", "lsl r23\n\t", "", n, A, B, C, D)
 
 /* 256, for fa = 14: z = -32768 becomes -32767, E[256] would make it a unit too much. */
 #define SIGMOID_8(...) SIGMOID_8_(__VA_ARGS__)
-#define SIGMOID_8_(A, B, C, D)                                                                     \
-    SIGMOID("lsl r22\n\trol r23\n\t",                                                              \
-            "cp r21, r22\n\tcpc r21, r23\n\tsbci r22, 255\n\tlsl r22\n\trol r23\n\tcom r23\n\t",   \
-            "add r30, r23\n\tadc r31, r21\n\t", A, B, C, D)
+#define SIGMOID_8_(n, A, B, C, D)                                                                  \
+    SIGMOID("lsl r22\n\trol r23\n\tcom r23\n\t",                                                   \
+            "cp r21, r22\n\tcpc r21, r23\n\tsbci r22, 255\n\tlsl r22\n\trol r23\n\t",              \
+            "sub r30, r23\n\tsbc r31, r21\n\t", n, A, B, C, D)
 
-/* ---- What ends need ---------------------------------------------------------------------------
+/* Behind ends: where z leaves 16 bits, E + rise * fr is 65513, of 32767, or what that lacks. */
+#define SIGMOID_FAR                                                                                \
+    SIGMOID_LIMIT("0", P) SIGMOID_LIMIT("1", Q) SIGMOID_LIMIT("2", R) SIGMOID_LIMIT("3", S)        \
+    "8:\n\t"                                                                                       \
+    TOO_FAR                                                                                        \
+    "ldi r20, 0x16\n\t"                                                                            \
+    "eor r22, r20\n\t"                                                                             \
+    "ret\n\t"
+#define SIGMOID_LIMIT(n, ...) SIGMOID_LIMIT_(n, __VA_ARGS__)
+#define SIGMOID_LIMIT_(n, A, B, C, D)                                                              \
+    "7" n ":\n\t"                                                                                  \
+    "rcall 8f\n\t"                                                                                 \
+    "movw " A ", r22\n\t"                                                                          \
+    "rjmp 9" n "b\n"
+
+/* ---- What ends of a sum in parts need ---------------------------------------------------------
  *
- * From flash, Z at the table; pushed in that order; and from the frame. A clip takes r29, and so Y.
+ * From flash, Z at the table. A clip takes r29, and so Y.
  */
-#define SIGMOID_FROM_FLASH                                                                         \
+#define SIGMOID_FROM_FLASH(last)                                                                   \
     "lpm r18, Z+\n\t"                                                                              \
     "lpm r19, Z+\n\t"                                                                              \
     "lpm r16, Z+\n\t"                                                                              \
-    "lpm r17, Z\n\t"
-#define SIGMOID_PUSH                                                                               \
-    PUSH_FROM_FLASH PUSH_FROM_FLASH PUSH_FROM_FLASH PUSH_FROM_FLASH
-#define SIGMOID_FROM_FRAME                                                                         \
-    "ldd r17, Y+" F_AT_ONCE "\n\t"                                                                 \
-    "ldd r16, Y+" F_AT_ONCE "+1\n\t"                                                               \
-    "ldd r19, Y+" F_AT_ONCE "+2\n\t"                                                               \
-    "ldd r18, Y+" F_AT_ONCE "+3\n\t"
-#define SIGMOID_SIZE "17"
-#define SIGMOID_FRAME_AGAIN
+    "lpm r17, Z\n\t"                                                                               \
+    "subi r18, lo8(-" last ")\n\t"                                                                 \
+    "sbci r19, hi8(-" last ")\n\t"
+#define SIGMOID_7_FROM_FLASH SIGMOID_FROM_FLASH("254")
+#define SIGMOID_7_FRAME_AGAIN
+#define SIGMOID_8_FROM_FLASH SIGMOID_FROM_FLASH("510")
+#define SIGMOID_8_FRAME_AGAIN
 
 #define CLIP_FROM_FLASH                                                                            \
     "sbiw r30, 11\n\t"                                                                             \
@@ -280,18 +293,6 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
     "lpm r19, Z+\n\t"                                                                              \
     "adiw r30, 9\n\t"                                                                              \
     "lpm r16, Z\n\t"
-#define CLIP_PUSH                                                                                  \
-    "sbiw r30, 11\n\t"                                                                             \
-    PUSH_FROM_FLASH PUSH_FROM_FLASH PUSH_FROM_FLASH PUSH_FROM_FLASH                                \
-    "adiw r30, 9\n\t"                                                                              \
-    PUSH_FROM_FLASH
-#define CLIP_FROM_FRAME                                                                            \
-    "ldd r16, Y+" F_AT_ONCE "\n\t"                                                                 \
-    "ldd r19, Y+" F_AT_ONCE "+1\n\t"                                                               \
-    "ldd r18, Y+" F_AT_ONCE "+2\n\t"                                                               \
-    "ldd r17, Y+" F_AT_ONCE "+4\n\t"                                                               \
-    "ldd r29, Y+" F_AT_ONCE "+3\n\t"
-#define CLIP_SIZE "18"
 #define CLIP_FRAME_AGAIN "in r29, __SP_H__\n\t"
 
 /* The place of a group of one to three outputs: the low bits of a register are their number - 1. */
@@ -302,23 +303,83 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
     "rjmp " r "\n\t"                                                                               \
     "rjmp " s "\n\t"
 
-/* ---- A layer ---------------------------------------------------------------------------------
+/* ---- A group ---------------------------------------------------------------------------------
  *
- *     r0, r1    a product                      r24, r25  S, upper half; on entry out
- *     r2..r5    P, or of a smaller group: out  r26, r27  X: a_in, out
- *               and the table                  r28       pairs to do
- *     r6..r9    Q                              r29       stride
- *     r10..r13  R                              r30, r31  Z: w, b, flash; on entry the table
- *     r14, r15  S, lower half                  r20..r23  w, 0, w's product; on entry scale,
- *     r16..r19  two inputs; on entry count,              outputs, b
- *               half, w                        T         a group of four
+ *     r0, r1    a product                      r24, r25  S, upper half
+ *     r2..r5    P                              r26, r27  X: a_in, out
+ *     r6..r9    Q                              r28       pairs to do
+ *     r10..r13  R                              r29       stride
+ *     r14, r15  S, lower half                  r30, r31  Z: b, w, flash
+ *     r16..r19  two inputs; on entry 0, half,  r20..r23  w, 0, w's product; on entry scale, 0, b
+ *               w                              T         a group of four
  *
  * A pair of inputs takes 215 cycles for four outputs, 26.9 a product; 167, 119 and 70 for 3, 2, 1.
- * The caller saves r2..r17 for all its layers.
  */
+#define INPUTS                                                                                     \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
+    "ld r18, X+\n\t"                                                                               \
+    "ld r19, X+\n\t"
 
-/* What every kernel pushes, and `stop`. */
-#define FRAME(stop)                                                                                \
+#define RETURN                                                                                     \
+    "pop r29\n\t"                                                                                  \
+    "pop r28\n\t"                                                                                  \
+    "clr r1\n\t"                                                                                   \
+    "ret\n\t"
+
+/* A group's sums, from a START that leaves as many as it has; the low bits of r28 are the number of
+ * a smaller group - 1. X is left behind the inputs.
+ */
+#define SUMS(load)                                                                                 \
+    "26:\n\t"                                                                                      \
+    "rjmp 29f\n\t"                                                                                 \
+    START(load, P) START(load, Q) START(load, R) START(load, S)                                    \
+    "movw r30, r18\n\t"                                                                            \
+    "brtc 26b\n"                                                                                   \
+                                                                                                   \
+    "30:\n\t" INPUTS                                                                               \
+    PRODUCTS(load, P)                                                                              \
+    "32:\n\t" PRODUCTS(load, Q)                                                                    \
+    "33:\n\t" PRODUCTS(load, R)                                                                    \
+    "34:\n\t" PRODUCTS(load, S)                                                                    \
+    "subi r28, 4\n\t"                                                                              \
+    "brlo 40f\n\t"                                                                                 \
+    "add r30, r29\n\t"                                                                             \
+    "adc r31, r21\n\t"                                                                             \
+    "brtc 29f\n\t"                                                                                 \
+    "rjmp 30b\n"                                                                                   \
+    "29:\n\t" INPUTS                                                                               \
+    TAIL("r28", "32b", "33b", "34b")                                                               \
+    "40:\n\t"                                                                                      \
+    "ret\n\t"
+
+/* Its ends. A group of four enters behind TAIL. */
+#define ENDS(end, far)                                                                             \
+    TAIL("r28", "46f", "47f", "48f")                                                               \
+    end("0", P)                                                                                    \
+    "46:\n\t" end("1", Q)                                                                          \
+    "47:\n\t" end("2", R)                                                                          \
+    "48:\n\t" end("3", S)                                                                          \
+    "ret\n"                                                                                        \
+    far
+
+/* A sum in parts; the count is the pairs of inputs in a part. */
+#define LAYER_IN_PARTS(load, kind, far)                                                            \
+    "push r28\n\t"                                                                                 \
+    "push r29\n\t"                                                                                 \
+    "movw r4, r30\n\t"                                                                             \
+    "adiw r30, 10\n\t"                                                                             \
+    "lpm r2, Z+\n\t"                                                                               \
+    "lpm r3, Z\n\t"                                                                                \
+    "ldi r30, 11\n\t"                                                                              \
+    "1:\n\t"                                                                                       \
+    "push r1\n\t"                                                                                  \
+    "dec r30\n\t"                                                                                  \
+    "brne 1b\n\t"                                                                                  \
+    "push r3\n\t"                                                                                  \
+    "push r2\n\t"                                                                                  \
+    "push r5\n\t"                                                                                  \
+    "push r4\n\t"                                                                                  \
     "push r17\n\t"                                                                                 \
     "push r20\n\t"                                                                                 \
     "mov r30, r21\n\t"                                                                             \
@@ -335,180 +396,9 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
     "push r22\n\t"                                                                                 \
     "push r25\n\t"                                                                                 \
     "push r24\n\t"                                                                                 \
-    stop                                                                                           \
-    "in r28, __SP_L__\n\t"                                                                         \
-    "in r29, __SP_H__\n\t"
-
-#define UNFRAME(size)                                                                              \
-    "adiw r28, " size "\n\t"                                                                       \
-    "in r0, __SREG__\n\t"                                                                          \
-    "cli\n\t"                                                                                      \
-    "out __SP_H__, r29\n\t"                                                                        \
-    "out __SREG__, r0\n\t"                                                                         \
-    "out __SP_L__, r28\n\t"
-
-#define RETURN                                                                                     \
-    "pop r29\n\t"                                                                                  \
-    "pop r28\n\t"                                                                                  \
-    "clr r1\n\t"                                                                                   \
-    "ret\n\t"
-
-#define PUSH_FROM_FLASH                                                                            \
-    "lpm r0, Z+\n\t"                                                                               \
-    "push r0\n\t"
-
-#define INPUTS                                                                                     \
-    "ld r16, X+\n\t"                                                                               \
-    "ld r17, X+\n\t"                                                                               \
-    "ld r18, X+\n\t"                                                                               \
-    "ld r19, X+\n\t"
-
-/* A sum at once. The outputs above a multiple of four, the last of the layer, are first. */
-#define LAYER(load, end, kind)                                                                     \
-    "movw r4, r30\n\t"                                                                             \
-    "cpi r21, 4\n\t"                                                                               \
-    "brsh 10f\n\t"                                                                                 \
-                                                                                                   \
-    /* One group of one to three, of stride r21. */                                                \
-    "clr r21\n\t"                                                                                  \
-    "9:\n\t"                                                                                       \
-    "push r28\n\t"                                                                                 \
-    "push r29\n\t"                                                                                 \
-    "mov r28, r16\n\t"                                                                             \
-    "mov r29, r21\n\t"                                                                             \
-    "movw r2, r24\n\t"                                                                             \
-    "movw r30, r22\n\t"                                                                            \
-    "clr r16\n\t"                                                                                  \
-    "clt\n\t"                                                                                      \
-    TAIL("r28", "22f", "23f", "24f")                                                               \
-                                                                                                   \
-    "10:\n\t"                                                                                      \
-    "push r28\n\t"                                                                                 \
-    "push r29\n\t"                                                                                 \
-    kind##_PUSH                                                                                    \
-    FRAME(                                                                                         \
-        "mov r30, r21\n\t"                                                                         \
-        "andi r30, 0xFC\n\t"                                                                       \
-        "lsl r30\n\t"                                                                              \
-        "mov r31, r24\n\t"                                                                         \
-        "add r31, r30\n\t"                                                                         \
-        "push r31\n\t"                                                                             \
-    )                                                                                              \
-    "andi r21, 3\n\t"                                                                              \
-    "breq 11f\n\t"                                                                                 \
-    "add r24, r30\n\t"                                                                             \
-    "adc r25, r1\n\t"                                                                              \
-    "add r22, r30\n\t"                                                                             \
-    "adc r23, r1\n\t"                                                                              \
-    "lsl r30\n\t"                                                                                  \
-    "add r18, r30\n\t"                                                                             \
-    "adc r19, r1\n\t"                                                                              \
-    "mov r21, r30\n\t"                                                                             \
-    "rcall 9b\n\t"                                                                                 \
-    "set\n\t"                                                                                      \
-    "clr r21\n\t"                                                                                  \
-    "rjmp 13f\n\t"                                                                                 \
-    "11:\n\t"                                                                                      \
-    "movw r30, r22\n\t"                                                                            \
-    "set\n\t"                                                                                      \
-    "rjmp 21f\n\t"                                                                                 \
-                                                                                                   \
-    "26:\n\t"                                                                                      \
-    "movw r30, r18\n\t"                                                                            \
-    "clr r21\n\t"                                                                                  \
-    "rjmp 29f\n\t"                                                                                 \
-                                                                                                   \
-    "13:\n\t"                                                                                      \
-    "ldd r20, Y+" F_SCALE "\n\t"                                                                   \
-    "ldd r17, Y+" F_HALF "\n\t"                                                                    \
-    "ldd r30, Y+" F_B "\n\t"                                                                       \
-    "ldd r31, Y+" F_B_2 "\n\t"                                                                     \
-    "21:\n\t"                                                                                      \
-    "clr r16\n\t"                                                                                  \
-    START(load, P)                                                                                 \
-    "22:\n\t" START(load, Q)                                                                       \
-    "23:\n\t" START(load, R)                                                                       \
-    "24:\n\t" START(load, S)                                                                       \
-    "brtc 26b\n\t"                                                                                 \
-    "std Y+" F_B ", r30\n\t"                                                                       \
-    "std Y+" F_B_2 ", r31\n\t"                                                                     \
-    "ldd r26, Y+" F_A_IN "\n\t"                                                                    \
-    "ldd r27, Y+" F_A_IN_2 "\n\t"                                                                  \
-    "ldd r16, Y+" F_W "\n\t"                                                                       \
-    "ldd r17, Y+" F_W_2 "\n\t"                                                                     \
-    "movw r30, r16\n\t"                                                                            \
-    "subi r16, -16\n\t"                                                                            \
-    "sbci r17, -1\n\t"                                                                             \
-    "std Y+" F_W ", r16\n\t"                                                                       \
-    "std Y+" F_W_2 ", r17\n\t"                                                                     \
-    "ldd r16, Y+" F_COUNT "\n\t"                                                                   \
-    "ldd r17, Y+" F_STRIDE "\n\t"                                                                  \
-    "movw r28, r16\n\t"                                                                            \
-                                                                                                   \
-    "30:\n\t" INPUTS                                                                               \
-    PRODUCTS(load, P)                                                                              \
-    "32:\n\t" PRODUCTS(load, Q)                                                                    \
-    "33:\n\t" PRODUCTS(load, R)                                                                    \
-    "34:\n\t" PRODUCTS(load, S)                                                                    \
-    "add r30, r29\n\t"                                                                             \
-    "adc r31, r21\n\t"                                                                             \
-                                                                                                   \
-    "subi r28, 4\n\t"                                                                              \
-    "brlo 40f\n\t"                                                                                 \
-    "brtc 29f\n\t"                                                                                 \
-    "rjmp 30b\n\t"                                                                                 \
-    "29:\n\t" INPUTS                                                                               \
-    TAIL("r28", "32b", "33b", "34b")                                                               \
-                                                                                                   \
-    "41:\n\t"                                                                                      \
-    "movw r26, r2\n\t"                                                                             \
-    "movw r30, r4\n\t"                                                                             \
-    kind##_FROM_FLASH                                                                              \
-    TAIL("r28", "46f", "47f", "48f")                                                               \
-    "40:\n\t"                                                                                      \
-    "brtc 41b\n\t"                                                                                 \
+    "push r21\n\t"                                                                                 \
     "in r28, __SP_L__\n\t"                                                                         \
     "in r29, __SP_H__\n\t"                                                                         \
-    "ldd r26, Y+" F_OUT "\n\t"                                                                     \
-    "ldd r27, Y+" F_OUT_2 "\n\t"                                                                   \
-    kind##_FROM_FRAME                                                                              \
-    end(P)                                                                                         \
-    "46:\n\t" end(Q)                                                                               \
-    "47:\n\t" end(R)                                                                               \
-    "48:\n\t" end(S)                                                                               \
-    "brtc 49f\n\t"                                                                                 \
-    kind##_FRAME_AGAIN                                                                             \
-    "ldd r16, Y+" F_LEFT "\n\t"                                                                    \
-    "cp r16, r26\n\t"                                                                              \
-    "breq 19f\n\t"                                                                                 \
-    "std Y+" F_OUT ", r26\n\t"                                                                     \
-    "std Y+" F_OUT_2 ", r27\n\t"                                                                   \
-    "rjmp 13b\n\t"                                                                                 \
-                                                                                                   \
-    "19:\n\t"                                                                                      \
-    UNFRAME(kind##_SIZE)                                                                           \
-    "49:\n\t"                                                                                      \
-    RETURN                                                                                         \
-    TOO_FAR
-
-/* A sum in parts; the count is the pairs of inputs in a part. */
-#define LAYER_IN_PARTS(load, end, kind)                                                            \
-    "push r28\n\t"                                                                                 \
-    "push r29\n\t"                                                                                 \
-    "movw r4, r30\n\t"                                                                           \
-    "adiw r30, 10\n\t"                                                                             \
-    "lpm r2, Z+\n\t"                                                                               \
-    "lpm r3, Z\n\t"                                                                                \
-    "ldi r30, 11\n\t"                                                                              \
-    "1:\n\t"                                                                                       \
-    "push r1\n\t"                                                                                  \
-    "dec r30\n\t"                                                                                  \
-    "brne 1b\n\t"                                                                                  \
-    "push r3\n\t"                                                                                  \
-    "push r2\n\t"                                                                                  \
-    "push r5\n\t"                                                                                  \
-    "push r4\n\t"                                                                                  \
-    FRAME("push r21\n\t")                                                                          \
                                                                                                    \
     "13:\n\t"                                                                                      \
     "ldd r20, Y+" F_SCALE "\n\t"                                                                   \
@@ -529,7 +419,12 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
     TAIL("r2", "22f", "23f", "24f")                                                                \
                                                                                                    \
     "19:\n\t"                                                                                      \
-    UNFRAME(F_PARTS_SIZE)                                                                          \
+    "adiw r28, " F_PARTS_SIZE "\n\t"                                                               \
+    "in r0, __SREG__\n\t"                                                                          \
+    "cli\n\t"                                                                                      \
+    "out __SP_H__, r29\n\t"                                                                        \
+    "out __SREG__, r0\n\t"                                                                         \
+    "out __SP_L__, r28\n\t"                                                                        \
     RETURN                                                                                         \
                                                                                                    \
     "21:\n\t"                                                                                      \
@@ -552,7 +447,7 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
     "sbci r19, -1\n\t"                                                                             \
     "std Y+" F_W ", r18\n\t"                                                                       \
     "std Y+" F_W_2 ", r19\n\t"                                                                     \
-    "rjmp 70f\n\t"                                                                                 \
+    "rjmp 1070f\n\t"                                                                               \
                                                                                                    \
     /* The last outputs, less than four: the stride is 4 * (4 - their number) more. */             \
     "26:\n\t"                                                                                      \
@@ -563,7 +458,7 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
     "sub r17, r19\n\t"                                                                             \
                                                                                                    \
     /* A sum in parts starts without the offset, which comes at the end. */                        \
-    "70:\n\t"                                                                                      \
+    "1070:\n\t"                                                                                    \
     "std Y+" F_STEP ", r17\n\t"                                                                    \
     "ldd r17, Y+" F_HALF "\n\t"                                                                    \
     "sub r5, r17\n\t"                                                                              \
@@ -582,7 +477,7 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
     "ldd r16, Y+" F_PAIRS_2 "\n\t"                                                                 \
     "std Y+" F_TO_DO_2 ", r16\n\t"                                                                 \
     "ldd r16, Y+" F_PAIRS "\n\t"                                                                   \
-    "rjmp 73f\n\t"                                                                                 \
+    "rjmp 1073f\n\t"                                                                               \
                                                                                                    \
     "29:\n\t" TAIL("r2", "32f", "33f", "34f")                                                      \
                                                                                                    \
@@ -603,40 +498,40 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
     "40:\n\t"                                                                                      \
     "in r28, __SP_L__\n\t"                                                                         \
     "in r29, __SP_H__\n\t"                                                                         \
-    "brtc 72f\n\t"                                                                                 \
+    "brtc 1072f\n\t"                                                                               \
     FOLD("0", P)                                                                                   \
-    "72:\n\t" FOLD("1", Q) FOLD("2", R) FOLD("3", S)                                               \
+    "1072:\n\t" FOLD("1", Q) FOLD("2", R) FOLD("3", S)                                             \
     "ldd r16, Y+" F_TO_DO "\n\t"                                                                   \
                                                                                                    \
     /* The next part, or the rest; r16 is the lower byte of what is to do. */                      \
-    "73:\n\t"                                                                                      \
+    "1073:\n\t"                                                                                    \
     "ldd r18, Y+" F_COUNT "\n\t"                                                                   \
     "sub r16, r18\n\t"                                                                             \
-    "brsh 74f\n\t"                                                                                 \
+    "brsh 1074f\n\t"                                                                               \
     "ldd r17, Y+" F_TO_DO_2 "\n\t"                                                                 \
     "subi r17, 1\n\t"                                                                              \
-    "brlo 77f\n\t"                                                                                 \
+    "brlo 1077f\n\t"                                                                               \
     "std Y+" F_TO_DO_2 ", r17\n\t"                                                                 \
-    "74:\n\t"                                                                                      \
+    "1074:\n\t"                                                                                    \
     "std Y+" F_TO_DO ", r16\n\t"                                                                   \
     "ldd r19, Y+" F_STEP "\n\t"                                                                    \
     "movw r28, r18\n\t"                                                                            \
     "rjmp 30b\n\t"                                                                                 \
-    "77:\n\t"                                                                                      \
+    "1077:\n\t"                                                                                    \
     "add r18, r16\n\t"                                                                             \
-    "breq 75f\n\t"                                                                                 \
+    "breq 1075f\n\t"                                                                               \
     "clr r16\n\t"                                                                                  \
-    "rjmp 74b\n\t"                                                                                 \
+    "rjmp 1074b\n\t"                                                                               \
                                                                                                    \
     AROUND("0", P) AROUND("1", Q) AROUND("2", R) AROUND("3", S)                                    \
                                                                                                    \
-    "75:\n\t"                                                                                      \
+    "1075:\n\t"                                                                                    \
     "ldd r17, Y+" F_HALF "\n\t"                                                                    \
     "ldi r18, 0x7F\n\t"                                                                            \
     "add r18, r17\n\t"                                                                             \
-    "brtc 76f\n\t"                                                                                 \
+    "brtc 1076f\n\t"                                                                               \
     UNFOLD("0", P)                                                                                 \
-    "76:\n\t" UNFOLD("1", Q) UNFOLD("2", R) UNFOLD("3", S)                                         \
+    "1076:\n\t" UNFOLD("1", Q) UNFOLD("2", R) UNFOLD("3", S)                                       \
     "ldd r26, Y+" F_OUT "\n\t"                                                                     \
     "ldd r27, Y+" F_OUT_2 "\n\t"                                                                   \
     "ldd r30, Y+" F_END "\n\t"                                                                     \
@@ -644,10 +539,10 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
     kind##_FROM_FLASH                                                                              \
     "brts 45f\n\t"                                                                                 \
     TAIL("r2", "46f", "47f", "48f")                                                                \
-    "45:\n\t" end(P)                                                                               \
-    "46:\n\t" end(Q)                                                                               \
-    "47:\n\t" end(R)                                                                               \
-    "48:\n\t" end(S)                                                                               \
+    "45:\n\t" kind("0", P)                                                                         \
+    "46:\n\t" kind("1", Q)                                                                         \
+    "47:\n\t" kind("2", R)                                                                         \
+    "48:\n\t" kind("3", S)                                                                         \
     kind##_FRAME_AGAIN                                                                             \
     "std Y+" F_OUT ", r26\n\t"                                                                     \
     "std Y+" F_OUT_2 ", r27\n\t"                                                                   \
@@ -672,22 +567,29 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
     "clr r22\n\t"                                                                                  \
     "clr r20\n\t"                                                                                  \
     "83:\n\t"                                                                                      \
-    "ret\n\t"                                                                                      \
-    TOO_FAR
+    "ret\n"                                                                                        \
+    far
 
 /* ---- The kernels ----------------------------------------------------------------------------- */
 
+/* Below 128 KB, so that the address of a kernel is its own and not that of a jump to it. */
+#if defined(__AVR_3_BYTE_PC__)
+#define LOW(name) section(".lowtext." #name),
+#else
+#define LOW(name)
+#endif
 #define KERNEL(name, body)                                                                         \
-    __attribute__((naked, noinline)) void name(void) { __asm__ __volatile__(body); }
-#define KERNELS(name, end, kind)                                                                  \
-    KERNEL(bp_avr_plain_##name, LAYER("ld", end, kind))                                           \
-    KERNEL(bp_avr_plain_##name##_rom, LAYER("lpm", end, kind))                                    \
-    KERNEL(bp_avr_parts_##name, LAYER_IN_PARTS("ld", end, kind))                                  \
-    KERNEL(bp_avr_parts_##name##_rom, LAYER_IN_PARTS("lpm", end, kind))
+    __attribute__((LOW(name) naked, noinline)) void name(void) { __asm__ __volatile__(body); }
+#define KERNELS(name, kind, far)                                                                   \
+    KERNEL(bp_avr_ends_##name, ENDS(kind, far))                                                    \
+    KERNEL(bp_avr_parts_##name, LAYER_IN_PARTS("ld", kind, far))                                   \
+    KERNEL(bp_avr_parts_##name##_rom, LAYER_IN_PARTS("lpm", kind, far))
 
-KERNELS(clip, CLIP, CLIP)
-KERNELS(sigmoid_7, SIGMOID_7, SIGMOID)
-KERNELS(sigmoid_8, SIGMOID_8, SIGMOID)
+KERNEL(bp_avr_sums, SUMS("ld"))
+KERNEL(bp_avr_sums_rom, SUMS("lpm"))
+KERNELS(clip, CLIP, CLIP_FAR)
+KERNELS(sigmoid_7, SIGMOID_7, SIGMOID_FAR)
+KERNELS(sigmoid_8, SIGMOID_8, SIGMOID_FAR)
 
 /* Any number of outputs, fractions and shift. */
 static inline void dense_any(int16_t *z, const int16_t *b, const uint8_t *table, const int16_t *w,
@@ -713,7 +615,7 @@ static inline void dense_any(int16_t *z, const int16_t *b, const uint8_t *table,
 
 #define ANY(name, in_flash)                                                                        \
     static __attribute__((noinline)) void name##_c(int16_t *z, const int16_t *b,                   \
-                                                   const uint8_t *table, const int16_t *w, \
+                                                   const uint8_t *table, const int16_t *w,         \
                                                    const int16_t *a_in)                            \
     {                                                                                              \
         dense_any(z, b, table, w, a_in, in_flash);                                                 \
@@ -732,13 +634,12 @@ ANY(bp_avr_any_rom, 1)
 #define BP_FAST_DENSE
 #define BP_FAST_DENSE_ROM
 
-/* Where the compiler sees which layer it is, the constants need no reading. */
+/* Whether the compiler sees which layer it is. */
 #if defined(__OPTIMIZE__)
 #define IS_KNOWN __builtin_constant_p(fast->count)
 #else
 #define IS_KNOWN 0
 #endif
-#define CONSTANT(member) (IS_KNOWN ? fast->member : bp_rom_u8(&fast->member))
 
 /* To r5:r4, where a kernel wants Z for itself. */
 #if defined(__AVR_3_BYTE_PC__)
@@ -747,64 +648,154 @@ static KERNEL(bp_avr_jump, "push r4\n\tpush r5\n\tpush r1\n\tret\n\t")
 static KERNEL(bp_avr_jump, "push r4\n\tpush r5\n\tret\n\t")
 #endif
 
-#define CALL(...)                                                                                  \
-    __asm__ __volatile__("%~call %x[function]"                                                     \
-                         : "+r"(at), "+r"(biases), "+r"(weights), "+r"(inputs), "+r"(count),       \
-                           "+r"(half), "+r"(scale), "+r"(outputs), "+r"(table), "=r"(address)      \
-                         : __VA_ARGS__                                                             \
-                         : "r0", "r2", "r3", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "r13",   \
-                           "r14", "r15", "memory")
+/* A group at run time: what bp_avr_group() reads from Z, by the places of its members. */
+typedef struct {
+    int16_t *out;
+    const int16_t *b;
+    const int16_t *w;
+    const int16_t *a_in;
+    uint16_t sums; /* addresses of the entries */
+    uint16_t ends;
+    uint8_t count;
+    uint8_t stride;
+    uint8_t half;
+    uint8_t scale;
+    uint8_t needs[5]; /* r16..r19 and r29 of the ends */
+    uint8_t of_four;
+} bp_avr_group_t;
 
-static inline void bp_avr_layer(int16_t *out, const bp_layer_t *layer, const int16_t *w,
-                                const int16_t *b, const int16_t *a_in)
+static __attribute__((naked, noinline)) void bp_avr_group(void)
 {
-    const bp_layer_fast_t *fast = &layer->fast;
-    uint8_t constants[] = {CONSTANT(count), CONSTANT(half), CONSTANT(scale), CONSTANT(outputs)};
-    uint16_t kernel = IS_KNOWN ? 0 : bp_rom_u16((const uint16_t *)&fast->kernel);
-    register int16_t *at __asm__("r24") = out;
-    register const int16_t *biases __asm__("r22") = b;
-    register const int16_t *weights __asm__("r18") = w;
-    register const int16_t *inputs __asm__("r26") = a_in;
-    register uint8_t count __asm__("r16") = constants[0];
-    register uint8_t half __asm__("r17") = constants[1];
-    register uint8_t scale __asm__("r20") = constants[2];
-    register uint8_t outputs __asm__("r21") = constants[3];
-    register const void *table __asm__("r30") = &layer->table;
-    register uint16_t address __asm__("r4");
-
-#if defined(__OPTIMIZE__)
-    if (IS_KNOWN) {
-        CALL([function] "i"(fast->kernel));
-        return;
-    }
-#endif
-    CALL([function] "i"(bp_avr_jump), "9"(kernel));
+    __asm__ __volatile__("push r28\n\t"
+                         "push r29\n\t"
+                         "push r30\n\t"
+                         "push r31\n\t"
+                         "movw r28, r30\n\t"
+                         "ldd r30, Y+2\n\t"
+                         "ldd r31, Y+3\n\t"
+                         "ldd r18, Y+4\n\t"
+                         "ldd r19, Y+5\n\t"
+                         "ldd r26, Y+6\n\t"
+                         "ldd r27, Y+7\n\t"
+                         "ldd r4, Y+8\n\t"
+                         "ldd r5, Y+9\n\t"
+                         "ldd r17, Y+14\n\t"
+                         "ldd r20, Y+15\n\t"
+                         "ldd r0, Y+21\n\t"
+                         "bst r0, 0\n\t"
+                         "clr r16\n\t"
+                         "clr r21\n\t"
+                         "ldd r22, Y+12\n\t"
+                         "ldd r29, Y+13\n\t"
+                         "mov r28, r22\n\t"
+                         "%~call %x[jump]\n\t"
+                         "pop r31\n\t"
+                         "pop r30\n\t"
+                         "ld r26, Z\n\t"
+                         "ldd r27, Z+1\n\t"
+                         "ldd r16, Z+16\n\t"
+                         "ldd r17, Z+17\n\t"
+                         "ldd r18, Z+18\n\t"
+                         "ldd r19, Z+19\n\t"
+                         "ldd r29, Z+20\n\t"
+                         "ldd r0, Z+10\n\t"
+                         "ldd r31, Z+11\n\t"
+                         "mov r30, r0\n\t"
+                         "icall\n\t"
+                         "pop r29\n\t"
+                         "pop r28\n\t"
+                         "clr r1\n\t"
+                         "ret\n\t"
+                         :
+                         : [jump] "i"(bp_avr_jump));
 }
 
-void bp_dense(int16_t *out, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
+/* The entries in words: see BP_AVR_GROUP(). */
+static __attribute__((noinline)) void bp_avr_groups(int16_t *out, const bp_layer_t *constants,
+                                                    const int16_t *w, const int16_t *b,
+                                                    const int16_t *a_in)
+{
+    const bp_layer_t layer = read_layer(constants);
+    const bp_layer_fast_t *fast = &layer.fast;
+    uint16_t limit = (uint16_t)layer.z_lowest;
+    uint16_t last = (uint16_t)layer.z_top;
+    uint8_t left = fast->outputs;
+    bp_avr_group_t group = {.out = out, .b = b, .w = w, .a_in = a_in, .count = fast->count,
+                            .half = fast->half, .scale = fast->scale};
+
+    if (fast->a_scale != 0) {
+        limit = fast->a_scale;
+        last = (uint16_t)(layer.table + ((1u << layer.table_bits) - 1));
+    }
+    group.needs[0] = fast->end_scale;
+    group.needs[1] = (uint8_t)limit;
+    group.needs[2] = (uint8_t)last;
+    group.needs[3] = (uint8_t)(last >> 8);
+    group.needs[4] = (uint8_t)(limit >> 8);
+    do {
+        uint8_t outputs = left < 4 ? left : 4;
+        register bp_avr_group_t *p __asm__("r30") = &group;
+
+        group.of_four = outputs == 4;
+        group.stride = (uint8_t)(4 * (fast->outputs - outputs));
+        group.sums = (uint16_t)fast->sums + 1u + 9u * (4u - outputs);
+        group.ends = (uint16_t)fast->kernel + (outputs == 4 ? 5u : 0u);
+        __asm__ __volatile__("%~call %x[function]"
+                             : "+r"(p)
+                             : [function] "i"(bp_avr_group)
+                             : "r0", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11",
+                               "r12", "r13", "r14", "r15", "r16", "r17", "r18", "r19", "r20", "r21",
+                               "r22", "r23", "r24", "r25", "r26", "r27", "memory");
+        group.out += 4;
+        group.b += 4;
+        group.w += 8;
+        left = (uint8_t)(left - outputs);
+    } while (left != 0);
+}
+
+/* Of constants that are read at run time. */
+static inline void bp_avr_any_layer(int16_t *out, const bp_layer_t *layer, const int16_t *w,
+                                    const int16_t *b, const int16_t *a_in)
+{
+    if (bp_rom_u8(&layer->fast.at_once) != 0) {
+        bp_avr_groups(out, layer, w, b, a_in);
+    } else {
+        const bp_layer_fast_t *fast = &layer->fast;
+        uint8_t constants[] = {bp_rom_u8(&fast->count), bp_rom_u8(&fast->half),
+                               bp_rom_u8(&fast->scale), bp_rom_u8(&fast->outputs)};
+
+        bp_avr_whole(bp_avr_jump, bp_rom_u16((const uint16_t *)&fast->kernel), out, layer, w, b,
+                    a_in, constants);
+    }
+}
+
+void(bp_dense)(int16_t *out, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
               const int16_t *a_in, bp_counters_t *counters)
 {
     (void)counters;
-    bp_avr_layer(out, layer, w, b, a_in);
+    bp_avr_any_layer(out, layer, w, b, a_in);
 }
 
 /* The constants name the kernel, which knows where the weights are and what ends a neuron. */
-void bp_dense_sigmoid(int16_t *out, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
+void(bp_dense_sigmoid)(int16_t *out, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
                       const int16_t *a_in, bp_counters_t *counters)
 {
-    bp_dense(out, layer, w, b, a_in, counters);
+    (void)counters;
+    bp_avr_any_layer(out, layer, w, b, a_in);
 }
 
-void bp_dense_rom(int16_t *out, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
+void(bp_dense_rom)(int16_t *out, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
                   const int16_t *a_in, bp_counters_t *counters)
 {
-    bp_dense(out, layer, w, b, a_in, counters);
+    (void)counters;
+    bp_avr_any_layer(out, layer, w, b, a_in);
 }
 
-void bp_dense_sigmoid_rom(int16_t *out, const bp_layer_t *layer, const int16_t *w,
+void(bp_dense_sigmoid_rom)(int16_t *out, const bp_layer_t *layer, const int16_t *w,
                           const int16_t *b, const int16_t *a_in, bp_counters_t *counters)
 {
-    bp_dense(out, layer, w, b, a_in, counters);
+    (void)counters;
+    bp_avr_any_layer(out, layer, w, b, a_in);
 }
 
 #endif

@@ -266,6 +266,7 @@ void bp_learn_stochastic(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_
  * bp_output_delta_sigmoid() for a shift of 9 to 16.
  */
 #if BP_AVR && !BPGEN_COUNTERS && !BP_SMALL && !defined(__cplusplus)
+#include "bpgen_dense_avr.h"
 #include "bpgen_pass_avr.h"
 void bp_output_delta_sigmoid_plain(int16_t *dz, const int16_t *a, const int16_t *t, uint8_t frac,
                                    uint8_t shift, int16_t top, bp_counters_t *counters, size_t n);

@@ -12,22 +12,23 @@
 /* For bpgen_avr_forward.h. */
 typedef struct {
     uint8_t end_scale; /* 2^(16 - z_shift) */
-    uint8_t a_scale;   /* 2^(a_frac - 8) */
-    void (*kernel)(void);
+    uint8_t a_scale;   /* 2^(a_frac - 8), 0 where z is clipped */
+    void (*kernel)(void); /* of a sum at once, what ends it */
     uint8_t count;     /* at once: 4 * (pairs of inputs - 1) + the outputs above a multiple of 4,
                         * less 1; in parts: pairs in a part of the sum */
     uint8_t outputs;
     uint8_t scale;     /* 2^(a_in_frac - 8) */
     uint8_t half;      /* 2^(z_shift - 9) */
     uint16_t pairs;
+    uint8_t at_once;   /* pairs of a sum at once, else 0 */
+    void (*sums)(void); /* and what makes it */
 } bp_layer_fast_t;
 
-void bp_avr_plain_clip(void);
-void bp_avr_plain_clip_rom(void);
-void bp_avr_plain_sigmoid_7(void);
-void bp_avr_plain_sigmoid_7_rom(void);
-void bp_avr_plain_sigmoid_8(void);
-void bp_avr_plain_sigmoid_8_rom(void);
+void bp_avr_sums(void);
+void bp_avr_sums_rom(void);
+void bp_avr_ends_clip(void);
+void bp_avr_ends_sigmoid_7(void);
+void bp_avr_ends_sigmoid_8(void);
 void bp_avr_parts_clip(void);
 void bp_avr_parts_clip_rom(void);
 void bp_avr_parts_sigmoid_7(void);
@@ -48,10 +49,10 @@ void bp_avr_any_rom(void);
 #define BP_KERNEL(kernel) 0
 #endif
 #define BP_POWER(bit) (uint8_t)(1u << ((bit) & 7))
-#define BP_LAYER_FAST(kernel, count, outputs, pairs, a_in_frac, z_shift, a_frac)                   \
+#define BP_LAYER_FAST(sums, at_once, kernel, count, outputs, pairs, a_in_frac, z_shift, a_scale)   \
     {                                                                                              \
-        BP_POWER(16 - (z_shift)), BP_POWER(a_frac), BP_KERNEL(kernel), count, (uint8_t)(outputs),  \
-            BP_POWER(a_in_frac), BP_POWER((z_shift) + 7), pairs                                    \
+        BP_POWER(16 - (z_shift)), a_scale, BP_KERNEL(kernel), count, (uint8_t)(outputs),           \
+            BP_POWER(a_in_frac), BP_POWER((z_shift) + 7), pairs, at_once, BP_KERNEL(sums)          \
     },
 
 /* For bpgen_avr_s8.h. */
@@ -70,7 +71,8 @@ void bp_avr_u8_any(uint8_t *a, const int32_t *b, const uint8_t *table, const bp_
 #define BP_LAYER_FAST_S8(kernel, inputs, outputs, z_shift, a_frac)                                 \
     {                                                                                              \
         BP_POWER(8 - (z_shift)), BP_POWER(a_frac), BP_KERNEL(kernel), (outputs) % 6,               \
-            (uint8_t)(outputs), (uint8_t)((inputs) + ((inputs) & 1)), BP_POWER((z_shift) + 7), 0   \
+            (uint8_t)(outputs), (uint8_t)((inputs) + ((inputs) & 1)), BP_POWER((z_shift) + 7), 0,  \
+            0, 0                                                                                   \
     },
 
 #endif

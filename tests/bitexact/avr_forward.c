@@ -19,22 +19,34 @@ typedef struct {
     uint16_t outputs;
     int16_t a_top;
     uint8_t is_fused;
+    void (*known)(void); /* the layer with constants and arrays known to the compiler, or NULL */
+    void (*known_rom)(void);
 } case_t;
-
-#include "layers.h" /* cases[] and rom[ROM] in flash, LONGEST, WIDEST and WEIGHTS */
 
 #define ROUNDS 12
 #define GUARD 4
+
+/* Where known layers in flash have their weights and biases. */
+#define KNOWN_W 100
+#define KNOWN_B 11
+
+/* Arrays of one object, as a network has them. */
+#define DECLARE_NET                                                                                \
+    static struct {                                                                                \
+        int16_t a_in[LONGEST];                                                                     \
+        int16_t fast[WIDEST + 2 * GUARD];                                                          \
+        int16_t b[WIDEST];                                                                         \
+        int16_t w[WEIGHTS];                                                                        \
+    } net;
+
+#include "layers.h" /* cases[] and rom[ROM] in flash, LONGEST, WIDEST and WEIGHTS, net */
 
 static const int16_t edges[] = {
     0,    1,   -1,   2,    -2,    127,   128,    -128,  129,   255,
     -255, 256, -256, 16383, 16384, -16384, 32766, 32767, -32767, -32768,
 };
 
-static int16_t w[WEIGHTS];
-static int16_t b[WIDEST];
-static int16_t a_in[LONGEST];
-static int16_t fast[WIDEST + 2 * GUARD], slow[WIDEST + 2 * GUARD];
+static int16_t slow[WIDEST + 2 * GUARD];
 
 /* An edge, or a number of any magnitude. */
 static int16_t any(void)
@@ -58,7 +70,7 @@ static void fill(const case_t *c, uint8_t round)
     uint16_t i;
 
     for (i = 0; i < weights; i++) {
-        w[i] = round == 0 ? -32768 : round == 1 ? 32767 : round == 2 && (i & 1) ? -32768
+        net.w[i] = round == 0 ? -32768 : round == 1 ? 32767 : round == 2 && (i & 1) ? -32768
              : round % 3 == 0 ? any() : (int16_t)((int16_t)random16() >> below(4));
     }
     for (i = 0; i < pairs * 2; i++) {
@@ -67,45 +79,55 @@ static void fill(const case_t *c, uint8_t round)
                   : round < 6 ? (i < pairs ? 32767 : -32767)
                   : round == 6 ? (i < pairs ? -32767 : 32767)
                   : any();
-        a_in[i] = within(round == 1 && (i & 2) ? (int16_t)-a : a, c->a_top);
+        net.a_in[i] = within(round == 1 && (i & 2) ? (int16_t)-a : a, c->a_top);
     }
     if (round == 7) {
         for (i = 0; i < pairs * 2; i++) {
-            a_in[i] = within(-32767, c->a_top);
+            net.a_in[i] = within(-32767, c->a_top);
         }
         for (i = 0; i < weights; i++) {
-            w[i] = -32768;
+            net.w[i] = -32768;
         }
     }
     if (c->inputs & 1) {
-        a_in[c->inputs] = 0;
+        net.a_in[c->inputs] = 0;
     }
     for (i = 0; i < c->outputs; i++) {
-        b[i] = any();
+        net.b[i] = any();
     }
     for (i = 0; i < WIDEST + 2 * GUARD; i++) {
-        fast[i] = slow[i] = (int16_t)i;
+        net.fast[i] = slow[i] = (int16_t)i;
     }
 }
 
-static void compute(const case_t *c, uint8_t from_rom)
+static void compute(const case_t *c, uint8_t from_rom, uint8_t known)
 {
     bp_counters_t counters[2] = {{0}};
-    const int16_t *rom_w = rom + below((uint16_t)(ROM - (c->inputs + 1) / 2 * 2 * c->outputs));
-    const int16_t *rom_b = rom + below((uint16_t)(ROM - c->outputs));
+    uint16_t weights = (uint16_t)((c->inputs + 1) / 2 * 2 * c->outputs);
+    const int16_t *rom_w = rom + (known ? KNOWN_W : below((uint16_t)(ROM - weights)));
+    const int16_t *rom_b = rom + (known ? KNOWN_B : below((uint16_t)(ROM - c->outputs)));
+    int16_t *fast = net.fast + GUARD;
 
-    if (from_rom && c->is_fused) {
-        bp_dense_sigmoid_rom(fast + GUARD, c->layer_rom, rom_w, rom_b, a_in, counters);
-        portable_bp_dense_sigmoid_rom(slow + GUARD, c->layer_rom, rom_w, rom_b, a_in, counters + 1);
+    if (known) {
+        (from_rom ? c->known_rom : c->known)();
+    } else if (from_rom && c->is_fused) {
+        bp_dense_sigmoid_rom(fast, c->layer_rom, rom_w, rom_b, net.a_in, counters);
     } else if (from_rom) {
-        bp_dense_rom(fast + GUARD, c->layer_rom, rom_w, rom_b, a_in, counters);
-        portable_bp_dense_rom(slow + GUARD, c->layer_rom, rom_w, rom_b, a_in, counters + 1);
+        bp_dense_rom(fast, c->layer_rom, rom_w, rom_b, net.a_in, counters);
     } else if (c->is_fused) {
-        bp_dense_sigmoid(fast + GUARD, c->layer, w, b, a_in, counters);
-        portable_bp_dense_sigmoid(slow + GUARD, c->layer, w, b, a_in, counters + 1);
+        bp_dense_sigmoid(fast, c->layer, net.w, net.b, net.a_in, counters);
     } else {
-        bp_dense(fast + GUARD, c->layer, w, b, a_in, counters);
-        portable_bp_dense(slow + GUARD, c->layer, w, b, a_in, counters + 1);
+        bp_dense(fast, c->layer, net.w, net.b, net.a_in, counters);
+    }
+    if (from_rom && c->is_fused) {
+        portable_bp_dense_sigmoid_rom(slow + GUARD, c->layer_rom, rom_w, rom_b, net.a_in,
+                                      counters + 1);
+    } else if (from_rom) {
+        portable_bp_dense_rom(slow + GUARD, c->layer_rom, rom_w, rom_b, net.a_in, counters + 1);
+    } else if (c->is_fused) {
+        portable_bp_dense_sigmoid(slow + GUARD, c->layer, net.w, net.b, net.a_in, counters + 1);
+    } else {
+        portable_bp_dense(slow + GUARD, c->layer, net.w, net.b, net.a_in, counters + 1);
     }
 }
 
@@ -122,11 +144,11 @@ static uint16_t sigmoids(const uint16_t *table, uint8_t bits)
             uint8_t i;
 
             for (i = 0; i < 16; i++) {
-                fast[i] = slow[i] = any();
+                net.fast[i] = slow[i] = any();
             }
-            bp_sigmoid(fast, table, bits, frac, 16);
+            bp_sigmoid(net.fast, table, bits, frac, 16);
             portable_bp_sigmoid(slow, table, bits, frac, 16);
-            differing = (uint16_t)(differing + (memcmp(fast, slow, sizeof fast) != 0));
+            differing = (uint16_t)(differing + (memcmp(net.fast, slow, sizeof slow) != 0));
         }
     }
     return differing;
@@ -143,9 +165,12 @@ int main(void)
 
         memcpy_P(&c, cases + number, sizeof c);
         for (round = 0; round < 2 * ROUNDS; round++) {
+            uint8_t from_rom = round & 1;
+
+            /* Of what is known now the weights in RAM, now those in flash. */
             fill(&c, round / 2);
-            compute(&c, round & 1);
-            differing = (uint16_t)(differing + (memcmp(fast, slow, sizeof fast) != 0));
+            compute(&c, from_rom, c.known != NULL && from_rom != (round / 2 & 1));
+            differing = (uint16_t)(differing + (memcmp(net.fast, slow, sizeof slow) != 0));
         }
         report_layer(number, differing);
     }

@@ -15,6 +15,7 @@ from tests.bitexact.avr_side_by_side import said
 from tests.bitexact.side_by_side import Edit, Tool, counts, mutant
 
 ASSEMBLY = "bpgen_avr_forward.h"
+CALLS = "bpgen_dense_avr.h"
 PROGRAM = Path(__file__).parent / "avr_forward.c"
 SUITE_SEED = 4
 ROM = 3000
@@ -55,6 +56,10 @@ class Layer:
         return self.bits > 0 and kind != "any"
 
     @property
+    def is_plain(self) -> bool:
+        return avr_sum(self.sum, self.outputs, self.a_in_frac)[0] == "plain"
+
+    @property
     def stored(self) -> int:
         return (self.inputs + 1) // 2 * 2 * self.outputs
 
@@ -63,14 +68,34 @@ class Layer:
         table = f"sigmoid_{self.bits}" if self.bits else "NULL"
         end = f"_sigmoid_{self.bits}" if self.is_fused else "_clip"
         kernel = f"bp_avr_{kind}{'' if kind == 'any' else end}"
+        pairs = (self.inputs + 1) // 2
+        a_scale = 1 << self.frac - 8 if self.is_fused else 0
         return "".join(
             f"static const bp_layer_t layer_{number}{rom} BP_ROM = {{\n"
             f"    {self.inputs}, {self.outputs}, {self.sum.block}, 0,\n"
             f"    {self.z_lowest}, {self.z_top}, 0,\n"
             f"    {self.a_in_frac}, {self.z_shift}, 0, {self.frac}, {self.bits}, {table},\n"
-            f"    BP_LAYER_FAST({kernel}{rom}, {count}, {self.outputs}, {(self.inputs + 1) // 2},\n"
-            f"                  {self.a_in_frac}, {self.z_shift}, {self.frac})\n}};\n"
+            + (
+                f"    BP_LAYER_FAST(bp_avr_sums{rom}, {pairs}, bp_avr_ends{end},"
+                if kind == "plain"
+                else f"    BP_LAYER_FAST(0, 0, {kernel}{rom},"
+            )
+            + f" {count}, {self.outputs}, {pairs},\n"
+            f"                  {self.a_in_frac}, {self.z_shift}, {a_scale})\n}};\n"
             for rom in ("", "_rom")
+        ) + self.known(number)
+
+    def known(self, number: int) -> str:
+        """Functions that do a sum at once with all of it known to the compiler."""
+        if not self.is_plain:
+            return ""
+        dense = "bp_dense_sigmoid" if self.is_fused else "bp_dense"
+        return (
+            f"static void known_{number}(void)\n{{\n"
+            f"    {dense}(net.fast + GUARD, &layer_{number}, net.w, net.b, net.a_in, NULL);\n}}\n"
+            f"static void known_{number}_rom(void)\n{{\n"
+            f"    {dense}_rom(net.fast + GUARD, &layer_{number}_rom, rom + KNOWN_W,\n"
+            f"                rom + KNOWN_B, net.a_in, NULL);\n}}\n"
         )
 
 
@@ -119,7 +144,14 @@ def header() -> str:
     rom = rng.integers(-32768, 32768, ROM) >> rng.integers(0, 12, ROM)
     rom[::7] = -32768
     rom[3::11] = 32767
-    lines = [f"static const int16_t rom[] BP_ROM = {{{', '.join(map(str, rom))}}};\n"]
+    lines = [
+        f"#define LONGEST {max(x.inputs for x in LAYERS) + 1}\n",
+        f"#define WIDEST {max(x.outputs for x in LAYERS)}\n",
+        f"#define WEIGHTS {max(x.stored for x in LAYERS)}\n",
+        f"#define ROM {ROM}\n",
+        "DECLARE_NET\n",
+        f"static const int16_t rom[] BP_ROM = {{{', '.join(map(str, rom))}}};\n",
+    ]
     for bits, frac in TABLE_FRACTIONS.items():
         table = lut.activation_table("sigmoid", frac)
         assert table.bits == bits
@@ -129,20 +161,19 @@ def header() -> str:
     lines.append("static const case_t cases[] BP_ROM = {\n")
     lines += [
         f"    {{&layer_{number}, &layer_{number}_rom, {x.inputs}, {x.outputs}, {x.a_top}, "
-        f"{int(x.is_fused)}}},\n"
+        f"{int(x.is_fused)}, "
+        + (f"known_{number}, known_{number}_rom}},\n" if x.is_plain else "NULL, NULL},\n")
         for number, x in enumerate(LAYERS)
     ]
     lines.append("};\n")
-    lines.append(f"#define ROM {ROM}\n")
-    lines.append(f"#define LONGEST {max(x.inputs for x in LAYERS) + 1}\n")
-    lines.append(f"#define WIDEST {max(x.outputs for x in LAYERS)}\n")
-    lines.append(f"#define WEIGHTS {max(x.stored for x in LAYERS)}\n")
     return "".join(lines)
 
 
-def differing(folder: Path, tool: Tool, *flags: str, edit: Edit = str) -> dict[int, int]:
+def differing(
+    folder: Path, tool: Tool, *flags: str, assembly: str = ASSEMBLY, edit: Edit = str
+) -> dict[int, int]:
     """How many results of each layer differ; `edit` may change the assembly first."""
-    text = said(folder, tool, PROGRAM, header(), ASSEMBLY, *flags, edit=edit)
+    text = said(folder, tool, PROGRAM, header(), assembly, *flags, edit=edit)
     return {int(number): count for number, count in counts(text).items()}
 
 
@@ -174,11 +205,37 @@ def test_every_layer_gives_the_bits_of_the_portable_c(
         ('INTERPOLATE("mulsu"', 'INTERPOLATE("mul"'),  # of SIGMOID, z < 0
         ('com " B ', 'tst " B '),
         ("lsl r0", "clc"),  # and of any z
-        ("sbci r17, -1", "sbci r17, 0"),  # of the next group's weights
-        ("andi r30, 0xFC", "andi r30, 0xF8"),  # of the outputs above a multiple of four
-        ("mov r21, r30", "clr r21"),
-        ("adc r25, r1", "nop"),
+        ("sbc r31, r21", "nop"),  # of the place in the table
+        ("ldi r20, 0x16", "ldi r20, 0x15"),  # of SIGMOID_FAR
+        ("brtc 26b", "nop"),  # of SUMS, a smaller group
+        ("add r30, r29", "nop"),
+        ("subi r18, lo8(-", "subi r18, lo8(2-"),  # of parts
+        ("mov r28, r22", "nop"),  # of bp_avr_group
+        ("== 4 ? 5u", "== 4 ? 0u"),
     ],
 )
 def test_a_wrong_instruction_is_noticed(line: str, broken: str, tool: Tool, tmp_path: Path) -> None:
     assert wrong(differing(tmp_path, tool, "-O2", edit=mutant(line, broken)))
+
+
+@pytest.mark.parametrize(
+    ("line", "broken"),
+    [
+        ("adiw r26, ", "adiw r26, 2 + "),
+        ("sbiw r26, ", "sbiw r26, 2 + "),
+        ("sbci r27, ", "sbci r27, 1 + "),
+        ('"set', '"clt'),
+        ('"clt', '"set'),
+        ("4 * %[outputs] - 16", "4 * %[outputs] - 12"),
+        ("%[outputs] & 0xFC", "%[outputs] & 0xF8"),
+        ("[w] + 16 *", "[w] + 8 *"),  # in RAM
+        ("ldi r18, lo8(%[w]", "ldi r18, lo8(2 + %[w]"),  # in flash
+        ("ldi r29, hi8(%[lowest]", "ldi r29, hi8(256 + %[lowest]"),
+        ("1u << layer->table_bits) - 1", "1u << layer->table_bits)"),
+    ],
+)
+def test_a_wrong_call_of_a_group_is_noticed(
+    line: str, broken: str, tool: Tool, tmp_path: Path
+) -> None:
+    found = differing(tmp_path, tool, "-O2", assembly=CALLS, edit=mutant(line, broken))
+    assert wrong(found)

@@ -91,7 +91,7 @@ def calls(board: str, image: Path) -> dict[str, set[str]]:
     caller, before = "", ""
     listing = run(binutil(board, "objdump"), "-d", image)
     reached = set(re.findall(r"0x([0-9a-f]+)\t?\s*<", listing))
-    kernels = set(re.findall(r"^[0-9a-f]+ <(bp_avr_(?:plain|parts|any)\w*)>:$", listing, re.M))
+    kernels = set(re.findall(r"^[0-9a-f]+ <(bp_avr_(?:parts|any)\w*)>:$", listing, re.M))
     for line in listing.splitlines():
         head = re.match(r"[0-9a-f]+ <(.+)>:$", line)
         if head:

@@ -92,8 +92,8 @@ static const bp_layer_t residual_layer1 BP_ROM = {
     -32767, 32767, 0, /* range of z, top of dz0 */
     12, 12, 0, 11, /* fractions and shifts */
     7, residual_sigmoid128,
-    BP_LAYER_FAST(bp_avr_any, 0, 3, 1,
-        12, 12, 11)
+    BP_LAYER_FAST(0, 0, bp_avr_any, 0,
+        3, 1, 12, 12, 0)
 };
 
 /* Layer 2: 3 -> 2, sigmoid. The sum has 23 fraction bits, z is s16q12.
@@ -106,8 +106,8 @@ static const bp_layer_t residual_layer2 BP_ROM = {
     -32767, 32767, 8000, /* range of z, top of dz1 */
     11, 11, 9, 11, /* fractions and shifts */
     7, residual_sigmoid128,
-    BP_LAYER_FAST(bp_avr_plain_sigmoid_7, 5, 2, 2,
-        11, 11, 11)
+    BP_LAYER_FAST(bp_avr_sums, 2, bp_avr_ends_sigmoid_7, 5,
+        2, 2, 11, 11, 8)
 };
 
 /* dz2 (s16q11) of the loss: half the squared error. */

@@ -159,8 +159,8 @@ static const bp_layer_t stochastic_layer1 BP_ROM = {
     -32767, 32767, 0, /* range of z, top of dz0 */
     12, 12, 0, 11, /* fractions and shifts */
     8, stochastic_tanh_opt256,
-    BP_LAYER_FAST(bp_avr_any, 0, 3, 2,
-        12, 12, 11)
+    BP_LAYER_FAST(0, 0, bp_avr_any, 0,
+        3, 2, 12, 12, 0)
 };
 
 /* Layer 2: 3 -> 2, softmax. The sum has 23 fraction bits, z is s16q10.
@@ -173,8 +173,8 @@ static const bp_layer_t stochastic_layer2 BP_ROM = {
     -32767, 32767, 8000, /* range of z, top of dz1 */
     11, 13, 9, 11, /* fractions and shifts */
     8, NULL,
-    BP_LAYER_FAST(bp_avr_plain_clip, 5, 2, 2,
-        11, 13, 11)
+    BP_LAYER_FAST(bp_avr_sums, 2, bp_avr_ends_clip, 5,
+        2, 2, 11, 13, 0)
 };
 
 /* dz2 (s16q11) of the loss: cross-entropy. */

@@ -1,0 +1,214 @@
+/* bpgen_dense_avr.h -- how AVR cores do a layer forward: the calls of the kernels for its groups.
+ *
+ * bpgen_kernels.h includes this where bpgen_avr_forward.h takes the place of portable kernels. A
+ * layer whose constants the compiler knows, as it does in net.c, becomes part of the function that
+ * asks for it: each constant is an instruction, and pointers follow from one another. All others go
+ * through the functions of these names. Sections are those of bpgen_avr_forward.h.
+ * SPDX-License-Identifier: 0BSD
+ */
+#ifndef BPGEN_DENSE_AVR_H
+#define BPGEN_DENSE_AVR_H
+
+#include "bpgen_kernels.h"
+
+/* X += bytes, in as few instructions as it takes. */
+#define BP_AVR_MOVE_X(bytes)                                                                       \
+    ".if " bytes " > 0 && " bytes " < 64\n\t"                                                      \
+    "adiw r26, " bytes "\n\t"                                                                      \
+    ".elseif " bytes " < 0 && " bytes " > -64\n\t"                                                 \
+    "sbiw r26, -(" bytes ")\n\t"                                                                   \
+    ".elseif " bytes "\n\t"                                                                        \
+    "subi r26, lo8(-(" bytes "))\n\t"                                                              \
+    "sbci r27, hi8(-(" bytes "))\n\t"                                                              \
+    ".endif\n\t"
+
+/* Z and r19:r18, the biases and weights of a group, from X, the inputs, or from the linker. */
+#define BP_AVR_FROM_INPUTS(group)                                                                  \
+    "movw r30, r26\n\t"                                                                            \
+    "subi r30, lo8(-(%[b] + 8 * " group "))\n\t"                                                   \
+    "sbci r31, hi8(-(%[b] + 8 * " group "))\n\t"                                                   \
+    "movw r18, r26\n\t"                                                                            \
+    "subi r18, lo8(-(%[w] + 16 * " group "))\n\t"                                                  \
+    "sbci r19, hi8(-(%[w] + 16 * " group "))\n\t"
+#define BP_AVR_FROM_FLASH(group)                                                                   \
+    "ldi r30, lo8(%[b] + 8 * " group ")\n\t"                                                       \
+    "ldi r31, hi8(%[b] + 8 * " group ")\n\t"                                                       \
+    "ldi r18, lo8(%[w] + 16 * " group ")\n\t"                                                      \
+    "ldi r19, hi8(%[w] + 16 * " group ")\n\t"
+
+/* What ends need: the limits of z, lowest first, or the last interval of the table. */
+#define BP_AVR_LIMITS                                                                              \
+    "ldi r17, lo8(%[lowest])\n\t"                                                                  \
+    "ldi r29, hi8(%[lowest])\n\t"                                                                  \
+    "ldi r18, lo8(%[top])\n\t"                                                                     \
+    "ldi r19, hi8(%[top])\n\t"
+#define BP_AVR_TABLE                                                                               \
+    "ldi r17, %[a_scale]\n\t"                                                                      \
+    "ldi r18, lo8(%[last])\n\t"                                                                    \
+    "ldi r19, hi8(%[last])\n\t"
+
+/* From X at the inputs to X behind the group's outputs. The sums begin with a jump of 2 bytes and
+ * four times START, of 18, of which a smaller group leaves out the first; the ends begin with TAIL,
+ * of 10, which a group of four leaves out.
+ */
+#define BP_AVR_GROUP(group, stride, entry, end, pointers, needs)                                   \
+    pointers(group)                                                                                \
+    "ldi r28, %[count]\n\t"                                                                        \
+    "ldi r29, " stride "\n\t"                                                                      \
+    "clr r16\n\t"                                                                                  \
+    "ldi r17, %[half]\n\t"                                                                         \
+    "ldi r20, %[scale]\n\t"                                                                        \
+    "%~call %x[sums] + 2 + 18 * (" entry ")\n\t"                                                   \
+    BP_AVR_MOVE_X("(%[out] - 4 * %[pairs] + 8 * " group ")")                                       \
+    "ldi r16, %[end_scale]\n\t"                                                                    \
+    needs                                                                                          \
+    "%~call %x[ends] + " end "\n\t"
+
+/* Groups of four, then the rest. */
+#define BP_AVR_GROUPS(pointers, needs)                                                             \
+    "push r28\n\t"                                                                                 \
+    "push r29\n\t"                                                                                 \
+    "clr r21\n\t"                                                                                  \
+    ".if %[outputs] > 3\n\t"                                                                       \
+    "set\n\t"                                                                                      \
+    ".endif\n\t"                                                                                   \
+    ".irp group, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15\n\t"                         \
+    ".if 4 * \\group + 3 < %[outputs]\n\t"                                                         \
+    BP_AVR_GROUP("\\group", "4 * %[outputs] - 16", "0", "10", pointers, needs)                     \
+    ".if 4 * \\group + 4 < %[outputs]\n\t"                                                         \
+    BP_AVR_MOVE_X("(-(%[out]) - 8 * \\group - 8)")                                                 \
+    ".endif\n\t"                                                                                   \
+    ".endif\n\t"                                                                                   \
+    ".endr\n\t"                                                                                    \
+    ".if %[outputs] & 3\n\t"                                                                       \
+    "clt\n\t"                                                                                      \
+    BP_AVR_GROUP("(%[outputs] / 4)", "4 * (%[outputs] & 0xFC)", "4 - (%[outputs] & 3)", "0",       \
+                 pointers, needs)                                                                  \
+    ".endif\n\t"                                                                                   \
+    "clr r1\n\t"                                                                                   \
+    "pop r29\n\t"                                                                                  \
+    "pop r28"
+
+/* A group changes these, and of four, three or two outputs those as well. */
+#define BP_AVR_CHANGES                                                                             \
+    "r0", "r14", "r15", "r16", "r17", "r18", "r19", "r20", "r21", "r22", "r23", "r24", "r25",      \
+        "r30", "r31", "memory"
+#define BP_AVR_CHANGES_2 "r10", "r11", "r12", "r13", BP_AVR_CHANGES
+#define BP_AVR_CHANGES_3 "r6", "r7", "r8", "r9", BP_AVR_CHANGES_2
+#define BP_AVR_CHANGES_4 "r2", "r3", "r4", "r5", BP_AVR_CHANGES_3
+
+#define BP_AVR_LAYER(pointers, needs, where_b, where_w, ...)                                       \
+    __asm__ __volatile__(                                                                          \
+        BP_AVR_GROUPS(pointers, needs)                                                             \
+        : "+r"(x)                                                                                  \
+        : [b] where_b, [w] where_w, [out] "n"(to_out), [outputs] "n"(fast->outputs),               \
+          [pairs] "n"(fast->at_once), [count] "n"(fast->count), [half] "n"(fast->half),            \
+          [scale] "n"(fast->scale), [end_scale] "n"(fast->end_scale),                              \
+          [a_scale] "n"(fast->a_scale), [lowest] "n"(layer->z_lowest), [top] "n"(layer->z_top),    \
+          [last] "i"(layer->table + ((1u << layer->table_bits) - 1)), [sums] "i"(fast->sums),      \
+          [ends] "i"(fast->kernel)                                                                 \
+        : __VA_ARGS__)
+#define BP_AVR_LAYERS(pointers, needs, where_b, where_w)                                           \
+    if (fast->outputs > 3) {                                                                       \
+        BP_AVR_LAYER(pointers, needs, where_b, where_w, BP_AVR_CHANGES_4);                         \
+    } else if (fast->outputs > 2) {                                                                \
+        BP_AVR_LAYER(pointers, needs, where_b, where_w, BP_AVR_CHANGES_3);                         \
+    } else if (fast->outputs > 1) {                                                                \
+        BP_AVR_LAYER(pointers, needs, where_b, where_w, BP_AVR_CHANGES_2);                         \
+    } else {                                                                                       \
+        BP_AVR_LAYER(pointers, needs, where_b, where_w, BP_AVR_CHANGES);                           \
+    }
+#define BP_AVR_LAYERS_OF_BOTH(pointers, where_b, where_w)                                          \
+    if (fast->a_scale == 0) {                                                                      \
+        BP_AVR_LAYERS(pointers, BP_AVR_LIMITS, where_b, where_w)                                   \
+    } else {                                                                                       \
+        BP_AVR_LAYERS(pointers, BP_AVR_TABLE, where_b, where_w)                                    \
+    }
+
+/* A layer that is not made of groups, in one call. Constants are count, half, scale and outputs;
+ * the address is for a kernel that jumps there.
+ */
+__attribute__((always_inline)) static inline void
+bp_avr_whole(void (*kernel)(void), uint16_t address, int16_t *out, const bp_layer_t *layer,
+             const int16_t *w, const int16_t *b, const int16_t *a_in, const uint8_t constants[4])
+{
+    register int16_t *at __asm__("r24") = out;
+    register const int16_t *biases __asm__("r22") = b;
+    register const int16_t *weights __asm__("r18") = w;
+    register const int16_t *inputs __asm__("r26") = a_in;
+    register uint8_t count __asm__("r16") = constants[0];
+    register uint8_t half __asm__("r17") = constants[1];
+    register uint8_t scale __asm__("r20") = constants[2];
+    register uint8_t outputs __asm__("r21") = constants[3];
+    register const void *table __asm__("r30") = &layer->table;
+    register uint16_t to __asm__("r4") = address;
+
+    __asm__ __volatile__("%~call %x[kernel]"
+                         : "+r"(at), "+r"(biases), "+r"(weights), "+r"(inputs), "+r"(count),
+                           "+r"(half), "+r"(scale), "+r"(outputs), "+r"(table), "+r"(to)
+                         : [kernel] "i"(kernel)
+                         : "r0", "r2", "r3", "r6", "r7", "r8", "r9", "r10", "r11", "r12", "r13",
+                           "r14", "r15", "memory");
+}
+
+__attribute__((always_inline)) static inline void
+bp_avr_dense_whole(int16_t *out, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
+                   const int16_t *a_in)
+{
+    const bp_layer_fast_t *fast = &layer->fast;
+    const uint8_t constants[] = {fast->count, fast->half, fast->scale, fast->outputs};
+
+    bp_avr_whole(fast->kernel, 0, out, layer, w, b, a_in, constants);
+}
+
+/* The other arrays' distances from a_in are in bytes. */
+__attribute__((always_inline)) static inline void
+bp_avr_dense(const bp_layer_t *layer, const int16_t *a_in, int16_t to_out, int16_t to_w,
+             int16_t to_b)
+{
+    const bp_layer_fast_t *fast = &layer->fast;
+    register const int16_t *x __asm__("r26") = a_in;
+
+    BP_AVR_LAYERS_OF_BOTH(BP_AVR_FROM_INPUTS, "n"(to_b), "n"(to_w))
+}
+
+__attribute__((always_inline)) static inline void
+bp_avr_dense_rom(const bp_layer_t *layer, const int16_t *a_in, int16_t to_out, const int16_t *w,
+                 const int16_t *b)
+{
+    const bp_layer_fast_t *fast = &layer->fast;
+    register const int16_t *x __asm__("r26") = a_in;
+
+    BP_AVR_LAYERS_OF_BOTH(BP_AVR_FROM_FLASH, "i"(b), "i"(w))
+}
+
+/* Whether that is a sum at once, all of it known; arrays of one object are a known distance apart,
+ * and where an array in flash is known, its first element is.
+ */
+#define BP_AVR_DISTANCE(to, from) (int16_t)((const char *)(to) - (const char *)(from))
+#define BP_AVR_IS_KNOWN(layer, distance)                                                           \
+    (__builtin_constant_p((layer)->fast.at_once) && (layer)->fast.at_once != 0 &&                  \
+     __builtin_constant_p(distance))
+#define BP_AVR_IS_ONE_CALL(layer)                                                                  \
+    (__builtin_constant_p((layer)->fast.at_once) && (layer)->fast.at_once == 0)
+#define BP_AVR_DENSE(function, out, layer, w, b, a_in, counters)                                   \
+    (BP_AVR_IS_ONE_CALL(layer) ? bp_avr_dense_whole(out, layer, w, b, a_in)                        \
+     : BP_AVR_IS_KNOWN(layer, BP_AVR_DISTANCE(out, a_in)) &&                                       \
+             __builtin_constant_p(BP_AVR_DISTANCE(w, a_in)) &&                                     \
+             __builtin_constant_p(BP_AVR_DISTANCE(b, a_in))                                        \
+     ? bp_avr_dense(layer, a_in, BP_AVR_DISTANCE(out, a_in), BP_AVR_DISTANCE(w, a_in),             \
+                    BP_AVR_DISTANCE(b, a_in))                                                      \
+     : (function)(out, layer, w, b, a_in, counters))
+#define BP_AVR_DENSE_ROM(function, out, layer, w, b, a_in, counters)                               \
+    (BP_AVR_IS_ONE_CALL(layer) ? bp_avr_dense_whole(out, layer, w, b, a_in)                        \
+     : BP_AVR_IS_KNOWN(layer, BP_AVR_DISTANCE(out, a_in)) && __builtin_constant_p(*(w)) &&         \
+             __builtin_constant_p(*(b))                                                            \
+     ? bp_avr_dense_rom(layer, a_in, BP_AVR_DISTANCE(out, a_in), w, b)                             \
+     : (function)(out, layer, w, b, a_in, counters))
+
+#define bp_dense(...) BP_AVR_DENSE(bp_dense, __VA_ARGS__)
+#define bp_dense_sigmoid(...) BP_AVR_DENSE(bp_dense_sigmoid, __VA_ARGS__)
+#define bp_dense_rom(...) BP_AVR_DENSE_ROM(bp_dense_rom, __VA_ARGS__)
+#define bp_dense_sigmoid_rom(...) BP_AVR_DENSE_ROM(bp_dense_sigmoid_rom, __VA_ARGS__)
+
+#endif

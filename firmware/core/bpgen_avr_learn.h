@@ -157,19 +157,23 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "adc " u_low ", r1\n\t"                                                                        \
     "adc " u_high ", r2\n\t"
 
-/* The same with r23 = 2^(to - from) where bits are added; for to - from > 7, where |a| < 128, T is
- * set and r23 = 2^(to - from - 8): 12 and 13 cycles.
+/* The same with r22 = 2^(to - from) where up to 7 bits are added: 10 cycles; and with r22 =
+ * 2^(to - from - 8) where more are, for |a| < 128: 8 cycles.
  */
 #define BP_AVR_RESCALE_UP(u_low, u_high)                                                           \
     "ld r16, X+\n\t"                                                                               \
     "ld r17, X+\n\t"                                                                               \
-    "brtc .+4\n\t"                                                                                 \
-    "mov r17, r16\n\t"                                                                             \
-    "clr r16\n\t"                                                                                  \
-    "mul r16, r23\n\t"                                                                             \
+    "mul r16, r22\n\t"                                                                             \
     "movw " u_low ", r0\n\t"                                                                       \
-    "mul r17, r23\n\t"                                                                             \
+    "mul r17, r22\n\t"                                                                             \
     "add " u_high ", r0\n\t"
+
+#define BP_AVR_RESCALE_FAR_UP(u_low, u_high)                                                       \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
+    "mul r16, r22\n\t"                                                                             \
+    "clr " u_low "\n\t"                                                                            \
+    "mov " u_high ", r0\n\t"
 
 /* ---- A pass over a layer --------------------------------------------------------------------- */
 
@@ -207,10 +211,12 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "mov r23, r22\n\t"                                                                             \
     "clr r22\n\t"
 
-/* The derivative of A is (2^30 + 2^15 - x * x) >> 16 with x = A - 2^15, to r17:r16: 18 cycles. The
- * lower half of x * x is never 2^15, for 15 is odd, so its highest bit tells on which side it is.
+/* The derivative of A is (2^30 + 2^15 - x * x) >> 16 with x = A - 2^15, to r17:r16: 18 cycles,
+ * or 17 where `quarter`, which makes that 2^14, copies it. The lower half of x * x is never 2^15,
+ * for 15 is odd, so its highest bit tells on which side it is.
  */
-#define BP_AVR_DERIVATIVE                                                                          \
+#define BP_AVR_QUARTER "ldi r16, 0x00\n\tldi r17, 0x40\n\t"
+#define BP_AVR_DERIVATIVE(quarter)                                                                 \
     "subi r23, 0x80\n\t"                                                                           \
     "muls r23, r23\n\t"                                                                            \
     "movw r24, r0\n\t"                                                                             \
@@ -222,19 +228,17 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "adc r24, r1\n\t"                                                                              \
     "adc r25, r2\n\t"                                                                              \
     "lsl r16\n\t"                                                                                  \
-    "ldi r16, 0x00\n\t"                                                                            \
-    "ldi r17, 0x40\n\t"                                                                            \
+    quarter                                                                                        \
     "sbc r16, r24\n\t"                                                                             \
     "sbc r17, r25\n\t"
 
-/* r24:r23, and above them the highest four bits of r22, = round(s * d, 20) for s = s2:s1:s0 and the
- * derivative d = r17:r16, up to 2^14: 39 cycles. `spare` and s0 may be spoilt. An s of -2^23 gives
+/* r22:r23, and above them the highest four bits of r25, = round(s * d, 20) for s = r22:s1:s0 and a
+ * derivative d = r17:r16 up to 2^14: 38 cycles. `spare` and s0 may be spoilt. An s of -2^23 gives
  * what -2^23 + 1 would. The product's third byte starts with the half; nibbles move at the end.
  */
-#define BP_AVR_DELTA(spare, s0, s1, s2)                                                            \
+#define BP_AVR_DELTA(spare, s0, s1)                                                                \
     "mul " s0 ", r16\n\t"                                                                          \
     "mov " spare ", r1\n\t"                                                                        \
-    "mov r22, " s2 "\n\t"                                                                          \
     "mulsu r22, r17\n\t"                                                                           \
     "movw r24, r0\n\t"                                                                             \
     "mul " s0 ", r17\n\t"                                                                          \
@@ -255,16 +259,16 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "add r23, r0\n\t"                                                                              \
     "adc r24, r1\n\t"                                                                              \
     "adc r25, r2\n\t"                                                                              \
-    "mov r22, r25\n\t"                                                                             \
     "swap r23\n\t"                                                                                 \
     "swap r24\n\t"                                                                                 \
     "eor r23, r24\n\t"                                                                             \
     "andi r23, 0x0F\n\t"                                                                           \
     "eor r23, r24\n\t"                                                                             \
-    "swap r25\n\t"                                                                                 \
-    "eor r24, r25\n\t"                                                                             \
+    "mov r22, r25\n\t"                                                                             \
+    "swap r22\n\t"                                                                                 \
+    "eor r24, r22\n\t"                                                                             \
     "andi r24, 0x0F\n\t"                                                                           \
-    "eor r24, r25\n\t"
+    "eor r22, r24\n\t"
 
 /* above:high:low clipped to [-top, top], with top in r11:r10, in 10 to 12 cycles: what is above top
  * becomes top, and the rest moves by top, loses what is below 0 and moves back.
@@ -289,8 +293,16 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "sbc " high ", r11\n"                                                                          \
     "5:\n\t"
 
+/* r16 = the bytes that the shift in r5 drops. */
+#define BP_AVR_BYTES_DROPPED                                                                       \
+    "mov r16, r5\n\t"                                                                              \
+    "lsr r16\n\t"                                                                                  \
+    "lsr r16\n\t"                                                                                  \
+    "lsr r16\n\t"                                                                                  \
+    "andi r16, 3\n\t"
+
 /* For the shifts that few learning rates have. Subroutine 75 makes the product with the first u,
- * which then trades places with the second, and subroutine 77 adds: M += round(product, 8 * r13),
+ * which then trades places with the second, and subroutine 77 adds: M += round(product, shift),
  * byte by byte. The highest bit of the last byte dropped rounds; the fourth byte of the sum must
  * repeat the sign of the third.
  */
@@ -301,34 +313,36 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "movw r18, r24\n\t"                                                                            \
     BP_AVR_SIGNED("r18", "r19")                                                                    \
     "77:\n"                                                                                        \
-    "mov r12, r13\n\t"                                                                             \
-    "clr r6\n\t"                                                                                   \
+    "push r16\n\t"                                                                                 \
+    "push r17\n\t"                                                                                 \
+    BP_AVR_BYTES_DROPPED                                                                           \
+    "clr r17\n\t"                                                                                  \
     "78:\n"                                                                                        \
-    "tst r12\n\t"                                                                                  \
+    "tst r16\n\t"                                                                                  \
     "breq 79f\n\t"                                                                                 \
-    "mov r6, r22\n\t"                                                                              \
+    "mov r17, r22\n\t"                                                                             \
     "mov r22, r23\n\t"                                                                             \
     "mov r23, r24\n\t"                                                                             \
     "mov r24, r25\n\t"                                                                             \
     "lsl r25\n\t"                                                                                  \
     "sbc r25, r25\n\t"                                                                             \
-    "dec r12\n\t"                                                                                  \
+    "dec r16\n\t"                                                                                  \
     "rjmp 78b\n\t"                                                                                 \
     "79:\n"                                                                                        \
-    "lsl r6\n\t"                                                                                   \
-    "ld r6, Y\n\t"                                                                                 \
-    "adc r22, r6\n\t"                                                                              \
-    "ld r6, Z\n\t"                                                                                 \
-    "adc r23, r6\n\t"                                                                              \
-    "ldd r6, Z+1\n\t"                                                                              \
-    "adc r24, r6\n\t"                                                                              \
+    "lsl r17\n\t"                                                                                  \
+    "ld r17, Y\n\t"                                                                                \
+    "adc r22, r17\n\t"                                                                             \
+    "ld r17, Z\n\t"                                                                                \
+    "adc r23, r17\n\t"                                                                             \
+    "ldd r17, Z+1\n\t"                                                                             \
+    "adc r24, r17\n\t"                                                                             \
     "adc r25, r2\n\t"                                                                              \
-    "sbrc r6, 7\n\t"                                                                               \
+    "sbrc r17, 7\n\t"                                                                              \
     "dec r25\n\t"                                                                                  \
-    "mov r6, r24\n\t"                                                                              \
-    "lsl r6\n\t"                                                                                   \
-    "sbc r6, r6\n\t"                                                                               \
-    "cp r6, r25\n\t"                                                                               \
+    "mov r17, r24\n\t"                                                                             \
+    "lsl r17\n\t"                                                                                  \
+    "sbc r17, r17\n\t"                                                                             \
+    "cp r17, r25\n\t"                                                                              \
     "breq 78f\n\t"                                                                                 \
     "lsl r25\n\t"                                                                                  \
     "sbc r22, r22\n\t"                                                                             \
@@ -340,6 +354,8 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "st Y+, r22\n\t"                                                                               \
     "st Z+, r23\n\t"                                                                               \
     "st Z+, r24\n\t"                                                                               \
+    "pop r17\n\t"                                                                                  \
+    "pop r16\n\t"                                                                                  \
     "ret\n\t"
 
 /* The same with the dither in Y: before the last two bytes go where two or three do, its upper byte
@@ -352,12 +368,12 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "movw r18, r24\n\t"                                                                            \
     BP_AVR_SIGNED("r18", "r19")                                                                    \
     "77:\n"                                                                                        \
-    "mov r12, r13\n\t"                                                                             \
-    "tst r12\n\t"                                                                                  \
+    "push r16\n\t"                                                                                 \
+    BP_AVR_BYTES_DROPPED                                                                           \
     "breq 79f\n\t"                                                                                 \
-    "sbrs r12, 1\n\t"                                                                              \
+    "sbrs r16, 1\n\t"                                                                              \
     "rjmp 78f\n\t"                                                                                 \
-    "sbrc r12, 0\n\t"                                                                              \
+    "sbrc r16, 0\n\t"                                                                              \
     "rcall 76f\n\t"                                                                                \
     "add r22, r28\n\t"                                                                             \
     "adc r23, r29\n\t"                                                                             \
@@ -373,22 +389,22 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "adc r25, r2\n\t"                                                                              \
     "rcall 76f\n\t"                                                                                \
     "79:\n"                                                                                        \
-    "ld r12, Z\n\t"                                                                                \
-    "add r22, r12\n\t"                                                                             \
-    "ldd r12, Z+1\n\t"                                                                             \
-    "adc r23, r12\n\t"                                                                             \
+    "ld r16, Z\n\t"                                                                                \
+    "add r22, r16\n\t"                                                                             \
+    "ldd r16, Z+1\n\t"                                                                             \
+    "adc r23, r16\n\t"                                                                             \
     "adc r24, r2\n\t"                                                                              \
     "adc r25, r2\n\t"                                                                              \
-    "sbrs r12, 7\n\t"                                                                              \
+    "sbrs r16, 7\n\t"                                                                              \
     "rjmp 78f\n\t"                                                                                 \
     "subi r24, 1\n\t"                                                                              \
     "sbci r25, 0\n\t"                                                                              \
     "78:\n"                                                                                        \
-    "mov r12, r23\n\t"                                                                             \
-    "lsl r12\n\t"                                                                                  \
-    "sbc r12, r12\n\t"                                                                             \
-    "cp r12, r24\n\t"                                                                              \
-    "cpc r12, r25\n\t"                                                                             \
+    "mov r16, r23\n\t"                                                                             \
+    "lsl r16\n\t"                                                                                  \
+    "sbc r16, r16\n\t"                                                                             \
+    "cp r16, r24\n\t"                                                                              \
+    "cpc r16, r25\n\t"                                                                             \
     "breq 78f\n\t"                                                                                 \
     "lsl r25\n\t"                                                                                  \
     "sbc r22, r22\n\t"                                                                             \
@@ -398,6 +414,7 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "78:\n"                                                                                        \
     "st Z+, r22\n\t"                                                                               \
     "st Z+, r23\n\t"                                                                               \
+    "pop r16\n\t"                                                                                  \
     "ret\n\t"                                                                                      \
     "76:\n"                                                                                        \
     "mov r22, r23\n\t"                                                                             \
@@ -420,10 +437,9 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
 /* The biases: g * 2^fu is g * 2^(fu & 7), moved up a byte where fu is 8 or more, as most are. Those
  * take 31 cycles each for a shift of 8.
  *
- *     r4, r5   pass                 r16, r17  outputs left          X  g
- *     r10      mode                 r18, r19  g[j]                  Y  b_low or dither
- *     r13      bytes dropped        r20       2^(fu & 7)            Z  b
- *     T        fu is 8 or more      r22-r25   product
+ *     r5       shift and flags      r18, r19  g[j]                  X  g
+ *     r10, r11 outputs left         r20       2^(fu & 7)            Y  b_low or dither
+ *     T        fu is 8 or more      r22-r25   product               Z  b
  */
 #define BP_AVR_SCALED_G                                                                            \
     "ld r18, X+\n\t"                                                                               \
@@ -442,30 +458,7 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "sbc r25, r25\n\t"
 
 #define BP_AVR_BIASES24                                                                            \
-    "movw r4, r28\n\t"                                                                             \
-    "ldd r16, Y+%[shift]\n\t"                                                                      \
-    "lsr r16\n\t"                                                                                  \
-    "lsr r16\n\t"                                                                                  \
-    "lsr r16\n\t"                                                                                  \
-    "mov r13, r16\n\t"                                                                             \
-    "cpi r16, 3\n\t"                                                                               \
-    "brne .+2\n\t"                                                                                 \
-    "clr r16\n\t"                                                                                  \
-    "std Y+%[mode], r16\n\t"                                                                       \
-    "mov r10, r16\n\t"                                                                             \
-    "ldd r21, Y+%[frac]\n\t"                                                                       \
-    BP_AVR_POWER                                                                                   \
-    "bst r21, 3\n\t"                                                                               \
-    "ldd r26, Y+%[g]\n\t"                                                                          \
-    "ldd r27, Y+%[g]+1\n\t"                                                                        \
-    "ldd r16, Y+%[outputs]\n\t"                                                                    \
-    "ldd r17, Y+%[outputs]+1\n\t"                                                                  \
-    "ldd r30, Y+%[b]\n\t"                                                                          \
-    "ldd r31, Y+%[b]+1\n\t"                                                                        \
-    "ldd r6, Y+%[b_low]\n\t"                                                                       \
-    "ldd r7, Y+%[b_low]+1\n\t"                                                                     \
-    "movw r28, r6\n\t"                                                                             \
-    "sbrc r10, 0\n\t"                                                                              \
+    "sbrc r5, 0\n\t"                                                                               \
     "brts 41f\n\t"                                                                                 \
     "42:\n"                                                                                        \
     BP_AVR_SCALED_G                                                                                \
@@ -474,17 +467,17 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "brts 43f\n\t"                                                                                 \
     BP_AVR_DROP_BYTE                                                                               \
     "43:\n"                                                                                        \
-    "sbrc r10, 0\n\t"                                                                              \
+    "sbrc r5, 0\n\t"                                                                               \
     "rjmp 45f\n\t"                                                                                 \
-    "sbrs r10, 1\n\t"                                                                              \
+    "sbrs r5, 1\n\t"                                                                               \
     "rjmp 44f\n\t"                                                                                 \
     BP_AVR_DROP_BYTE                                                                               \
     "45:\n"                                                                                        \
     BP_AVR_ADD24_8                                                                                 \
     "46:\n"                                                                                        \
-    "dec r16\n\t"                                                                                  \
+    "dec r10\n\t"                                                                                  \
     "brne 42b\n\t"                                                                                 \
-    "dec r17\n\t"                                                                                  \
+    "dec r11\n\t"                                                                                  \
     "brne 42b\n\t"                                                                                 \
     "rjmp 47f\n\t"                                                                                 \
     "44:\n"                                                                                        \
@@ -499,40 +492,15 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "ldd r24, Z+1\n\t"                                                                             \
     "adc r24, r25\n\t"                                                                             \
     BP_AVR_STORE24("r22", "r23", "r24")                                                            \
-    "dec r16\n\t"                                                                                  \
+    "dec r10\n\t"                                                                                  \
     "brne 41b\n\t"                                                                                 \
-    "dec r17\n\t"                                                                                  \
+    "dec r11\n\t"                                                                                  \
     "brne 41b\n\t"                                                                                 \
-    "47:\n"                                                                                        \
-    "movw r28, r4\n\t"
+    "47:\n"
 
 /* The same with dither: 29 cycles for a shift of 16. */
 #define BP_AVR_BIASES16                                                                            \
-    "movw r4, r28\n\t"                                                                             \
-    "ldd r16, Y+%[shift]\n\t"                                                                      \
-    "lsr r16\n\t"                                                                                  \
-    "lsr r16\n\t"                                                                                  \
-    "lsr r16\n\t"                                                                                  \
-    "mov r13, r16\n\t"                                                                             \
-    "cpi r16, 3\n\t"                                                                               \
-    "brne .+2\n\t"                                                                                 \
-    "clr r16\n\t"                                                                                  \
-    "lsr r16\n\t"                                                                                  \
-    "std Y+%[mode], r16\n\t"                                                                       \
-    "mov r10, r16\n\t"                                                                             \
-    "ldd r21, Y+%[frac]\n\t"                                                                       \
-    BP_AVR_POWER                                                                                   \
-    "bst r21, 3\n\t"                                                                               \
-    "ldd r26, Y+%[g]\n\t"                                                                          \
-    "ldd r27, Y+%[g]+1\n\t"                                                                        \
-    "ldd r16, Y+%[outputs]\n\t"                                                                    \
-    "ldd r17, Y+%[outputs]+1\n\t"                                                                  \
-    "ldd r30, Y+%[b]\n\t"                                                                          \
-    "ldd r31, Y+%[b]+1\n\t"                                                                        \
-    "ldd r6, Y+%[b_low]\n\t"                                                                       \
-    "ldd r7, Y+%[b_low]+1\n\t"                                                                     \
-    "movw r28, r6\n\t"                                                                             \
-    "sbrc r10, 0\n\t"                                                                              \
+    "sbrc r5, 0\n\t"                                                                               \
     "brts 41f\n\t"                                                                                 \
     "42:\n"                                                                                        \
     BP_AVR_SCALED_G                                                                                \
@@ -544,9 +512,9 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "rcall 77f\n\t"                                                                                \
     "subi r28, lo8(-40503)\n\t"                                                                    \
     "sbci r29, hi8(-40503)\n\t"                                                                    \
-    "dec r16\n\t"                                                                                  \
+    "dec r10\n\t"                                                                                  \
     "brne 42b\n\t"                                                                                 \
-    "dec r17\n\t"                                                                                  \
+    "dec r11\n\t"                                                                                  \
     "brne 42b\n\t"                                                                                 \
     "rjmp 47f\n\t"                                                                                 \
     "41:\n"                                                                                        \
@@ -559,24 +527,23 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     BP_AVR_STORE16("r22", "r23")                                                                   \
     "subi r28, lo8(-40503)\n\t"                                                                    \
     "sbci r29, hi8(-40503)\n\t"                                                                    \
-    "dec r16\n\t"                                                                                  \
+    "dec r10\n\t"                                                                                  \
     "brne 41b\n\t"                                                                                 \
-    "dec r17\n\t"                                                                                  \
+    "dec r11\n\t"                                                                                  \
     "brne 41b\n\t"                                                                                 \
-    "47:\n"                                                                                        \
-    "movw r28, r4\n\t"
+    "47:\n"
 
-/* The weights of a pair of inputs: 80 and 86 cycles for two, with shifts of 8 and 16.
+/* The weights of a pair of inputs: 79 and 85 cycles for two, with shifts of 8 and 16.
  *
- *     r4, r5   pass                 r14, r15  a_in                  X  a_in, g
- *     r6, r7   row                  r16, r17  a; g[j]               Y  low, or dither
- *     r8, r9   low, or dither       r18-r21   u of both             Z  w
- *     r10, r11 outputs left         r22-r25   scale, mode; products
- *     r13      bytes dropped
+ *     r3       pairs left           r12, r13  outputs, or twos      X  a_in, g
+ *     r4       scale of a           r14, r15  g                     Y  low, or dither
+ *     r5       shift and flags      r16, r17  a; g[j]               Z  w
+ *     r6, r7   a_in; or row         r18-r21   u of both
+ *     r8, r9   or dither            r22-r25   products
+ *     r10, r11 outputs left
  */
 #define BP_AVR_LOOPS24                                                                             \
-    "movw r28, r8\n\t"                                                                             \
-    "sbrs r24, 0\n\t"                                                                              \
+    "sbrs r5, 0\n\t"                                                                               \
     "rjmp 32f\n\t"                                                                                 \
     "31:\n"                                                                                        \
     "ld r16, X+\n\t"                                                                               \
@@ -590,13 +557,12 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "dec r11\n\t"                                                                                  \
     "breq .+2\n\t"                                                                                 \
     "rjmp 31b\n\t"                                                                                 \
-    "34:\n"                                                                                        \
-    "movw r8, r28\n\t"
+    "34:\n"
 
 /* Those of other shifts. */
 #define BP_AVR_RARE24                                                                              \
     "32:\n"                                                                                        \
-    "sbrs r24, 1\n\t"                                                                              \
+    "sbrs r5, 1\n\t"                                                                               \
     "rjmp 33f\n\t"                                                                                 \
     "35:\n"                                                                                        \
     "ld r16, X+\n\t"                                                                               \
@@ -624,16 +590,10 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "rjmp 34b\n\t"                                                                                 \
     BP_AVR_ANY24
 
-/* The same with dither: 75 cycles for two with a shift of 16. */
-#define BP_AVR_LOOPS16                                                                             \
-    "movw r28, r8\n\t"                                                                             \
-    "movw r16, r8\n\t"                                                                             \
-    "subi r16, lo8(-2*40503)\n\t"                                                                  \
-    "sbci r17, hi8(-2*40503)\n\t"                                                                  \
-    "movw r8, r16\n\t"                                                                             \
-    "sbrs r24, 0\n\t"                                                                              \
-    "rjmp 33f\n\t"                                                                                 \
-    "31:\n"                                                                                        \
+/* The same with dither, for two outputs at a time: 74 cycles for two weights with a shift of 16.
+ * Where the number of outputs is odd, which bit 2 of r5 tells, the first is alone.
+ */
+#define BP_AVR_OUTPUT16                                                                            \
     "ld r16, X+\n\t"                                                                               \
     "ld r17, X+\n\t"                                                                               \
     BP_AVR_SIGNED("r20", "r21")                                                                    \
@@ -643,16 +603,32 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     BP_AVR_SIGNED("r18", "r19")                                                                    \
     BP_AVR_ADD16_16                                                                                \
     "add r28, r6\n\t"                                                                              \
-    "adc r29, r7\n\t"                                                                              \
+    "adc r29, r7\n\t"
+
+#define BP_AVR_LOOPS16                                                                             \
+    "movw r28, r8\n\t"                                                                             \
+    "movw r16, r8\n\t"                                                                             \
+    "subi r16, lo8(-2*40503)\n\t"                                                                  \
+    "sbci r17, hi8(-2*40503)\n\t"                                                                  \
+    "movw r8, r16\n\t"                                                                             \
+    "sbrs r5, 0\n\t"                                                                               \
+    "rjmp 33f\n\t"                                                                                 \
+    "sbrc r5, 2\n\t"                                                                               \
+    "rjmp 36f\n\t"                                                                                 \
+    "31:\n"                                                                                        \
+    BP_AVR_OUTPUT16                                                                                \
+    "36:\n"                                                                                        \
+    BP_AVR_OUTPUT16                                                                                \
     "dec r10\n\t"                                                                                  \
-    "brne 31b\n\t"                                                                                 \
+    "breq .+2\n\t"                                                                                 \
+    "rjmp 31b\n\t"                                                                                 \
     "dec r11\n\t"                                                                                  \
-    "brne 31b\n\t"                                                                                 \
+    "breq .+2\n\t"                                                                                 \
+    "rjmp 31b\n\t"                                                                                 \
     "34:\n"
 
 /* Those of other shifts. */
-#define BP_AVR_RARE16                                                                              \
-    "33:\n"                                                                                        \
+#define BP_AVR_ANY_OUTPUT16                                                                        \
     "ld r16, X+\n\t"                                                                               \
     "ld r17, X+\n\t"                                                                               \
     "rcall 75f\n\t"                                                                                \
@@ -660,85 +636,140 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "sbci r29, hi8(-40503)\n\t"                                                                    \
     "rcall 75f\n\t"                                                                                \
     "add r28, r6\n\t"                                                                              \
-    "adc r29, r7\n\t"                                                                              \
+    "adc r29, r7\n\t"
+
+#define BP_AVR_RARE16                                                                              \
+    "33:\n"                                                                                        \
+    "sbrc r5, 2\n\t"                                                                               \
+    "rjmp 35f\n\t"                                                                                 \
+    "32:\n"                                                                                        \
+    BP_AVR_ANY_OUTPUT16                                                                            \
+    "35:\n"                                                                                        \
+    BP_AVR_ANY_OUTPUT16                                                                            \
     "dec r10\n\t"                                                                                  \
-    "brne 33b\n\t"                                                                                 \
+    "brne 32b\n\t"                                                                                 \
     "dec r11\n\t"                                                                                  \
-    "brne 33b\n\t"                                                                                 \
+    "brne 32b\n\t"                                                                                 \
     "rjmp 34b\n\t"                                                                                 \
     BP_AVR_ANY16
 
-/* A pass: biases, then all pairs. r2 is zero, r3 counts pairs, up to 256 at a time, and T is the
- * flag.
+/* Lower bits of r5: a shift with a loop of its own, which one, and an odd number of outputs. */
+#define BP_AVR_MARK24                                                                              \
+    "cpi r18, 8\n\t"                                                                               \
+    "brne .+2\n\t"                                                                                 \
+    "ori r18, 0x01\n\t"                                                                            \
+    "cpi r18, 16\n\t"                                                                              \
+    "brne .+2\n\t"                                                                                 \
+    "ori r18, 0x02\n\t"
+#define BP_AVR_MARK16                                                                              \
+    "cpi r18, 16\n\t"                                                                              \
+    "brne .+2\n\t"                                                                                 \
+    "ori r18, 0x01\n\t"                                                                            \
+    "sbrc r22, 0\n\t"                                                                              \
+    "ori r18, 0x04\n\t"
+
+/* Where a pass has its inputs between pairs: a dither leaves it no registers. */
+#define BP_AVR_FIRST_A24 "movw r6, r14\n\tmovw r12, r22\n\t"
+#define BP_AVR_LOAD_A24 "movw r26, r6\n\t"
+#define BP_AVR_SAVE_A24 "movw r6, r26\n\t"
+#define BP_AVR_LAST_A24
+#define BP_AVR_FIRST_A16 "push r14\n\tpush r15\n\t"
+#define BP_AVR_LOAD_A16 "pop r27\n\tpop r26\n\t"
+#define BP_AVR_SAVE_A16 "push r26\n\tpush r27\n\t"
+#define BP_AVR_LAST_A16 "pop r27\n\tpop r26\n\t"
+
+/* A pass: biases, then all pairs. On entry
+ *
+ *     r4, r5   g                    r16, r17  w                     X  alignment
+ *     r6, r7   row                  r18, r19  b_low or its dither   Z  b
+ *     r8, r9   low or dither        r20       fraction of a_in
+ *     r12, r13 twos of outputs      r22-r25   outputs, pairs
+ *     r14, r15 a_in
+ *
+ * of which row and twos are for dithers. r2 is zero. In r5, above the shift in bits 3 and 4, bit 7,
+ * which T repeats, says that u has no fewer bits than a_in, bit 6 that it has more than 7 more, and
+ * bit 5 that u is a_in.
  */
-#define BP_AVR_PASS_TEXT(biases, loops, rare)                                                      \
-    "push r8\n\t"                                                                                  \
-    "push r9\n\t"                                                                                  \
+#define BP_AVR_PASS_TEXT(bits)                                                                     \
     "push r28\n\t"                                                                                 \
     "push r29\n\t"                                                                                 \
-    "movw r28, r24\n\t"                                                                            \
+    "push r25\n\t"                                                                                 \
+    BP_AVR_FIRST_A##bits                                                                           \
+    "movw r14, r4\n\t"                                                                             \
+    "movw r28, r18\n\t"                                                                            \
+    "mov r3, r24\n\t"                                                                              \
     "clr r2\n\t"                                                                                   \
-    biases                                                                                         \
-    "ldd r16, Y+%[a_frac]\n\t"                                                                     \
-    "sub r21, r16\n\t"                                                                             \
+    "ld r18, X+\n\t"                                                                               \
+    "ld r21, X\n\t"                                                                                \
+    "mov r19, r21\n\t"                                                                             \
+    BP_AVR_MARK##bits                                                                              \
+    "sub r21, r20\n\t"                                                                             \
     "subi r21, 256-8\n\t"                                                                          \
     BP_AVR_POWER                                                                                   \
-    "bst r21, 4\n\t"                                                                               \
-    "clr r17\n\t"                                                                                  \
+    "mov r4, r20\n\t"                                                                              \
+    "sbrc r21, 4\n\t"                                                                              \
+    "ori r18, 0x40\n\t"                                                                            \
     "cpi r21, 8\n\t"                                                                               \
-    "brlo .+4\n\t"                                                                                 \
-    "mov r17, r20\n\t"                                                                             \
-    "clr r20\n\t"                                                                                  \
-    "std Y+%[rise], r20\n\t"                                                                       \
-    "std Y+%[rise]+1, r17\n\t"                                                                     \
-    "ldd r3, Y+%[pairs]\n\t"                                                                       \
-    "ldd r16, Y+%[pairs]+1\n\t"                                                                    \
-    "std Y+%[left], r16\n\t"                                                                       \
-    "ldd r14, Y+%[a_in]\n\t"                                                                       \
-    "ldd r15, Y+%[a_in]+1\n\t"                                                                     \
-    "ldd r8, Y+%[low]\n\t"                                                                         \
-    "ldd r9, Y+%[low]+1\n\t"                                                                       \
-    "ldd r6, Y+%[row]\n\t"                                                                         \
-    "ldd r7, Y+%[row]+1\n\t"                                                                       \
-    "ldd r30, Y+%[w]\n\t"                                                                          \
-    "ldd r31, Y+%[w]+1\n\t"                                                                        \
+    "brlo .+6\n\t"                                                                                 \
+    "brne .+2\n\t"                                                                                 \
+    "ori r18, 0x20\n\t"                                                                            \
+    "ori r18, 0x80\n\t"                                                                            \
+    "mov r5, r18\n\t"                                                                              \
+    "mov r21, r19\n\t"                                                                             \
+    BP_AVR_POWER                                                                                   \
+    "bst r21, 3\n\t"                                                                               \
+    "movw r26, r14\n\t"                                                                            \
+    "movw r10, r22\n\t"                                                                            \
+    BP_AVR_BIASES##bits                                                                            \
+    "movw r28, r8\n\t"                                                                             \
+    "movw r30, r16\n\t"                                                                            \
+    "bst r5, 7\n\t"                                                                                \
     "rjmp 1f\n\t"                                                                                  \
+    "5:\n"                                                                                         \
+    BP_AVR_RESCALE_FAR_UP("r20", "r21")                                                            \
+    BP_AVR_RESCALE_FAR_UP("r18", "r19")                                                            \
+    "rjmp 2f\n\t"                                                                                  \
+    "6:\n"                                                                                         \
+    "ld r20, X+\n\t"                                                                               \
+    "ld r21, X+\n\t"                                                                               \
+    "ld r18, X+\n\t"                                                                               \
+    "ld r19, X+\n\t"                                                                               \
+    "rjmp 2f\n\t"                                                                                  \
     "3:\n"                                                                                         \
+    "sbrc r5, 5\n\t"                                                                               \
+    "rjmp 6b\n\t"                                                                                  \
+    "sbrc r5, 6\n\t"                                                                               \
+    "rjmp 5b\n\t"                                                                                  \
     BP_AVR_RESCALE_UP("r20", "r21")                                                                \
     BP_AVR_RESCALE_UP("r18", "r19")                                                                \
     "rjmp 2f\n\t"                                                                                  \
     "1:\n"                                                                                         \
-    "ldd r22, Y+%[rise]\n\t"                                                                       \
-    "ldd r23, Y+%[rise]+1\n\t"                                                                     \
-    "movw r26, r14\n\t"                                                                            \
-    "tst r23\n\t"                                                                                  \
-    "brne 3b\n\t"                                                                                  \
+    BP_AVR_LOAD_A##bits                                                                            \
+    "mov r22, r4\n\t"                                                                              \
+    "brts 3b\n\t"                                                                                  \
     BP_AVR_RESCALE_DOWN("r20", "r21")                                                              \
     BP_AVR_RESCALE_DOWN("r18", "r19")                                                              \
     "2:\n"                                                                                         \
-    "movw r14, r26\n\t"                                                                            \
-    "ldd r26, Y+%[g]\n\t"                                                                          \
-    "ldd r27, Y+%[g]+1\n\t"                                                                        \
-    "ldd r10, Y+%[outputs]\n\t"                                                                    \
-    "ldd r11, Y+%[outputs]+1\n\t"                                                                  \
-    "ldd r24, Y+%[mode]\n\t"                                                                       \
-    loops                                                                                          \
-    "movw r28, r4\n\t"                                                                             \
+    BP_AVR_SAVE_A##bits                                                                            \
+    "movw r26, r14\n\t"                                                                            \
+    "movw r10, r12\n\t"                                                                            \
+    BP_AVR_LOOPS##bits                                                                             \
     "dec r3\n\t"                                                                                   \
     "breq .+2\n\t"                                                                                 \
     "rjmp 1b\n\t"                                                                                  \
-    "ldd r16, Y+%[left]\n\t"                                                                       \
+    BP_AVR_LAST_A##bits                                                                            \
+    "pop r16\n\t"                                                                                  \
     "dec r16\n\t"                                                                                  \
-    "std Y+%[left], r16\n\t"                                                                       \
-    "breq .+2\n\t"                                                                                 \
+    "breq 4f\n\t"                                                                                  \
+    "push r16\n\t"                                                                                 \
+    BP_AVR_SAVE_A##bits                                                                            \
     "rjmp 1b\n\t"                                                                                  \
+    "4:\n"                                                                                         \
     "pop r29\n\t"                                                                                  \
     "pop r28\n\t"                                                                                  \
-    "pop r9\n\t"                                                                                   \
-    "pop r8\n\t"                                                                                   \
     "clr __zero_reg__\n\t"                                                                         \
     "ret\n\t"                                                                                      \
-    rare
+    BP_AVR_RARE##bits
 
 /* ---- Deltas of inputs ------------------------------------------------------------------------ */
 
@@ -810,8 +841,8 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     BP_AVR_CLIP40("r21", "r11", "r10", "r9")                                                       \
     "ldd r12, Y+%[outputs]\n\t"                                                                    \
     "ldd r13, Y+%[outputs]+1\n\t"                                                                  \
-    "ldd r20, Y+%[half]\n\t"                                                                       \
-    "ldd r21, Y+%[half]+1\n\t"
+    "ldi r20, 0x80\n\t"                                                                            \
+    "clr r21\n\t"
 
 /* dz_in and g_in. First the sums of all pairs of inputs, 57 cycles an output, onto the stack:
  *
@@ -821,34 +852,23 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
  *     r12, r13 outputs              r20, r21  half
  *     T        sums to be narrowed  r22-r25   w[j], products
  *
- * then all inputs, from the last, 114 cycles each:
+ * then all inputs, from the last, 109 cycles each:
  *
- *     r4-r7    sum                  r14       2^(16 - frac)         X  a_in
- *     r8, r9   first a_in           r15       fence                 Y  dz_in
+ *     r4-r6    sum                  r14       2^(16 - frac)         X  a_in
+ *     r8, r9   inputs left          r15       fence                 Y  dz_in
  *     r10, r11 top                  r20, r21  2^16 - 2 * mantissa   Z  g_in
- *                                   r16-r25   a, derivative, delta
+ *     r12, r13 2^14                 r16-r25   a, derivative, delta
  *
  * g_in = round(-2 * mantissa * dz_in, 16) is made as bp_descent() does. A delta beyond the fence,
  * which is on or below the top, takes 19 cycles more.
  */
 #define BP_AVR_DELTAS_TEXT(sums)                                                                   \
-    "push r8\n\t"                                                                                  \
-    "push r9\n\t"                                                                                  \
     "push r28\n\t"                                                                                 \
     "push r29\n\t"                                                                                 \
     "movw r28, r24\n\t"                                                                            \
     "clr r2\n\t"                                                                                   \
-    "ldd r14, Y+%[dz]\n\t"                                                                         \
-    "ldd r15, Y+%[dz]+1\n\t"                                                                       \
-    "ldd r30, Y+%[w]\n\t"                                                                          \
-    "ldd r31, Y+%[w]+1\n\t"                                                                        \
-    "ldd r3, Y+%[pairs]\n\t"                                                                       \
-    "ldd r16, Y+%[pairs]+1\n\t"                                                                    \
-    "std Y+%[left], r16\n\t"                                                                       \
-    "ldd r12, Y+%[outputs]\n\t"                                                                    \
-    "ldd r13, Y+%[outputs]+1\n\t"                                                                  \
-    "ldd r20, Y+%[half]\n\t"                                                                       \
-    "ldd r21, Y+%[half]+1\n\t"                                                                     \
+    "movw r12, r18\n\t"                                                                            \
+    "mov r3, r16\n\t"                                                                              \
     "ldd r16, Y+%[narrow]\n\t"                                                                     \
     "clt\n\t"                                                                                      \
     "cpse r16, r2\n\t"                                                                             \
@@ -862,18 +882,8 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "movw r26, r14\n\t"                                                                            \
     "movw r18, r12\n\t"                                                                            \
     sums                                                                                           \
-    "brtc 12f\n\t"                                                                                 \
-    "ldd r16, Y+%[narrow]\n\t"                                                                     \
+    "brts 12f\n\t"                                                                                 \
     "13:\n"                                                                                        \
-    "asr r7\n\t"                                                                                   \
-    "ror r6\n\t"                                                                                   \
-    "ror r5\n\t"                                                                                   \
-    "asr r11\n\t"                                                                                  \
-    "ror r10\n\t"                                                                                  \
-    "ror r9\n\t"                                                                                   \
-    "dec r16\n\t"                                                                                  \
-    "brne 13b\n\t"                                                                                 \
-    "12:\n"                                                                                        \
     "push r5\n\t"                                                                                  \
     "push r6\n\t"                                                                                  \
     "push r7\n\t"                                                                                  \
@@ -886,17 +896,29 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "ldd r16, Y+%[left]\n\t"                                                                       \
     "dec r16\n\t"                                                                                  \
     "std Y+%[left], r16\n\t"                                                                       \
-    "breq .+2\n\t"                                                                                 \
+    "breq 15f\n\t"                                                                                 \
     "rjmp 1b\n\t"                                                                                  \
-    "ldd r16, Y+%[odd]\n\t"                                                                        \
-    "sbrs r16, 0\n\t"                                                                              \
+    "12:\n"                                                                                        \
+    "ldd r16, Y+%[narrow]\n\t"                                                                     \
+    "14:\n"                                                                                        \
+    "asr r7\n\t"                                                                                   \
+    "ror r6\n\t"                                                                                   \
+    "ror r5\n\t"                                                                                   \
+    "asr r11\n\t"                                                                                  \
+    "ror r10\n\t"                                                                                  \
+    "ror r9\n\t"                                                                                   \
+    "dec r16\n\t"                                                                                  \
+    "brne 14b\n\t"                                                                                 \
+    "rjmp 13b\n\t"                                                                                 \
+    "15:\n"                                                                                        \
+    "ldd r8, Y+%[inputs]\n\t"                                                                      \
+    "ldd r9, Y+%[inputs]+1\n\t"                                                                    \
+    "sbrs r8, 0\n\t"                                                                               \
     "rjmp 20f\n\t"                                                                                 \
     "pop r0\n\t"                                                                                   \
     "pop r0\n\t"                                                                                   \
     "pop r0\n\t"                                                                                   \
     "20:\n"                                                                                        \
-    "ldd r8, Y+%[a_in]\n\t"                                                                        \
-    "ldd r9, Y+%[a_in]+1\n\t"                                                                      \
     "ldd r10, Y+%[top]\n\t"                                                                        \
     "ldd r11, Y+%[top]+1\n\t"                                                                      \
     "ldd r20, Y+%[factor]\n\t"                                                                     \
@@ -908,6 +930,9 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "mov r15, r16\n\t"                                                                             \
     "lsl r16\n\t"                                                                                  \
     "mov r3, r16\n\t"                                                                              \
+    "ldi r16, 0x40\n\t"                                                                            \
+    "mov r13, r16\n\t"                                                                             \
+    "clr r12\n\t"                                                                                  \
     "ldd r26, Y+%[a_end]\n\t"                                                                      \
     "ldd r27, Y+%[a_end]+1\n\t"                                                                    \
     "ldd r30, Y+%[g_end]\n\t"                                                                      \
@@ -916,21 +941,20 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "ldd r17, Y+%[dz_end]+1\n\t"                                                                   \
     "movw r28, r16\n\t"                                                                            \
     "21:\n"                                                                                        \
-    "pop r7\n\t"                                                                                   \
-    "pop r6\n\t"                                                                                   \
-    "pop r5\n\t"                                                                                   \
     "ld r17, -X\n\t"                                                                               \
     "ld r16, -X\n\t"                                                                               \
     BP_AVR_BYTES                                                                                   \
-    BP_AVR_DERIVATIVE                                                                              \
-    BP_AVR_DELTA("r4", "r5", "r6", "r7")                                                           \
-    "add r22, r15\n\t"                                                                             \
-    "cp r22, r3\n\t"                                                                               \
+    BP_AVR_DERIVATIVE("movw r16, r12\n\t")                                                         \
+    "pop r22\n\t"                                                                                  \
+    "pop r6\n\t"                                                                                   \
+    "pop r5\n\t"                                                                                   \
+    BP_AVR_DELTA("r4", "r5", "r6")                                                                 \
+    "add r25, r15\n\t"                                                                             \
+    "cp r25, r3\n\t"                                                                               \
     "brsh 23f\n\t"                                                                                 \
     "22:\n"                                                                                        \
-    "st -Y, r24\n\t"                                                                               \
+    "st -Y, r22\n\t"                                                                               \
     "st -Y, r23\n\t"                                                                               \
-    "mov r22, r24\n\t"                                                                             \
     "mulsu r22, r21\n\t"                                                                           \
     "movw r24, r0\n\t"                                                                             \
     "mul r23, r20\n\t"                                                                             \
@@ -951,65 +975,43 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "sbc r25, r22\n\t"                                                                             \
     "st -Z, r25\n\t"                                                                               \
     "st -Z, r24\n\t"                                                                               \
-    "cp r26, r8\n\t"                                                                               \
-    "cpc r27, r9\n\t"                                                                              \
+    "dec r8\n\t"                                                                                   \
+    "breq .+2\n\t"                                                                                 \
+    "rjmp 21b\n\t"                                                                                 \
+    "dec r9\n\t"                                                                                   \
     "breq .+2\n\t"                                                                                 \
     "rjmp 21b\n\t"                                                                                 \
     "pop r29\n\t"                                                                                  \
     "pop r28\n\t"                                                                                  \
-    "pop r9\n\t"                                                                                   \
-    "pop r8\n\t"                                                                                   \
     "clr __zero_reg__\n\t"                                                                         \
     "ret\n\t"                                                                                      \
     "23:\n"                                                                                        \
-    "sub r22, r15\n\t"                                                                             \
-    "asr r22\n\t"                                                                                  \
-    "asr r22\n\t"                                                                                  \
-    "asr r22\n\t"                                                                                  \
-    "asr r22\n\t"                                                                                  \
-    BP_AVR_CLIP_BY_TOP("r22", "r23", "r24")                                                        \
+    "sub r25, r15\n\t"                                                                             \
+    "asr r25\n\t"                                                                                  \
+    "asr r25\n\t"                                                                                  \
+    "asr r25\n\t"                                                                                  \
+    "asr r25\n\t"                                                                                  \
+    BP_AVR_CLIP_BY_TOP("r25", "r23", "r22")                                                        \
     "rjmp 22b\n\t"
 
-#define BP_AVR_AT(member) [member] "i"(offsetof(bp_avr_pass_t, member))
+#define BP_AVR_AT(member) [member] "i"(offsetof(bp_avr_deltas_t, member))
 
-#define BP_AVR_PASS(text)                                                                          \
+#define BP_AVR_DELTAS(sums)                                                                        \
     __asm__ __volatile__(                                                                          \
-        text                                                                                       \
+        BP_AVR_DELTAS_TEXT(sums)                                                                   \
         :                                                                                          \
-        : BP_AVR_AT(w), BP_AVR_AT(b), BP_AVR_AT(g), BP_AVR_AT(a_in), BP_AVR_AT(low),               \
-          BP_AVR_AT(b_low), [shift] "i"(offsetof(bp_avr_pass_t, alignment.shift)),                 \
-          [frac] "i"(offsetof(bp_avr_pass_t, alignment.frac)), BP_AVR_AT(rise), BP_AVR_AT(a_frac), \
-          BP_AVR_AT(row), BP_AVR_AT(mode), BP_AVR_AT(outputs), BP_AVR_AT(pairs), BP_AVR_AT(left))
+        : BP_AVR_AT(narrow), BP_AVR_AT(left), BP_AVR_AT(outputs), BP_AVR_AT(inputs),               \
+          BP_AVR_AT(top), BP_AVR_AT(factor), BP_AVR_AT(scale_a), BP_AVR_AT(a_end),                 \
+          BP_AVR_AT(dz_end), BP_AVR_AT(g_end))
 
-#define BP_AVR_DELTAS(text)                                                                        \
-    __asm__ __volatile__(                                                                          \
-        text                                                                                       \
-        :                                                                                          \
-        : BP_AVR_AT(w), BP_AVR_AT(dz), BP_AVR_AT(outputs), BP_AVR_AT(pairs), BP_AVR_AT(left),      \
-          BP_AVR_AT(odd), BP_AVR_AT(half), BP_AVR_AT(narrow), BP_AVR_AT(a_in), BP_AVR_AT(top),     \
-          BP_AVR_AT(factor), BP_AVR_AT(scale_a), BP_AVR_AT(a_end), BP_AVR_AT(dz_end),              \
-          BP_AVR_AT(g_end))
+/* These save no register but Y: who calls them does, once for all. */
+__attribute__((naked)) void bp_avr_pass24(void) { __asm__ __volatile__(BP_AVR_PASS_TEXT(24)); }
 
-/* These save no register but Y, r8 and r9: who calls through bp_avr_call() does, once for all. */
-__attribute__((naked)) void bp_avr_pass24(void)
-{
-    BP_AVR_PASS(BP_AVR_PASS_TEXT(BP_AVR_BIASES24, BP_AVR_LOOPS24, BP_AVR_RARE24));
-}
+__attribute__((naked)) void bp_avr_pass16(void) { __asm__ __volatile__(BP_AVR_PASS_TEXT(16)); }
 
-__attribute__((naked)) void bp_avr_pass16(void)
-{
-    BP_AVR_PASS(BP_AVR_PASS_TEXT(BP_AVR_BIASES16, BP_AVR_LOOPS16, BP_AVR_RARE16));
-}
+__attribute__((naked)) void bp_avr_plain_deltas(void) { BP_AVR_DELTAS(BP_AVR_PLAIN_SUMS); }
 
-__attribute__((naked)) void bp_avr_plain_deltas(void)
-{
-    BP_AVR_DELTAS(BP_AVR_DELTAS_TEXT(BP_AVR_PLAIN_SUMS));
-}
-
-__attribute__((naked)) void bp_avr_wide_deltas(void)
-{
-    BP_AVR_DELTAS(BP_AVR_DELTAS_TEXT(BP_AVR_WIDE_SUMS));
-}
+__attribute__((naked)) void bp_avr_wide_deltas(void) { BP_AVR_DELTAS(BP_AVR_WIDE_SUMS); }
 
 /* For files that are compiled without optimisation. */
 #define BP_FAST_RESIDUAL
@@ -1017,7 +1019,8 @@ void(bp_update_residual)(int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
                          const bp_layer_t *layer, const int16_t *a_in, const int16_t *g,
                          bp_alignment_t alignment, bp_counters_t *counters)
 {
-    bp_avr_update_residual(w, w_low, b, b_low, layer, a_in, g, alignment, counters);
+    (void)counters;
+    bp_avr_update_residual(w, w_low, b, b_low, layer, a_in, g, &alignment);
 }
 
 #define BP_FAST_STOCHASTIC
@@ -1025,7 +1028,8 @@ void(bp_update_stochastic)(int16_t *w, int16_t *b, const bp_layer_t *layer, cons
                            const int16_t *g, bp_alignment_t alignment, uint16_t dither,
                            bp_counters_t *counters)
 {
-    bp_avr_update_stochastic(w, b, layer, a_in, g, alignment, dither, counters);
+    (void)counters;
+    bp_avr_update_stochastic(w, b, layer, a_in, g, &alignment, dither);
 }
 
 /* ---- Deltas of outputs ----------------------------------------------------------------------- */
@@ -1067,7 +1071,7 @@ static inline void bp_avr_output_deltas(int16_t *deltas, const int16_t *outputs,
                          "sbc r19, r0\n\t"
                          "ldi r20, 0xFF\n\t"
                          "brlt .+2\n\t"
-                         "ldi r20, 0x00\n\t" BP_AVR_NORMAL BP_AVR_DERIVATIVE
+                         "ldi r20, 0x00\n\t" BP_AVR_NORMAL BP_AVR_DERIVATIVE(BP_AVR_QUARTER)
                          "mul r19, r17\n\t"
                          "movw r24, r0\n\t"
                          "mul r18, r16\n\t"
@@ -1228,7 +1232,7 @@ void bp_delta_sigmoid(int16_t *deltas, const int32_t *sums, const int16_t *outpu
                          "clr r2\n"
                          "1:\n\t"
                          "ld r16, X+\n\t"
-                         "ld r17, X+\n\t" BP_AVR_NORMAL BP_AVR_DERIVATIVE
+                         "ld r17, X+\n\t" BP_AVR_NORMAL BP_AVR_DERIVATIVE(BP_AVR_QUARTER)
                          "ld r18, Z+\n\t"
                          "ld r19, Z+\n\t"
                          "ld r20, Z+\n\t"
@@ -1245,14 +1249,15 @@ void bp_delta_sigmoid(int16_t *deltas, const int32_t *sums, const int16_t *outpu
                          "mov r19, r18\n\t"
                          "mov r20, r18\n\t"
                          "subi r20, 0x80\n"
-                         "2:\n\t" BP_AVR_DELTA("r21", "r18", "r19", "r20")
-                         "asr r22\n\t"
-                         "asr r22\n\t"
-                         "asr r22\n\t"
-                         "asr r22\n\t"
-                         BP_AVR_CLIP_BY_TOP("r22", "r23", "r24")
+                         "2:\n\t"
+                         "mov r22, r20\n\t" BP_AVR_DELTA("r21", "r18", "r19")
+                         "asr r25\n\t"
+                         "asr r25\n\t"
+                         "asr r25\n\t"
+                         "asr r25\n\t"
+                         BP_AVR_CLIP_BY_TOP("r25", "r23", "r22")
                          "st Y+, r23\n\t"
-                         "st Y+, r24\n\t"
+                         "st Y+, r22\n\t"
                          "dec r12\n\t"
                          "breq .+2\n\t"
                          "rjmp 1b\n\t"

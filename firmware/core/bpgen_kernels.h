@@ -262,7 +262,8 @@ void bp_learn_stochastic(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_
                          bp_alignment_t alignment, uint16_t dither, bp_counters_t *counters);
 
 /* The same, and the steps g_in of the inputs' deltas, for an a_in_frac of 9 to 15: plain
- * for a sum_shift of 8 to 16 where sums fit 32 bits, wide for one of 8 and up to 512 outputs. And
+ * for a sum_shift of 8 to 16 where sums fit 32 bits, wide for one of 8 and up to 512 outputs. All
+ * arrays but g and g_in are in *s, from which a core with few registers finds them. And
  * bp_output_delta_sigmoid() for a shift of 9 to 16.
  */
 #if BP_AVR && !BPGEN_COUNTERS && !BP_SMALL && !defined(__cplusplus)
@@ -271,21 +272,24 @@ void bp_learn_stochastic(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_
 void bp_output_delta_sigmoid_plain(int16_t *dz, const int16_t *a, const int16_t *t, uint8_t frac,
                                    uint8_t shift, int16_t top, bp_counters_t *counters, size_t n);
 #else
-static inline void bp_learn_residual_plain(int16_t *dz_in, int16_t *g_in, int16_t *w,
+static inline void bp_learn_residual_plain(const void *s, int16_t *dz_in, int16_t *g_in, int16_t *w,
                                            uint8_t *w_low, int16_t *b, uint8_t *b_low,
                                            const bp_layer_t *layer, const int16_t *a_in,
                                            const int16_t *dz, const int16_t *g, uint16_t mantissa,
                                            bp_alignment_t alignment, bp_counters_t *counters)
 {
+    (void)s;
     bp_learn_residual(dz_in, w, w_low, b, b_low, layer, a_in, dz, g, alignment, counters);
     bp_descent(g_in, dz_in, mantissa, bp_rom_u16(&layer->inputs));
 }
-static inline void bp_learn_stochastic_plain(int16_t *dz_in, int16_t *g_in, int16_t *w, int16_t *b,
-                                             const bp_layer_t *layer, const int16_t *a_in,
-                                             const int16_t *dz, const int16_t *g, uint16_t mantissa,
+static inline void bp_learn_stochastic_plain(const void *s, int16_t *dz_in, int16_t *g_in,
+                                             int16_t *w, int16_t *b, const bp_layer_t *layer,
+                                             const int16_t *a_in, const int16_t *dz,
+                                             const int16_t *g, uint16_t mantissa,
                                              bp_alignment_t alignment, uint16_t dither,
                                              bp_counters_t *counters)
 {
+    (void)s;
     bp_learn_stochastic(dz_in, w, b, layer, a_in, dz, g, alignment, dither, counters);
     bp_descent(g_in, dz_in, mantissa, bp_rom_u16(&layer->inputs));
 }

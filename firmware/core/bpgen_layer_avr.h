@@ -41,7 +41,7 @@ void bp_avr_any_rom(void);
 /* Make the compiler find the members of *s from s again: a kernel of bpgen_avr_forward.h leaves one
  * pointer alone, and no register for a second that lasts.
  */
-#define BP_FORGET(s) __asm__("" : "+r"(s))
+#define BP_FORGET(s) __asm__ __volatile__("" : "+r"(s))
 
 #if BP_AVR && !BPGEN_COUNTERS
 #define BP_KERNEL(kernel) (void (*)(void))(kernel)

@@ -32,56 +32,24 @@ BP_AVR_INLINE uint8_t bp_avr_power(uint8_t bit)
     return power;
 }
 
-/* The low bytes of masters, or the dither of the first. */
-typedef union {
-    uint8_t *bytes;
-    uint16_t dither;
-} bp_avr_low_t;
-
-/* What passes over a layer are told. The last three are their own. */
+/* What the kernels of deltas are told here and not in registers, which their sums take. */
 typedef struct {
-    int16_t *w;
-    int16_t *b;
-    const int16_t *g;
-    const int16_t *a_in;
-    bp_avr_low_t low;
-    bp_avr_low_t b_low;
-    bp_alignment_t alignment;
-    uint8_t a_frac;   /* fraction of the inputs */
-    uint16_t row;     /* from the second dither of an output to the first of the next */
-    uint16_t outputs; /* counts are for two loops of bytes */
-    uint16_t pairs;
-    const int16_t *dz; /* what follows is for deltas */
-    uint16_t half;     /* that rounds the sums */
-    uint8_t narrow;    /* bits to drop of them after a byte */
-    uint8_t odd;       /* the last input has no neighbour */
-    int16_t top;
-    uint8_t scale_a; /* 2^(16 - frac) */
-    uint16_t factor; /* 2^16 - 2 * mantissa */
     const int16_t *a_end;
     int16_t *dz_end;
     int16_t *g_end;
-    uint8_t left;  /* high byte of the pairs */
-    uint16_t rise; /* 2^(8 + fraction of u - a_frac), or where that has more bits, the high byte */
-    uint8_t mode; /* bits 0 and 1: the loops for two shifts; 0 for any */
-} bp_avr_pass_t;
+    uint16_t inputs; /* counts are for two loops of bytes */
+    uint8_t left;    /* high byte of the pairs of inputs; theirs to change */
+    uint8_t narrow;  /* bits to drop of the sums after a byte */
+    uint8_t scale_a; /* 2^(16 - frac) */
+    int16_t top;
+    uint16_t factor;  /* 2^16 - 2 * mantissa */
+    uint16_t outputs; /* the wide one alone reads this */
+} bp_avr_deltas_t;
 
 void bp_avr_pass24(void);
 void bp_avr_pass16(void);
 void bp_avr_plain_deltas(void);
 void bp_avr_wide_deltas(void);
-
-BP_AVR_INLINE void bp_avr_call(void (*text)(void), bp_avr_pass_t *p)
-{
-    register bp_avr_pass_t *pass __asm__("r24") = p;
-
-    __asm__ __volatile__("%~call %x[text]"
-                         : "+r"(pass)
-                         : [text] "i"(text)
-                         : "r0", "r2", "r3", "r4", "r5", "r6", "r7", "r10", "r11",
-                           "r12", "r13", "r14", "r15", "r16", "r17", "r18", "r19", "r20", "r21",
-                           "r22", "r23", "r26", "r27", "r30", "r31", "memory");
-}
 
 /* A member of a layer, which is known unless the layer is one of many. */
 #define BP_AVR_KNOWN(member, read) (__builtin_constant_p(member) ? (member) : read(&(member)))
@@ -92,118 +60,181 @@ BP_AVR_INLINE uint16_t bp_avr_count(uint16_t n)
     return (uint16_t)((n & 255u) | ((n + 255u) & 0xFF00u));
 }
 
-/* Members for all. */
-BP_AVR_INLINE void bp_avr_prepare(bp_avr_pass_t *p, int16_t *w, int16_t *b, const bp_layer_t *layer,
-                                  const int16_t *a_in, const int16_t *g, bp_alignment_t alignment)
-{
-    uint16_t inputs = BP_AVR_KNOWN(layer->inputs, bp_rom_u16);
+/* How many pairs n are, the last of which may be one alone. */
+BP_AVR_INLINE uint16_t bp_avr_half(uint16_t n) { return (uint16_t)((n + 1u) / 2u); }
 
-    p->w = w;
-    p->b = b;
-    p->g = g;
-    p->a_in = a_in;
-    p->alignment = alignment;
-    p->a_frac = BP_AVR_KNOWN(layer->a_in_frac, bp_rom_u8);
-    p->outputs = bp_avr_count(BP_AVR_KNOWN(layer->outputs, bp_rom_u16));
-    p->pairs = bp_avr_count((uint16_t)((inputs + 1) / 2));
-}
+/* ---- Updates: a pass over the weights and biases of a layer ---------------------------------- */
 
-/* Deltas of the inputs, and their steps. */
-BP_AVR_INLINE void bp_avr_input_deltas(void (*text)(void), bp_avr_pass_t *p, int16_t *dz_in,
-                                 int16_t *g_in, const bp_layer_t *layer, const int16_t *dz,
-                                 uint16_t mantissa)
-{
-    uint16_t inputs = BP_AVR_KNOWN(layer->inputs, bp_rom_u16);
-    uint8_t shift = BP_AVR_KNOWN(layer->sum_shift, bp_rom_u8);
+/* Addresses as numbers, each in the register that a pass wants it in. */
+#define BP_AVR_PASS_REGISTERS                                                                      \
+    register uint16_t in_b __asm__("r30") = at_b;                                                  \
+    register uint16_t in_low __asm__("r8") = at_low;                                               \
+    register uint16_t in_a __asm__("r14") = at_a;                                                  \
+    register const int16_t *in_g __asm__("r4") = g;                                                \
+    register uint16_t in_alignment __asm__("r26") = at_alignment;                                  \
+    register uint16_t in_w __asm__("r16") = (uint16_t)w;                                           \
+    register uint16_t in_b_low __asm__("r18") = at_b_low;                                          \
+    register uint8_t in_a_frac __asm__("r20") = a_frac;                                            \
+    register uint16_t in_outputs __asm__("r22") = outputs;                                         \
+    register uint16_t in_pairs __asm__("r24") = pairs
 
-    p->dz = dz;
-    p->half = (uint16_t)(1u << (shift - 1));
-    p->narrow = (uint8_t)(shift - 8);
-    p->odd = inputs & 1u;
-    p->top = BP_AVR_KNOWN(layer->dz_in_top, bp_rom_s16);
-    p->scale_a = bp_avr_power((uint8_t)-BP_AVR_KNOWN(layer->a_in_frac, bp_rom_u8) & 7u);
-    p->factor = (uint16_t)(0u - 2u * mantissa);
-    p->a_end = p->a_in + inputs;
-    p->dz_end = dz_in + inputs;
-    p->g_end = g_in + inputs;
-    bp_avr_call(text, p);
-}
-
-BP_AVR_INLINE void bp_avr_step24(bp_avr_pass_t *p, uint8_t *w_low, uint8_t *b_low)
-{
-    p->low.bytes = w_low;
-    p->b_low.bytes = b_low;
-    bp_avr_call(bp_avr_pass24, p);
-}
-
-BP_AVR_INLINE void bp_avr_step16(bp_avr_pass_t *p, const bp_layer_t *layer, uint16_t dither)
-{
-    uint16_t inputs = BP_AVR_KNOWN(layer->inputs, bp_rom_u16);
-    uint16_t outputs = BP_AVR_KNOWN(layer->outputs, bp_rom_u16);
-
-    p->low.dither = dither;
-    p->row = (uint16_t)(BP_WEYL * (inputs - 1u));
-    p->b_low.dither = (uint16_t)(dither + BP_WEYL * inputs * outputs);
-    bp_avr_call(bp_avr_pass16, p);
-}
+#define BP_AVR_PASS_OPERANDS                                                                       \
+    "+r"(in_b), "+r"(in_g), "+r"(in_low), "+r"(in_a), "+r"(in_w), "+r"(in_b_low),                  \
+        "+r"(in_a_frac), "+r"(in_outputs), "+r"(in_pairs), "+r"(in_alignment)
 
 BP_AVR_INLINE void bp_avr_update_residual(int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
                                           const bp_layer_t *layer, const int16_t *a_in,
-                                          const int16_t *g, bp_alignment_t alignment,
-                                          bp_counters_t *counters)
+                                          const int16_t *g, const bp_alignment_t *alignment)
 {
-    bp_avr_pass_t p;
+    uint16_t at_b = (uint16_t)b;
+    uint16_t at_low = (uint16_t)w_low;
+    uint16_t at_b_low = (uint16_t)b_low;
+    uint16_t at_a = (uint16_t)a_in;
+    uint16_t at_alignment = (uint16_t)alignment;
+    uint8_t a_frac = BP_AVR_KNOWN(layer->a_in_frac, bp_rom_u8);
+    uint16_t outputs = bp_avr_count(BP_AVR_KNOWN(layer->outputs, bp_rom_u16));
+    uint16_t pairs = bp_avr_count(bp_avr_half(BP_AVR_KNOWN(layer->inputs, bp_rom_u16)));
+    BP_AVR_PASS_REGISTERS;
 
-    (void)counters;
-    bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
-    bp_avr_step24(&p, w_low, b_low);
+    __asm__ __volatile__("%~call %x[pass]"
+                         : BP_AVR_PASS_OPERANDS
+                         : [pass] "i"(bp_avr_pass24)
+                         : "r0", "r2", "r3", "r6", "r7", "r10", "r11", "r12", "r13", "r21",
+                           "memory");
 }
 
 BP_AVR_INLINE void bp_avr_update_stochastic(int16_t *w, int16_t *b, const bp_layer_t *layer,
                                             const int16_t *a_in, const int16_t *g,
-                                            bp_alignment_t alignment, uint16_t dither,
-                                            bp_counters_t *counters)
+                                            const bp_alignment_t *alignment, uint16_t dither)
 {
-    bp_avr_pass_t p;
+    uint16_t n_in = BP_AVR_KNOWN(layer->inputs, bp_rom_u16);
+    uint16_t n_out = BP_AVR_KNOWN(layer->outputs, bp_rom_u16);
+    uint16_t at_b = (uint16_t)b;
+    uint16_t at_low = dither;
+    uint16_t at_b_low = (uint16_t)(dither + BP_WEYL * n_in * n_out);
+    uint16_t at_a = (uint16_t)a_in;
+    uint16_t at_alignment = (uint16_t)alignment;
+    uint8_t a_frac = BP_AVR_KNOWN(layer->a_in_frac, bp_rom_u8);
+    uint16_t outputs = bp_avr_count(n_out);
+    uint16_t pairs = bp_avr_count(bp_avr_half(n_in));
+    uint16_t row = (uint16_t)(BP_WEYL * (n_in - 1u));
+    uint16_t twos = bp_avr_count(bp_avr_half(n_out));
+    register uint16_t in_row __asm__("r6") = row;
+    register uint16_t in_twos __asm__("r12") = twos;
+    BP_AVR_PASS_REGISTERS;
 
-    (void)counters;
-    bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
-    bp_avr_step16(&p, layer, dither);
+    __asm__ __volatile__("%~call %x[pass]"
+                         : BP_AVR_PASS_OPERANDS, "+r"(in_row), "+r"(in_twos)
+                         : [pass] "i"(bp_avr_pass16)
+                         : "r0", "r2", "r3", "r10", "r11", "r21", "memory");
 }
 
-BP_AVR_INLINE void bp_avr_learn_residual(void (*deltas)(void), int16_t *dz_in, int16_t *g_in,
-                                         int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
-                                         const bp_layer_t *layer, const int16_t *a_in,
-                                         const int16_t *dz, const int16_t *g, uint16_t mantissa,
-                                         bp_alignment_t alignment, bp_counters_t *counters)
-{
-    bp_avr_pass_t p;
+/* ---- Deltas of the inputs, and their steps --------------------------------------------------- */
 
-    (void)counters;
-    bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
-    bp_avr_input_deltas(deltas, &p, dz_in, g_in, layer, dz, mantissa);
-    bp_avr_step24(&p, w_low, b_low);
+BP_AVR_INLINE void bp_avr_input_deltas(uint8_t wide, int16_t *dz_in, int16_t *g_in,
+                                       const int16_t *w, const bp_layer_t *layer,
+                                       const int16_t *a_in, const int16_t *dz, uint16_t mantissa)
+{
+    uint16_t n = BP_AVR_KNOWN(layer->inputs, bp_rom_u16);
+    uint16_t pairs = bp_avr_count(bp_avr_half(n));
+    uint16_t outputs = bp_avr_count(BP_AVR_KNOWN(layer->outputs, bp_rom_u16));
+    uint8_t shift = BP_AVR_KNOWN(layer->sum_shift, bp_rom_u8);
+    uint16_t half = (uint16_t)(1u << (shift - 1));
+    bp_avr_deltas_t deltas;
+
+    deltas.inputs = bp_avr_count(n);
+    deltas.left = (uint8_t)(pairs >> 8);
+    deltas.narrow = (uint8_t)(shift - 8);
+    deltas.scale_a = bp_avr_power((uint8_t)-BP_AVR_KNOWN(layer->a_in_frac, bp_rom_u8) & 7u);
+    deltas.top = BP_AVR_KNOWN(layer->dz_in_top, bp_rom_s16);
+    deltas.factor = (uint16_t)(0u - 2u * mantissa);
+    if (wide != 0) {
+        deltas.outputs = outputs;
+    }
+    deltas.g_end = g_in + n;
+    deltas.a_end = a_in + n;
+    deltas.dz_end = dz_in + n;
+    {
+        register const int16_t *in_w __asm__("r30") = w;
+        register const int16_t *in_dz __asm__("r14") = dz;
+        register uint8_t in_pairs __asm__("r16") = (uint8_t)pairs;
+        register uint16_t in_outputs __asm__("r18") = outputs;
+        register uint16_t in_half __asm__("r20") = half;
+        register bp_avr_deltas_t *in_deltas __asm__("r24") = &deltas;
+
+        __asm__ __volatile__("%~call %x[kernel]"
+                             : "+r"(in_w), "+r"(in_dz), "+r"(in_pairs), "+r"(in_outputs),
+                               "+r"(in_half), "+r"(in_deltas)
+                             : [kernel] "i"(wide != 0 ? bp_avr_wide_deltas : bp_avr_plain_deltas)
+                             : "r0", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11",
+                               "r12", "r13", "r17", "r22", "r23", "r26", "r27", "memory");
+    }
 }
 
-BP_AVR_INLINE void bp_avr_learn_stochastic(void (*deltas)(void), int16_t *dz_in, int16_t *g_in,
-                                           int16_t *w, int16_t *b, const bp_layer_t *layer,
-                                           const int16_t *a_in, const int16_t *dz, const int16_t *g,
-                                           uint16_t mantissa, bp_alignment_t alignment,
-                                           uint16_t dither, bp_counters_t *counters)
-{
-    bp_avr_pass_t p;
+/* ---- Both ------------------------------------------------------------------------------------ */
 
-    (void)counters;
-    bp_avr_prepare(&p, w, b, layer, a_in, g, alignment);
-    bp_avr_input_deltas(deltas, &p, dz_in, g_in, layer, dz, mantissa);
-    bp_avr_step16(&p, layer, dither);
+/* An array of *s found from `base`, which is s in a register: without it the compiler, which has
+ * none that lasts, keeps the addresses of all arrays on the stack.
+ */
+#define BP_AVR_IN(base, p) (__typeof__(p))((base) + ((uint16_t)(p) - (uint16_t)s))
+
+BP_AVR_INLINE void bp_avr_deltas_of_state(uint8_t wide, const void *s, int16_t *dz_in,
+                                          int16_t *g_in, const int16_t *w,
+                                          const bp_layer_t *layer, const int16_t *a_in,
+                                          const int16_t *dz, uint16_t mantissa)
+{
+    uint16_t base = (uint16_t)s;
+
+    BP_FORGET(base);
+    bp_avr_input_deltas(wide, BP_AVR_IN(base, dz_in), g_in, BP_AVR_IN(base, w), layer,
+                        BP_AVR_IN(base, a_in), BP_AVR_IN(base, dz), mantissa);
 }
 
-#define bp_update_residual(...) bp_avr_update_residual(__VA_ARGS__)
-#define bp_update_stochastic(...) bp_avr_update_stochastic(__VA_ARGS__)
-#define bp_learn_residual_plain(...) bp_avr_learn_residual(bp_avr_plain_deltas, __VA_ARGS__)
-#define bp_learn_stochastic_plain(...) bp_avr_learn_stochastic(bp_avr_plain_deltas, __VA_ARGS__)
-#define bp_learn_residual_wide(...) bp_avr_learn_residual(bp_avr_wide_deltas, __VA_ARGS__)
-#define bp_learn_stochastic_wide(...) bp_avr_learn_stochastic(bp_avr_wide_deltas, __VA_ARGS__)
+BP_AVR_INLINE void bp_avr_learn_residual(uint8_t wide, const void *s, int16_t *dz_in,
+                                         int16_t *g_in, int16_t *w, uint8_t *w_low, int16_t *b,
+                                         uint8_t *b_low, const bp_layer_t *layer,
+                                         const int16_t *a_in, const int16_t *dz, const int16_t *g,
+                                         uint16_t mantissa, const bp_alignment_t *alignment)
+{
+    uint16_t base = (uint16_t)s;
+
+    bp_avr_deltas_of_state(wide, s, dz_in, g_in, w, layer, a_in, dz, mantissa);
+    BP_FORGET(base);
+    bp_avr_update_residual(BP_AVR_IN(base, w), BP_AVR_IN(base, w_low), BP_AVR_IN(base, b),
+                           BP_AVR_IN(base, b_low), layer, BP_AVR_IN(base, a_in), g,
+                           BP_AVR_IN(base, alignment));
+}
+
+BP_AVR_INLINE void bp_avr_learn_stochastic(uint8_t wide, const void *s, int16_t *dz_in,
+                                           int16_t *g_in, int16_t *w, int16_t *b,
+                                           const bp_layer_t *layer, const int16_t *a_in,
+                                           const int16_t *dz, const int16_t *g, uint16_t mantissa,
+                                           const bp_alignment_t *alignment, uint16_t dither)
+{
+    uint16_t base = (uint16_t)s;
+
+    bp_avr_deltas_of_state(wide, s, dz_in, g_in, w, layer, a_in, dz, mantissa);
+    BP_FORGET(base);
+    bp_avr_update_stochastic(BP_AVR_IN(base, w), BP_AVR_IN(base, b), layer, BP_AVR_IN(base, a_in),
+                             g, BP_AVR_IN(base, alignment), dither);
+}
+
+/* A pass reads the alignment itself, so it is told where that is. */
+#define bp_update_residual(w, w_low, b, b_low, layer, a_in, g, alignment, counters)                \
+    ((void)(counters), bp_avr_update_residual(w, w_low, b, b_low, layer, a_in, g, &(alignment)))
+#define bp_update_stochastic(w, b, layer, a_in, g, alignment, dither, counters)                    \
+    ((void)(counters), bp_avr_update_stochastic(w, b, layer, a_in, g, &(alignment), dither))
+#define BP_AVR_LEARN_RESIDUAL(wide, s, dz_in, g_in, w, w_low, b, b_low, layer, a_in, dz, g,        \
+                              mantissa, alignment, counters)                                       \
+    ((void)(counters), bp_avr_learn_residual(wide, s, dz_in, g_in, w, w_low, b, b_low, layer,      \
+                                             a_in, dz, g, mantissa, &(alignment)))
+#define BP_AVR_LEARN_STOCHASTIC(wide, s, dz_in, g_in, w, b, layer, a_in, dz, g, mantissa,          \
+                                alignment, dither, counters)                                       \
+    ((void)(counters), bp_avr_learn_stochastic(wide, s, dz_in, g_in, w, b, layer, a_in, dz, g,     \
+                                               mantissa, &(alignment), dither))
+#define bp_learn_residual_plain(...) BP_AVR_LEARN_RESIDUAL(0, __VA_ARGS__)
+#define bp_learn_stochastic_plain(...) BP_AVR_LEARN_STOCHASTIC(0, __VA_ARGS__)
+#define bp_learn_residual_wide(...) BP_AVR_LEARN_RESIDUAL(1, __VA_ARGS__)
+#define bp_learn_stochastic_wide(...) BP_AVR_LEARN_STOCHASTIC(1, __VA_ARGS__)
 
 #endif

@@ -181,10 +181,10 @@ static void learn_residual(void)
         bp_learn_residual(fast.dz_in, fast.w, fast.w_low, fast.b, fast.b_low, layer, a, dz, g,
                           alignment, &fast.counters);
     } else if (kind() == 1) {
-        bp_learn_residual_plain(fast.dz_in, fast.g_in, fast.w, fast.w_low, fast.b, fast.b_low,
-                                layer, a, dz, g, mantissa, alignment, &fast.counters);
+        bp_learn_residual_plain(&fast, fast.dz_in, fast.g_in, fast.w, fast.w_low, fast.b,
+                                fast.b_low, layer, a, dz, g, mantissa, alignment, &fast.counters);
     } else {
-        bp_learn_residual_wide(fast.dz_in, fast.g_in, fast.w, fast.w_low, fast.b, fast.b_low,
+        bp_learn_residual_wide(&fast, fast.dz_in, fast.g_in, fast.w, fast.w_low, fast.b, fast.b_low,
                                layer, a, dz, g, mantissa, alignment, &fast.counters);
     }
     portable_bp_learn_residual(slow.dz_in, slow.w, slow.w_low, slow.b, slow.b_low, layer, a, dz, g,
@@ -204,11 +204,11 @@ static void learn_stochastic(void)
         bp_learn_stochastic(fast.dz_in, fast.w, fast.b, layer, a, dz, g, alignment, dither,
                             &fast.counters);
     } else if (kind() == 1) {
-        bp_learn_stochastic_plain(fast.dz_in, fast.g_in, fast.w, fast.b, layer, a, dz, g, mantissa,
-                                  alignment, dither, &fast.counters);
+        bp_learn_stochastic_plain(&fast, fast.dz_in, fast.g_in, fast.w, fast.b, layer, a, dz, g,
+                                  mantissa, alignment, dither, &fast.counters);
     } else {
-        bp_learn_stochastic_wide(fast.dz_in, fast.g_in, fast.w, fast.b, layer, a, dz, g, mantissa,
-                                 alignment, dither, &fast.counters);
+        bp_learn_stochastic_wide(&fast, fast.dz_in, fast.g_in, fast.w, fast.b, layer, a, dz, g,
+                                 mantissa, alignment, dither, &fast.counters);
     }
     portable_bp_learn_stochastic(slow.dz_in, slow.w, slow.b, layer, a, dz, g, alignment, dither,
                                  &slow.counters);

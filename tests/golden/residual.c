@@ -155,8 +155,9 @@ static void residual_learn(residual_state_t *s)
     int16_t g2[2];
 
     bp_descent(g2, s->dz2, mantissa, 2);
-    bp_learn_residual_plain(s->dz1, g1, s->w2, s->w2_low, s->b2, s->b2_low,
+    bp_learn_residual_plain(s, s->dz1, g1, s->w2, s->w2_low, s->b2, s->b2_low,
         &residual_layer2, s->a1, s->dz2, g2, mantissa, s->alignment2, BP_COUNTERS(s));
+    BP_FORGET(s);
     bp_update_residual(s->w1, s->w1_low, s->b1, s->b1_low,
         &residual_layer1, s->a0, g1, s->alignment1, BP_COUNTERS(s));
 }

@@ -107,27 +107,31 @@ static void compute(const case_t *c, uint8_t from_rom, uint8_t known)
     const int16_t *rom_w = rom + (known ? KNOWN_W : below((uint16_t)(ROM - weights)));
     const int16_t *rom_b = rom + (known ? KNOWN_B : below((uint16_t)(ROM - c->outputs)));
     int16_t *fast = net.fast + GUARD;
+    uint16_t n = (uint16_t)((c->inputs + 1) / 2 * 2);
+    int16_t *a_in = net.a_in + (known ? LONGEST - n : 0);
+
+    memmove(a_in, net.a_in, n * sizeof *a_in); /* known inputs are in front of the outputs */
 
     if (known) {
         (from_rom ? c->known_rom : c->known)();
     } else if (from_rom && c->is_fused) {
-        bp_dense_sigmoid_rom(fast, c->layer_rom, rom_w, rom_b, net.a_in, counters);
+        bp_dense_sigmoid_rom(fast, c->layer_rom, rom_w, rom_b, a_in, counters);
     } else if (from_rom) {
-        bp_dense_rom(fast, c->layer_rom, rom_w, rom_b, net.a_in, counters);
+        bp_dense_rom(fast, c->layer_rom, rom_w, rom_b, a_in, counters);
     } else if (c->is_fused) {
-        bp_dense_sigmoid(fast, c->layer, net.w, net.b, net.a_in, counters);
+        bp_dense_sigmoid(fast, c->layer, net.w, net.b, a_in, counters);
     } else {
-        bp_dense(fast, c->layer, net.w, net.b, net.a_in, counters);
+        bp_dense(fast, c->layer, net.w, net.b, a_in, counters);
     }
     if (from_rom && c->is_fused) {
-        portable_bp_dense_sigmoid_rom(slow + GUARD, c->layer_rom, rom_w, rom_b, net.a_in,
+        portable_bp_dense_sigmoid_rom(slow + GUARD, c->layer_rom, rom_w, rom_b, a_in,
                                       counters + 1);
     } else if (from_rom) {
-        portable_bp_dense_rom(slow + GUARD, c->layer_rom, rom_w, rom_b, net.a_in, counters + 1);
+        portable_bp_dense_rom(slow + GUARD, c->layer_rom, rom_w, rom_b, a_in, counters + 1);
     } else if (c->is_fused) {
-        portable_bp_dense_sigmoid(slow + GUARD, c->layer, net.w, net.b, net.a_in, counters + 1);
+        portable_bp_dense_sigmoid(slow + GUARD, c->layer, net.w, net.b, a_in, counters + 1);
     } else {
-        portable_bp_dense(slow + GUARD, c->layer, net.w, net.b, net.a_in, counters + 1);
+        portable_bp_dense(slow + GUARD, c->layer, net.w, net.b, a_in, counters + 1);
     }
 }
 

@@ -33,7 +33,7 @@ from bpgen.model import (
 )
 from bpgen.proof import WEIGHT_LIMIT, LayerProof, Sum, derivative_fraction, prove
 
-CORE_ABI = 3
+CORE_ABI = 4
 
 
 def build_view(model: IntModel, prefix: str, self_test: SelfTest, *, small: bool = False) -> View:

@@ -6,8 +6,8 @@
  */
 #include "residual.h"
 
-#if BPGEN_CORE_ABI != 3
-#error "regenerate residual.c: it needs bpgen core ABI 3"
+#if BPGEN_CORE_ABI != 4
+#error "regenerate residual.c: it needs bpgen core ABI 4"
 #endif
 
 /* The members leave no holes; a compiler may round the end up to 4 bytes. */

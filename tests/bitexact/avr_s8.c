@@ -24,7 +24,9 @@ typedef struct {
 
 #include "layers.h" /* cases[] and rom[] in flash, tables, LONGEST and WIDEST */
 
+#ifndef ROUNDS
 #define ROUNDS 6
+#endif
 #define GUARD 4
 
 static const int16_t edges[] = {

@@ -13,6 +13,8 @@ CHIP = "-mmcu=atmega2560"
 FLAGS = (CHIP, "-std=gnu99", "-fwrapv", "-Wall", "-Wextra", "-Werror")
 # Layers that a test makes up lack what only other kernels read.
 FLAGS_OF_PROGRAM = ("-Wno-missing-field-initializers",)
+# Of layers forward; fewer rounds are enough to notice what is wrong.
+FLAGS_OF_MUTANTS = ("-O2", "-DROUNDS=4")
 
 
 def simulated(tool: Tool, image: Path) -> str:

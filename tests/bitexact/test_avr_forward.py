@@ -11,7 +11,7 @@ import pytest
 from bpgen import lut
 from bpgen.emit.avr import avr_sum
 from bpgen.proof import Sum, block_size, forward_bound
-from tests.bitexact.avr_side_by_side import said
+from tests.bitexact.avr_side_by_side import FLAGS_OF_MUTANTS, said
 from tests.bitexact.side_by_side import Edit, Tool, counts, mutant
 
 ASSEMBLY = "bpgen_avr_forward.h"
@@ -216,7 +216,7 @@ def test_every_layer_gives_the_bits_of_the_portable_c(
     ],
 )
 def test_a_wrong_instruction_is_noticed(line: str, broken: str, tool: Tool, tmp_path: Path) -> None:
-    assert wrong(differing(tmp_path, tool, "-O2", edit=mutant(line, broken)))
+    assert wrong(differing(tmp_path, tool, *FLAGS_OF_MUTANTS, edit=mutant(line, broken)))
 
 
 @pytest.mark.parametrize(
@@ -238,5 +238,5 @@ def test_a_wrong_instruction_is_noticed(line: str, broken: str, tool: Tool, tmp_
 def test_a_wrong_call_of_a_group_is_noticed(
     line: str, broken: str, tool: Tool, tmp_path: Path
 ) -> None:
-    found = differing(tmp_path, tool, "-O2", assembly=CALLS, edit=mutant(line, broken))
+    found = differing(tmp_path, tool, *FLAGS_OF_MUTANTS, assembly=CALLS, edit=mutant(line, broken))
     assert wrong(found)

@@ -13,7 +13,7 @@ import pytest
 from bpgen import lut
 from bpgen.emit.avr import avr_bytes
 from bpgen.proof import Sum
-from tests.bitexact.avr_side_by_side import said
+from tests.bitexact.avr_side_by_side import FLAGS_OF_MUTANTS, said
 from tests.bitexact.side_by_side import Edit, Tool, counts, mutant
 
 ASSEMBLY = "bpgen_avr_s8.h"
@@ -259,7 +259,7 @@ def test_every_layer_gives_the_bits_of_the_portable_c(
     ],
 )
 def test_a_wrong_instruction_is_noticed(line: str, broken: str, tool: Tool, tmp_path: Path) -> None:
-    assert wrong(differing(tmp_path, tool, "-O2", edit=mutant(line, broken)))
+    assert wrong(differing(tmp_path, tool, *FLAGS_OF_MUTANTS, edit=mutant(line, broken)))
 
 
 @pytest.mark.parametrize(

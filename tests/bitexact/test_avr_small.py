@@ -12,7 +12,7 @@ from bpgen.model import IntModel
 from bpgen.simulate import WARNINGS
 from tests.bitexact import test_avr_forward as forward
 from tests.bitexact import test_avr_learn as learn
-from tests.bitexact.avr_side_by_side import said, simulated
+from tests.bitexact.avr_side_by_side import FLAGS_OF_MUTANTS, said, simulated
 from tests.bitexact.side_by_side import Edit, Tool, counts, mutant
 from tests.compile.models import trainable
 from tests.compile.test_avr_self_test import MODELS, PROGRAM
@@ -115,7 +115,7 @@ def test_a_wrong_instruction_is_noticed_by_a_layer(
     file: str, text: str, broken: str, which: int, tool: Tool, tmp_path: Path
 ) -> None:
     edit = mutant(text, broken, which)
-    assert wrong_layers(tmp_path, tool, "-O2", edited=file, edit=edit)
+    assert wrong_layers(tmp_path, tool, *FLAGS_OF_MUTANTS, edited=file, edit=edit)
 
 
 def verdict(folder: Path, model: IntModel, tool: Tool, edit: Edit = str) -> set[str]:

@@ -74,7 +74,7 @@ def measure(*, quick: bool = False) -> list[Row]:
         for update in ("residual", "stochastic"):
             progress(f"host: {'-'.join(map(str, sizes))} {update}")
             rows += _net(sizes, data(), update, runs)
-    return rows + _online(rows, runs) + _batches(runs) + _help(runs)
+    return rows + _online(runs) + _batches(runs) + _help(runs)
 
 
 def _problem(output: str, loss: str) -> Problem:
@@ -84,25 +84,31 @@ def _problem(output: str, loss: str) -> Problem:
     return Problem(net, samples.inputs, data.t, LEARNING_RATE)
 
 
-def _online(compiled: Sequence[Row], runs: int) -> list[Row]:
-    """Online training by the peers, and how much faster the compiled C of the same run is."""
+def _online(runs: int) -> list[Row]:
+    """Online training by the peers, and how much faster the compiled C is, run in turns with it."""
     problem = _problem("sigmoid", "squared_error")
     steps = PEER_EPOCHS * len(problem.x)
     name = "-".join(map(str, PEER_NET))
-    ours = next(row for row in compiled if row.what == f"{name} training, residual")
     rows = []
     least = {peers.torch: MIN_OVER_TORCH, peers.fann: MIN_OVER_FANN, peers.sklearn_online: None}
-    for measure_peer, factor in least.items():
-        progress(f"host: {measure_peer.__name__}")
-        found = measure_peer(problem, runs, steps)
-        if isinstance(found, Missing):
-            rows.append(_left_out(found))
-            continue
-        for peer in found:
-            rows.append(_of_peer(peer, name))
-            if peer.what == "training":
-                what = f"compiled C over {peer.name}, {name} training"
-                rows.append(_ratio(what, ours.median / rows[-1].median, factor))
+    with Compiled(PEER_NET, load("digits"), "residual") as compiled:
+        train_steps = _steps(compiled.train)
+        for measure_peer, factor in least.items():
+            progress(f"host: {measure_peer.__name__}")
+            ours: list[float] = []
+            theirs: list[Peer] = []
+            for _ in range(runs):
+                found = measure_peer(problem, 1, steps)
+                if isinstance(found, Missing):
+                    rows.append(_left_out(found))
+                    break
+                ours.append(train_steps / _seconds(compiled.train, train_steps))
+                theirs = [peer.and_rates_of(theirs) for peer in found]
+            for peer in theirs:
+                rows.append(_of_peer(peer, name))
+                if peer.what == "training":
+                    what = f"compiled C over {peer.name}, {name} training, in turns"
+                    rows.append(_ratio(what, statistics.median(ours) / rows[-1].median, factor))
     return rows
 
 
@@ -150,40 +156,60 @@ def _batches(runs: int) -> list[Row]:
     return rows
 
 
+class Compiled:
+    """A network's compiled C with data, which trains and infers so many samples."""
+
+    def __init__(self, sizes: tuple[int, ...], data: Dataset, update: str) -> None:
+        samples = Samples(data, Scaling.fit(data.x, "minmax"))
+        net, training = create(sizes, seed=1), Training(LEARNING_RATE, 1)
+        ranges = train(net.copy(), samples.inputs, data.t, training).ranges
+        model = quantize_network(
+            net,
+            training,
+            ranges,
+            scaling=samples.scaling,
+            features=data.features,
+            targets=data.targets,
+            labels=data.labels,
+            update=update,
+        )
+        self._a0, self._t = samples.a0(model), samples.t(model)
+        self._simulation = Simulation(model)
+
+    def __enter__(self) -> Compiled:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._simulation.close()
+
+    def train(self, steps: int) -> None:
+        """One sample after the other."""
+        self._simulation.train(self._a0, self._t, np.arange(steps) % len(self._a0))
+
+    def infer(self, steps: int) -> None:
+        """The same."""
+        self._simulation.forward(np.resize(self._a0, (steps, self._a0.shape[1])))
+
+
 def _net(sizes: tuple[int, ...], data: Dataset, update: str, runs: int) -> list[Row]:
-    samples = Samples(data, Scaling.fit(data.x, "minmax"))
-    net, training = create(sizes, seed=1), Training(LEARNING_RATE, 1)
-    ranges = train(net.copy(), samples.inputs, data.t, training).ranges
-    model = quantize_network(
-        net,
-        training,
-        ranges,
-        scaling=samples.scaling,
-        features=data.features,
-        targets=data.targets,
-        labels=data.labels,
-        update=update,
-    )
-    a0, t = samples.a0(model), samples.t(model)
     name = "-".join(map(str, sizes))
-    with Simulation(model) as simulation:
-
-        def train_for(steps: int) -> None:
-            simulation.train(a0, t, np.arange(steps) % len(a0))
-
-        def infer_for(steps: int) -> None:
-            simulation.forward(np.resize(a0, (steps, a0.shape[1])))
-
-        rows = [_rate(f"{name} training, {update}", train_for, runs)]
+    with Compiled(sizes, data, update) as compiled:
+        rows = [_rate(f"{name} training, {update}", compiled.train, runs)]
         if update == "residual":
-            rows.append(_rate(f"{name} inference", infer_for, runs))
+            rows.append(_rate(f"{name} inference", compiled.infer, runs))
     return rows
 
 
-def _rate(what: str, work: Callable[[int], None], runs: int) -> Row:
+def _steps(work: Callable[[int], None]) -> int:
+    """So many that a run takes its time."""
     steps = 1000
     while _seconds(work, steps) < SECONDS:
         steps *= 2
+    return steps
+
+
+def _rate(what: str, work: Callable[[int], None], runs: int) -> Row:
+    steps = _steps(work)
     rates = [steps / _seconds(work, steps) for _ in range(runs)]
     median = statistics.median(rates)
     wanted = what.startswith("64-32-10 training")

@@ -17,7 +17,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,11 @@ class Peer:
     what: str  # "training" or "inference"
     rates: tuple[float, ...]
     right: float
+
+    def and_rates_of(self, earlier: Sequence[Peer]) -> Peer:
+        """With the rates of the same work in earlier runs."""
+        same = [peer.rates for peer in earlier if (peer.name, peer.what) == (self.name, self.what)]
+        return replace(self, rates=sum(same, ()) + self.rates)
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ MAX_HELP_SECONDS = 0.3
 LEARNING_RATE = 0.2
 PEER_NET = (64, 32, 10)
 PEER_EPOCHS = 4  # of a run
+FANN_EPOCHS = 60  # so many take it as long as the compiled C's run
 # Compiled C, residual, over a peer's online training.
 MIN_OVER_TORCH = 5.0
 MIN_OVER_FANN = 2.0
@@ -87,18 +88,22 @@ def _problem(output: str, loss: str) -> Problem:
 def _online(runs: int) -> list[Row]:
     """Online training by the peers, and how much faster the compiled C is, run in turns with it."""
     problem = _problem("sigmoid", "squared_error")
-    steps = PEER_EPOCHS * len(problem.x)
     name = "-".join(map(str, PEER_NET))
     rows = []
-    least = {peers.torch: MIN_OVER_TORCH, peers.fann: MIN_OVER_FANN, peers.sklearn_online: None}
+    least: tuple[tuple[Callable[[Problem, int, int], list[Peer] | Missing], int, float | None], ...]
+    least = (
+        (peers.torch, PEER_EPOCHS, MIN_OVER_TORCH),
+        (peers.fann, FANN_EPOCHS, MIN_OVER_FANN),
+        (peers.sklearn_online, PEER_EPOCHS, None),
+    )
     with Compiled(PEER_NET, load("digits"), "residual") as compiled:
         train_steps = _steps(compiled.train)
-        for measure_peer, factor in least.items():
+        for measure_peer, epochs, factor in least:
             progress(f"host: {measure_peer.__name__}")
             ours: list[float] = []
             theirs: list[Peer] = []
             for _ in range(runs):
-                found = measure_peer(problem, 1, steps)
+                found = measure_peer(problem, 1, epochs * len(problem.x))
                 if isinstance(found, Missing):
                     rows.append(_left_out(found))
                     break

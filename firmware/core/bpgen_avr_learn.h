@@ -847,7 +847,7 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
 /* dz_in and g_in. First the sums of all pairs of inputs, 57 cycles an output, onto the stack:
  *
  *     r3       pairs left           r14, r15  dz                    X  dz
- *     r4-r7    sum of the first     r16, r17  dz[j]                 Y  pass
+ *     r4-r7    sum of the first     r16, r17  dz[j]                 Y  what it is told
  *     r8-r11   sum of the second    r18, r19  outputs left          Z  w
  *     r12, r13 outputs              r20, r21  half
  *     T        sums to be narrowed  r22-r25   w[j], products

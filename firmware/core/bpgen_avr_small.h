@@ -1,6 +1,6 @@
 /* bpgen_avr_small.h -- layers, deltas and updates for AVR cores, in as little flash as possible.
  *
- * --optimize size takes these in place of bpgen_avr_forward.h and bpgen_avr_learn.h. What several
+ * --optimize size takes these in place of the files named bpgen_avr_ but not small. What several
  * kernels do is there once, as a subroutine: a product, the loop over products, forward as well as
  * backward and for the steps of an update, and what ends a number, rounding and clipping. All sums
  * have 40 bits, so there is no second path for those that leave 32, and no shift is a constant, so

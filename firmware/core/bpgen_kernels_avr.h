@@ -13,8 +13,9 @@
 #include "bpgen_avr_small.h"
 #else
 #include "bpgen_avr_forward.h"
-#include "bpgen_avr_learn.h"
 #include "bpgen_avr_s8.h"
+#include "bpgen_avr_sigmoid.h"
+#include "bpgen_avr_update.h"
 #endif
 
 #endif

@@ -41,7 +41,8 @@ static inline int32_t half_of(uint32_t shift)
 }
 
 #include "bpgen_dsp_forward.h"
-#include "bpgen_dsp_learn.h"
+#include "bpgen_dsp_backward.h"
+#include "bpgen_dsp_update.h"
 
 #endif
 

@@ -1,6 +1,6 @@
 /* bpgen_pass_avr.h -- how AVR cores learn a layer: what the assembly is told.
  *
- * bpgen_kernels.h includes this where bpgen_avr_learn.h takes the place of portable kernels. These
+ * bpgen_kernels.h includes this where bpgen_avr_update.h takes the place of portable kernels. These
  * functions become part of the network's own: a step saves its registers once for all layers, and
  * what a layer says of itself is known to the compiler.
  * SPDX-License-Identifier: 0BSD

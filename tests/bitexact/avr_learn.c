@@ -1,4 +1,4 @@
-/* avr_learn.c -- the kernels of bpgen_avr_learn.h against the same in portable C, on one AVR.
+/* avr_learn.c -- deltas and updates in assembly against the same in portable C, on one AVR.
  *
  * test_avr_learn.py links bpgen_kernels.c twice, the second time with -DBP_PORTABLE and all names
  * behind portable_, and reads a line a kernel from the serial port: its name, then how many results

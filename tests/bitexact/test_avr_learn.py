@@ -11,7 +11,7 @@ from bpgen.proof import WEIGHT_LIMIT, block_size, plain_delta_top
 from tests.bitexact.avr_side_by_side import said
 from tests.bitexact.side_by_side import Edit, Tool, counts, mutant
 
-ASSEMBLY = "bpgen_avr_learn.h"
+BACKWARD, UPDATE = "bpgen_avr_backward.h", "bpgen_avr_update.h"
 PROGRAM = Path(__file__).parent / "avr_learn.c"
 KERNELS = {
     "update_residual",
@@ -83,9 +83,11 @@ def layers() -> str:
     )
 
 
-def differing(folder: Path, tool: Tool, *flags: str, edit: Edit = str) -> dict[str, int]:
-    """How many results of each kernel differ; `edit` may change the assembly first."""
-    return counts(said(folder, tool, PROGRAM, layers(), ASSEMBLY, *flags, edit=edit))
+def differing(
+    folder: Path, tool: Tool, *flags: str, edited: str = "", edit: Edit = str
+) -> dict[str, int]:
+    """How many results of each kernel differ; `edit` may change the file `edited` first."""
+    return counts(said(folder, tool, PROGRAM, layers(), edited, *flags, edit=edit))
 
 
 @pytest.mark.parametrize("optimisation", ["-O2", "-Os", "-O3"])
@@ -99,36 +101,43 @@ def test_with_counters_the_portable_c_is_in_place(tool: Tool, tmp_path: Path) ->
     assert differing(tmp_path, tool, "-O2", "-DBPGEN_COUNTERS=1") == dict.fromkeys(KERNELS, 0)
 
 
-# The kernels that notice, and what is replaced in the n-th line that holds it.
-MUTANTS = [
-    ({"update_residual", "learn_residual"}, '"subi " high ", 0x80', '"subi " high ", 0x81', 0),
-    ({"update_residual", "learn_residual"}, '"cp r17, r25', '"cp r17, r17', 0),
-    ({"update_residual", "learn_residual"}, '"adc r24, r25', '"add r24, r25', 0),
-    ({"update_stochastic", "learn_stochastic"}, "hi8(-40503)", "hi8(-40247)", 2),
-    ({"update_stochastic", "learn_stochastic"}, '"cpc r16, r25', '"cp r16, r24', 0),
-    ({"update_stochastic", "learn_stochastic"}, '"add r0, r29', '"add r0, r28', 0),
-    ({"learn_residual", "learn_stochastic"}, '"pop r22', '"pop r4', 0),
-    ({"learn_residual", "learn_stochastic"}, '"dec " fifth', '"inc " fifth', 0),
-    ({"learn_residual", "learn_stochastic"}, '"cp r22, " fifth "', '"cp r22, r22', 0),
-    ({"learn_residual", "learn_stochastic"}, '"cpse r16, r2', '"cpse r16, r16', 0),
-    ({"learn_residual", "learn_stochastic"}, '"asr r11', '"lsr r11', 0),
-    ({"learn_residual", "learn_stochastic"}, '"brsh 23f', '"brvs 23f', 0),
-    ({"learn_residual", "learn_stochastic"}, '"sbc r25, r22', '"nop', 0),
-    ({"learn_residual", "learn_stochastic"}, '"movw r16, r12', '"movw r16, r10', 0),
-    ({"update_residual", "update_stochastic"}, '"mov " u_high ", r0', '"mov " u_high ", r1', 0),
-    ({"update_residual", "update_stochastic"}, '"ld r20, X+', '"ld r21, X+', 0),
-    ({"update_stochastic", "learn_stochastic"}, '"sbrc r22, 0', '"sbrs r22, 0', 0),
-    ({"update_stochastic", "learn_stochastic"}, '"movw r10, r22', '"movw r10, r12', 0),
-    ({"delta_sigmoid"}, '"cp r0, r21', '"cp r0, r0', 0),
-    ({"output_delta"}, '"adc r1, r2', '"nop', 0),
-    ({"descent"}, '"sbc %D[p], %B[d]', '"nop', 0),
-    ({"backward"}, "adc r15, r2", "nop", -1),
-]
+# By file: the kernels that notice, and what is replaced in the n-th line that holds it.
+MUTANTS = {
+    BACKWARD: [
+        ({"learn_residual", "learn_stochastic"}, '"pop r22', '"pop r4', 0),
+        ({"learn_residual", "learn_stochastic"}, '"dec " fifth', '"inc " fifth', 0),
+        ({"learn_residual", "learn_stochastic"}, '"cp r22, " fifth "', '"cp r22, r22', 0),
+        ({"learn_residual", "learn_stochastic"}, '"cpse r16, r2', '"cpse r16, r16', 0),
+        ({"learn_residual", "learn_stochastic"}, '"asr r11', '"lsr r11', 0),
+        ({"learn_residual", "learn_stochastic"}, '"brsh 23f', '"brvs 23f', 0),
+        ({"learn_residual", "learn_stochastic"}, '"sbc r25, r22', '"nop', 0),
+        ({"learn_residual", "learn_stochastic"}, '"movw r16, r12', '"movw r16, r10', 0),
+        ({"delta_sigmoid"}, '"cp r0, r21', '"cp r0, r0', 0),
+        ({"output_delta"}, '"adc r1, r2', '"nop', 0),
+        ({"backward"}, "adc r15, r2", "nop", -1),
+    ],
+    UPDATE: [
+        ({"update_residual", "learn_residual"}, '"subi " high ", 0x80', '"subi " high ", 0x81', 0),
+        ({"update_residual", "learn_residual"}, '"cp r17, r25', '"cp r17, r17', 0),
+        ({"update_residual", "learn_residual"}, '"adc r24, r25', '"add r24, r25', 0),
+        ({"update_stochastic", "learn_stochastic"}, "hi8(-40503)", "hi8(-40247)", 2),
+        ({"update_stochastic", "learn_stochastic"}, '"cpc r16, r25', '"cp r16, r24', 0),
+        ({"update_stochastic", "learn_stochastic"}, '"add r0, r29', '"add r0, r28', 0),
+        ({"update_residual", "update_stochastic"}, '"mov " u_high ", r0', '"mov " u_high ", r1', 0),
+        ({"update_residual", "update_stochastic"}, '"ld r20, X+', '"ld r21, X+', 0),
+        ({"update_stochastic", "learn_stochastic"}, '"sbrc r22, 0', '"sbrs r22, 0', 0),
+        ({"update_stochastic", "learn_stochastic"}, '"movw r10, r22', '"movw r10, r12', 0),
+        ({"descent"}, '"sbc %D[p], %B[d]', '"nop', 0),
+    ],
+}
 
 
-@pytest.mark.parametrize(("kernels", "text", "broken", "which"), MUTANTS)
+@pytest.mark.parametrize(
+    ("edited", "kernels", "text", "broken", "which"),
+    [(edited, *mutant) for edited, mutants in MUTANTS.items() for mutant in mutants],
+)
 def test_a_wrong_instruction_is_noticed(
-    kernels: set[str], text: str, broken: str, which: int, tool: Tool, tmp_path: Path
+    edited: str, kernels: set[str], text: str, broken: str, which: int, tool: Tool, tmp_path: Path
 ) -> None:
-    found = differing(tmp_path, tool, "-O2", edit=mutant(text, broken, which))
+    found = differing(tmp_path, tool, "-O2", edited=edited, edit=mutant(text, broken, which))
     assert all(found[kernel] > 0 for kernel in kernels)

@@ -16,7 +16,7 @@ from bpgen.proof import Sum
 from tests.bitexact.avr_side_by_side import FLAGS_OF_MUTANTS, said
 from tests.bitexact.side_by_side import Edit, Tool, counts, mutant
 
-ASSEMBLY = "bpgen_avr_s8.h"
+BYTES, SIGMOID = "bpgen_avr_s8.h", "bpgen_avr_sigmoid.h"
 PROGRAM = Path(__file__).parent / "avr_s8.c"
 SUITE_SEED = 8
 ROM = 6000
@@ -202,14 +202,15 @@ def header(fits: Fits) -> str:
 
 
 def differing(
-    folder: Path, tool: Tool, *flags: str, edit: Edit = str, fits: Fits = avr_bytes
-) -> dict[int, int]:
+    folder: Path, tool: Tool, *flags: str,
+    edited: str = "", edit: Edit = str, fits: Fits = avr_bytes,
+) -> dict[int, int]:  # fmt: skip
     """
     How many results of each layer differ.
 
-    `edit` may change the assembly first, and `fits` which layers have a kernel in it.
+    `edit` may change the file `edited` first, and `fits` which layers have a kernel.
     """
-    text = said(folder, tool, PROGRAM, header(fits), ASSEMBLY, *flags, edit=edit)
+    text = said(folder, tool, PROGRAM, header(fits), edited, *flags, edit=edit)
     return {int(number): count for number, count in counts(text).items()}
 
 
@@ -255,11 +256,17 @@ def test_every_layer_gives_the_bits_of_the_portable_c(
         ("n < 256 ? n / 2 : 128", "n < 260 ? n / 2 : 130"),  # of any layer
         ("excess *= 128", "excess *= 127"),
         ("l.table != NULL", "0"),
-        ("lsl %A[z]", "nop"),  # of the sigmoid
     ],
 )
 def test_a_wrong_instruction_is_noticed(line: str, broken: str, tool: Tool, tmp_path: Path) -> None:
-    assert wrong(differing(tmp_path, tool, *FLAGS_OF_MUTANTS, edit=mutant(line, broken)))
+    edit = mutant(line, broken)
+    assert wrong(differing(tmp_path, tool, *FLAGS_OF_MUTANTS, edited=BYTES, edit=edit))
+
+
+def test_a_wrong_instruction_of_the_sigmoid_is_noticed(tool: Tool, tmp_path: Path) -> None:
+    edit = mutant("lsl %A[z]", "nop")
+    found = differing(tmp_path, tool, *FLAGS_OF_MUTANTS, edited=SIGMOID, edit=edit)
+    assert wrong(found)
 
 
 @pytest.mark.parametrize(

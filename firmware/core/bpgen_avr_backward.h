@@ -1,0 +1,643 @@
+/* bpgen_avr_backward.h -- deltas for AVR cores with a multiplier, in assembly.
+ *
+ * bpgen_avr_update.h includes this; the C of bpgen_kernels_backward.h says what each of these
+ * computes. No time depends on the data, but for some 20 cycles where a delta comes near its top.
+ * Cycles are those of an ATmega328P.
+ *
+ * A product of 16-bit numbers is four of bytes, in r1:r0 each. MULSU leaves its sign in the carry,
+ * for SBC to extend, and takes r16..r23 only, the constraint "a". r1 is the compiler's zero: `zero`
+ * or r2 stands in for it, and each block that multiplies clears it at the end.
+ * SPDX-License-Identifier: 0BSD
+ */
+#ifndef BPGEN_AVR_BACKWARD_H
+#define BPGEN_AVR_BACKWARD_H
+
+#include "bpgen_unit.h"
+
+/* Counting clips would cost every kernel here. */
+#if !BPGEN_COUNTERS
+
+/* ---- Products, derivatives and clips -------------------------------------------------------- */
+
+/* s += w * dz, both signed: 4 cycles to load w and 21. The sum is in d:c:b:a, dz in r17:r16, and
+ * `carry` and `borrow` lead to what is above 32 bits.
+ */
+#define BP_AVR_ADD_PRODUCT(a, b, c, d, borrow, carry)                                              \
+    "ld r22, Z+\n\t"                                                                               \
+    "ld r23, Z+\n\t"                                                                               \
+    "mulsu r23, r16\n\t"                                                                           \
+    "sbc " d ", r2\n\t" borrow "add " b ", r0\n\t"                                                 \
+    "adc " c ", r1\n\t"                                                                            \
+    "adc " d ", r2\n\t" carry "mulsu r17, r22\n\t"                                                 \
+    "sbc " d ", r2\n\t" borrow "add " b ", r0\n\t"                                                 \
+    "adc " c ", r1\n\t"                                                                            \
+    "adc " d ", r2\n\t" carry "muls r23, r17\n\t" borrow "movw r24, r0\n\t"                        \
+    "mul r22, r16\n\t"                                                                             \
+    "add " a ", r0\n\t"                                                                            \
+    "adc " b ", r1\n\t"                                                                            \
+    "adc " c ", r24\n\t"                                                                           \
+    "adc " d ", r25\n\t" carry
+
+/* For an output a = r17:r16 of a sigmoid, r23:r22 = A = a * 2^(16 - frac), of which r14 is the
+ * lowest byte, or for fracs up to 8, with T set, 2^(8 - frac): 6 and 8 cycles.
+ */
+#define BP_AVR_BYTES                                                                               \
+    "mul r16, r14\n\t"                                                                             \
+    "movw r22, r0\n\t"                                                                             \
+    "mul r17, r14\n\t"                                                                             \
+    "add r23, r0\n\t"
+
+#define BP_AVR_NORMAL                                                                              \
+    BP_AVR_BYTES                                                                                   \
+    "brtc .+4\n\t"                                                                                 \
+    "mov r23, r22\n\t"                                                                             \
+    "clr r22\n\t"
+
+/* The derivative of A is (2^30 + 2^15 - x * x) >> 16 with x = A - 2^15, to r17:r16: 18 cycles,
+ * or 17 where `quarter`, which makes that 2^14, copies it. The lower half of x * x is never 2^15,
+ * for 15 is odd, so its highest bit tells on which side it is.
+ */
+#define BP_AVR_QUARTER "ldi r16, 0x00\n\tldi r17, 0x40\n\t"
+#define BP_AVR_DERIVATIVE(quarter)                                                                 \
+    "subi r23, 0x80\n\t"                                                                           \
+    "muls r23, r23\n\t"                                                                            \
+    "movw r24, r0\n\t"                                                                             \
+    "mul r22, r22\n\t"                                                                             \
+    "mov r16, r1\n\t"                                                                              \
+    "fmulsu r23, r22\n\t"                                                                          \
+    "sbc r25, r2\n\t"                                                                              \
+    "add r16, r0\n\t"                                                                              \
+    "adc r24, r1\n\t"                                                                              \
+    "adc r25, r2\n\t"                                                                              \
+    "lsl r16\n\t"                                                                                  \
+    quarter                                                                                        \
+    "sbc r16, r24\n\t"                                                                             \
+    "sbc r17, r25\n\t"
+
+/* r22:r23, and above them the highest four bits of r25, = round(s * d, 20) for s = r22:s1:s0 and a
+ * derivative d = r17:r16 up to 2^14: 38 cycles. `spare` and s0 may be spoilt. An s of -2^23 gives
+ * what -2^23 + 1 would. The product's third byte starts with the half; nibbles move at the end.
+ */
+#define BP_AVR_DELTA(spare, s0, s1)                                                                \
+    "mul " s0 ", r16\n\t"                                                                          \
+    "mov " spare ", r1\n\t"                                                                        \
+    "mulsu r22, r17\n\t"                                                                           \
+    "movw r24, r0\n\t"                                                                             \
+    "mul " s0 ", r17\n\t"                                                                          \
+    "ldi r23, 8\n\t"                                                                               \
+    "add " spare ", r0\n\t"                                                                        \
+    "adc r23, r1\n\t"                                                                              \
+    "mul " s1 ", r16\n\t"                                                                          \
+    "add " spare ", r0\n\t"                                                                        \
+    "adc r23, r1\n\t"                                                                              \
+    "adc r24, r2\n\t"                                                                              \
+    "adc r25, r2\n\t"                                                                              \
+    "mul " s1 ", r17\n\t"                                                                          \
+    "add r23, r0\n\t"                                                                              \
+    "adc r24, r1\n\t"                                                                              \
+    "adc r25, r2\n\t"                                                                              \
+    "mulsu r22, r16\n\t"                                                                           \
+    "sbc r25, r2\n\t"                                                                              \
+    "add r23, r0\n\t"                                                                              \
+    "adc r24, r1\n\t"                                                                              \
+    "adc r25, r2\n\t"                                                                              \
+    "swap r23\n\t"                                                                                 \
+    "swap r24\n\t"                                                                                 \
+    "eor r23, r24\n\t"                                                                             \
+    "andi r23, 0x0F\n\t"                                                                           \
+    "eor r23, r24\n\t"                                                                             \
+    "mov r22, r25\n\t"                                                                             \
+    "swap r22\n\t"                                                                                 \
+    "eor r24, r22\n\t"                                                                             \
+    "andi r24, 0x0F\n\t"                                                                           \
+    "eor r22, r24\n\t"
+
+/* above:high:low clipped to [-top, top], with top in r11:r10, in 10 to 12 cycles: what is above top
+ * becomes top, and the rest moves by top, loses what is below 0 and moves back.
+ */
+#define BP_AVR_CLIP_BY_TOP(above, low, high)                                                       \
+    "cp r10, " low "\n\t"                                                                          \
+    "cpc r11, " high "\n\t"                                                                        \
+    "cpc r2, " above "\n\t"                                                                        \
+    "brge 3f\n\t"                                                                                  \
+    "mov " low ", r10\n\t"                                                                         \
+    "mov " high ", r11\n\t"                                                                        \
+    "rjmp 5f\n"                                                                                    \
+    "3:\n\t"                                                                                       \
+    "add " low ", r10\n\t"                                                                         \
+    "adc " high ", r11\n\t"                                                                        \
+    "adc " above ", r2\n\t"                                                                        \
+    "brpl 4f\n\t"                                                                                  \
+    "clr " low "\n\t"                                                                              \
+    "clr " high "\n"                                                                               \
+    "4:\n\t"                                                                                       \
+    "sub " low ", r10\n\t"                                                                         \
+    "sbc " high ", r11\n"                                                                          \
+    "5:\n\t"
+
+/* ---- Deltas of inputs ----------------------------------------------------------------------- */
+
+/* s += w * dz in five bytes, from the product in r25:r24:r13:r12: 4 cycles to load w and 25. */
+#define BP_AVR_ADD_WIDE(a, b, c, d, fifth)                                                         \
+    "ld r22, Z+\n\t"                                                                               \
+    "ld r23, Z+\n\t"                                                                               \
+    "muls r23, r17\n\t"                                                                            \
+    "movw r24, r0\n\t"                                                                             \
+    "mul r22, r16\n\t"                                                                             \
+    "movw r12, r0\n\t"                                                                             \
+    "mulsu r23, r16\n\t"                                                                           \
+    "sbc r25, r2\n\t"                                                                              \
+    "add r13, r0\n\t"                                                                              \
+    "adc r24, r1\n\t"                                                                              \
+    "adc r25, r2\n\t"                                                                              \
+    "mulsu r17, r22\n\t"                                                                           \
+    "sbc r25, r2\n\t"                                                                              \
+    "add r13, r0\n\t"                                                                              \
+    "adc r24, r1\n\t"                                                                              \
+    "adc r25, r2\n\t"                                                                              \
+    "add " a ", r12\n\t"                                                                           \
+    "adc " b ", r13\n\t"                                                                           \
+    "adc " c ", r24\n\t"                                                                           \
+    "adc " d ", r25\n\t"                                                                           \
+    "adc " fifth ", r2\n\t"                                                                        \
+    "sbrc r25, 7\n\t"                                                                              \
+    "dec " fifth "\n\t"
+
+#define BP_AVR_PLAIN_SUMS                                                                          \
+    "11:\n"                                                                                        \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
+    BP_AVR_ADD_PRODUCT("r4", "r5", "r6", "r7", "", "")                                             \
+    BP_AVR_ADD_PRODUCT("r8", "r9", "r10", "r11", "", "")                                           \
+    "dec r18\n\t"                                                                                  \
+    "brne 11b\n\t"                                                                                 \
+    "dec r19\n\t"                                                                                  \
+    "brne 11b\n\t"
+
+/* Five bytes hold 512 products of any numbers: 65 cycles an output. They end in 32 bits. */
+#define BP_AVR_CLIP40(fifth, high, mid, low)                                                       \
+    "mov r22, " high "\n\t"                                                                        \
+    "lsl r22\n\t"                                                                                  \
+    "sbc r22, r22\n\t"                                                                             \
+    "cp r22, " fifth "\n\t"                                                                        \
+    "breq .+14\n\t"                                                                                \
+    "lsl " fifth "\n\t"                                                                            \
+    "sbc " low ", " low "\n\t"                                                                     \
+    "com " low "\n\t"                                                                              \
+    "mov " mid ", " low "\n\t"                                                                     \
+    "mov " high ", " low "\n\t"                                                                    \
+    "ldi r22, 0x80\n\t"                                                                            \
+    "eor " high ", r22\n\t"
+
+#define BP_AVR_WIDE_SUMS                                                                           \
+    "clr r20\n\t"                                                                                  \
+    "clr r21\n\t"                                                                                  \
+    "11:\n"                                                                                        \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
+    BP_AVR_ADD_WIDE("r4", "r5", "r6", "r7", "r20")                                                 \
+    BP_AVR_ADD_WIDE("r8", "r9", "r10", "r11", "r21")                                               \
+    "dec r18\n\t"                                                                                  \
+    "brne 11b\n\t"                                                                                 \
+    "dec r19\n\t"                                                                                  \
+    "brne 11b\n\t"                                                                                 \
+    BP_AVR_CLIP40("r20", "r7", "r6", "r5")                                                         \
+    BP_AVR_CLIP40("r21", "r11", "r10", "r9")                                                       \
+    "ldd r12, Y+%[outputs]\n\t"                                                                    \
+    "ldd r13, Y+%[outputs]+1\n\t"                                                                  \
+    "ldi r20, 0x80\n\t"                                                                            \
+    "clr r21\n\t"
+
+/* dz_in and g_in. First the sums of all pairs of inputs, 57 cycles an output, onto the stack:
+ *
+ *     r3       pairs left           r14, r15  dz                    X  dz
+ *     r4-r7    sum of the first     r16, r17  dz[j]                 Y  what it is told
+ *     r8-r11   sum of the second    r18, r19  outputs left          Z  w
+ *     r12, r13 outputs              r20, r21  half
+ *     T        sums to be narrowed  r22-r25   w[j], products
+ *
+ * then all inputs, from the last, 109 cycles each:
+ *
+ *     r4-r6    sum                  r14       2^(16 - frac)         X  a_in
+ *     r8, r9   inputs left          r15       fence                 Y  dz_in
+ *     r10, r11 top                  r20, r21  2^16 - 2 * mantissa   Z  g_in
+ *     r12, r13 2^14                 r16-r25   a, derivative, delta
+ *
+ * g_in = round(-2 * mantissa * dz_in, 16) is made as bp_descent() does. A delta beyond the fence,
+ * which is on or below the top, takes 19 cycles more.
+ */
+#define BP_AVR_DELTAS_TEXT(sums)                                                                   \
+    "push r28\n\t"                                                                                 \
+    "push r29\n\t"                                                                                 \
+    "movw r28, r24\n\t"                                                                            \
+    "clr r2\n\t"                                                                                   \
+    "movw r12, r18\n\t"                                                                            \
+    "mov r3, r16\n\t"                                                                              \
+    "ldd r16, Y+%[narrow]\n\t"                                                                     \
+    "clt\n\t"                                                                                      \
+    "cpse r16, r2\n\t"                                                                             \
+    "set\n\t"                                                                                      \
+    "1:\n"                                                                                         \
+    "movw r4, r20\n\t"                                                                             \
+    "clr r6\n\t"                                                                                   \
+    "clr r7\n\t"                                                                                   \
+    "movw r8, r4\n\t"                                                                              \
+    "movw r10, r6\n\t"                                                                             \
+    "movw r26, r14\n\t"                                                                            \
+    "movw r18, r12\n\t"                                                                            \
+    sums                                                                                           \
+    "brts 12f\n\t"                                                                                 \
+    "13:\n"                                                                                        \
+    "push r5\n\t"                                                                                  \
+    "push r6\n\t"                                                                                  \
+    "push r7\n\t"                                                                                  \
+    "push r9\n\t"                                                                                  \
+    "push r10\n\t"                                                                                 \
+    "push r11\n\t"                                                                                 \
+    "dec r3\n\t"                                                                                   \
+    "breq .+2\n\t"                                                                                 \
+    "rjmp 1b\n\t"                                                                                  \
+    "ldd r16, Y+%[left]\n\t"                                                                       \
+    "dec r16\n\t"                                                                                  \
+    "std Y+%[left], r16\n\t"                                                                       \
+    "breq 15f\n\t"                                                                                 \
+    "rjmp 1b\n\t"                                                                                  \
+    "12:\n"                                                                                        \
+    "ldd r16, Y+%[narrow]\n\t"                                                                     \
+    "14:\n"                                                                                        \
+    "asr r7\n\t"                                                                                   \
+    "ror r6\n\t"                                                                                   \
+    "ror r5\n\t"                                                                                   \
+    "asr r11\n\t"                                                                                  \
+    "ror r10\n\t"                                                                                  \
+    "ror r9\n\t"                                                                                   \
+    "dec r16\n\t"                                                                                  \
+    "brne 14b\n\t"                                                                                 \
+    "rjmp 13b\n\t"                                                                                 \
+    "15:\n"                                                                                        \
+    "ldd r8, Y+%[inputs]\n\t"                                                                      \
+    "ldd r9, Y+%[inputs]+1\n\t"                                                                    \
+    "sbrs r8, 0\n\t"                                                                               \
+    "rjmp 20f\n\t"                                                                                 \
+    "pop r0\n\t"                                                                                   \
+    "pop r0\n\t"                                                                                   \
+    "pop r0\n\t"                                                                                   \
+    "20:\n"                                                                                        \
+    "ldd r10, Y+%[top]\n\t"                                                                        \
+    "ldd r11, Y+%[top]+1\n\t"                                                                      \
+    "ldd r20, Y+%[factor]\n\t"                                                                     \
+    "ldd r21, Y+%[factor]+1\n\t"                                                                   \
+    "ldd r14, Y+%[scale_a]\n\t"                                                                    \
+    "mov r16, r11\n\t"                                                                             \
+    "swap r16\n\t"                                                                                 \
+    "andi r16, 0x0F\n\t"                                                                           \
+    "mov r15, r16\n\t"                                                                             \
+    "lsl r16\n\t"                                                                                  \
+    "mov r3, r16\n\t"                                                                              \
+    "ldi r16, 0x40\n\t"                                                                            \
+    "mov r13, r16\n\t"                                                                             \
+    "clr r12\n\t"                                                                                  \
+    "ldd r26, Y+%[a_end]\n\t"                                                                      \
+    "ldd r27, Y+%[a_end]+1\n\t"                                                                    \
+    "ldd r30, Y+%[g_end]\n\t"                                                                      \
+    "ldd r31, Y+%[g_end]+1\n\t"                                                                    \
+    "ldd r16, Y+%[dz_end]\n\t"                                                                     \
+    "ldd r17, Y+%[dz_end]+1\n\t"                                                                   \
+    "movw r28, r16\n\t"                                                                            \
+    "21:\n"                                                                                        \
+    "ld r17, -X\n\t"                                                                               \
+    "ld r16, -X\n\t"                                                                               \
+    BP_AVR_BYTES                                                                                   \
+    BP_AVR_DERIVATIVE("movw r16, r12\n\t")                                                         \
+    "pop r22\n\t"                                                                                  \
+    "pop r6\n\t"                                                                                   \
+    "pop r5\n\t"                                                                                   \
+    BP_AVR_DELTA("r4", "r5", "r6")                                                                 \
+    "add r25, r15\n\t"                                                                             \
+    "cp r25, r3\n\t"                                                                               \
+    "brsh 23f\n\t"                                                                                 \
+    "22:\n"                                                                                        \
+    "st -Y, r22\n\t"                                                                               \
+    "st -Y, r23\n\t"                                                                               \
+    "mulsu r22, r21\n\t"                                                                           \
+    "movw r24, r0\n\t"                                                                             \
+    "mul r23, r20\n\t"                                                                             \
+    "mov r4, r1\n\t"                                                                               \
+    "mulsu r22, r20\n\t"                                                                           \
+    "sbc r25, r2\n\t"                                                                              \
+    "add r4, r0\n\t"                                                                               \
+    "adc r24, r1\n\t"                                                                              \
+    "adc r25, r2\n\t"                                                                              \
+    "mul r23, r21\n\t"                                                                             \
+    "add r4, r0\n\t"                                                                               \
+    "adc r24, r1\n\t"                                                                              \
+    "adc r25, r2\n\t"                                                                              \
+    "lsl r4\n\t"                                                                                   \
+    "adc r24, r2\n\t"                                                                              \
+    "adc r25, r2\n\t"                                                                              \
+    "sub r24, r23\n\t"                                                                             \
+    "sbc r25, r22\n\t"                                                                             \
+    "st -Z, r25\n\t"                                                                               \
+    "st -Z, r24\n\t"                                                                               \
+    "dec r8\n\t"                                                                                   \
+    "breq .+2\n\t"                                                                                 \
+    "rjmp 21b\n\t"                                                                                 \
+    "dec r9\n\t"                                                                                   \
+    "breq .+2\n\t"                                                                                 \
+    "rjmp 21b\n\t"                                                                                 \
+    "pop r29\n\t"                                                                                  \
+    "pop r28\n\t"                                                                                  \
+    "clr __zero_reg__\n\t"                                                                         \
+    "ret\n\t"                                                                                      \
+    "23:\n"                                                                                        \
+    "sub r25, r15\n\t"                                                                             \
+    "asr r25\n\t"                                                                                  \
+    "asr r25\n\t"                                                                                  \
+    "asr r25\n\t"                                                                                  \
+    "asr r25\n\t"                                                                                  \
+    BP_AVR_CLIP_BY_TOP("r25", "r23", "r22")                                                        \
+    "rjmp 22b\n\t"
+
+#define BP_AVR_AT(member) [member] "i"(offsetof(bp_avr_deltas_t, member))
+
+#define BP_AVR_DELTAS(sums)                                                                        \
+    __asm__ __volatile__(                                                                          \
+        BP_AVR_DELTAS_TEXT(sums)                                                                   \
+        :                                                                                          \
+        : BP_AVR_AT(narrow), BP_AVR_AT(left), BP_AVR_AT(outputs), BP_AVR_AT(inputs),               \
+          BP_AVR_AT(top), BP_AVR_AT(factor), BP_AVR_AT(scale_a), BP_AVR_AT(a_end),                 \
+          BP_AVR_AT(dz_end), BP_AVR_AT(g_end))
+
+/* These save no register but Y: who calls them does, once for all. */
+__attribute__((naked)) void bp_avr_plain_deltas(void) { BP_AVR_DELTAS(BP_AVR_PLAIN_SUMS); }
+
+__attribute__((naked)) void bp_avr_wide_deltas(void) { BP_AVR_DELTAS(BP_AVR_WIDE_SUMS); }
+
+/* ---- Deltas of outputs ---------------------------------------------------------------------- */
+
+/* e = a - t has 17 bits, in r20:r19:r18, and the derivative is up to 2^14. Each takes 96 cycles:
+ *
+ *     r2       zero                 r16, r17  a; derivative        X  a
+ *     r10, r11 top                  r18-r20   e; product's sign    Y  dz
+ *     r12, r13 outputs left         r21       2^(16 - shift)       Z  t
+ *     r14      scale of a           r22-r25   product, dz
+ */
+static inline void bp_avr_output_deltas(int16_t *deltas, const int16_t *outputs,
+                                        const int16_t *targets, uint8_t frac, uint8_t shift,
+                                        int16_t limit, uint16_t count)
+{
+    uint8_t power = bp_avr_power((uint8_t)-frac & 7u);
+    uint8_t rounding = bp_avr_power((uint8_t)(16 - shift));
+    register uint8_t zero __asm__("r2") = frac <= 8;
+    register int16_t top __asm__("r10") = limit;
+    register uint16_t n __asm__("r12") = bp_avr_count(count);
+    register uint8_t scale_a __asm__("r14") = power;
+    register uint8_t scale __asm__("r21") = rounding;
+    register int16_t *dz __asm__("r22") = deltas;
+    register const int16_t *a __asm__("r26") = outputs;
+    register const int16_t *t __asm__("r30") = targets;
+
+    __asm__ __volatile__("push r28\n\t"
+                         "push r29\n\t"
+                         "movw r28, %[dz]\n\t"
+                         "bst r2, 0\n\t"
+                         "clr r2\n"
+                         "1:\n\t"
+                         "ld r16, X+\n\t"
+                         "ld r17, X+\n\t"
+                         "movw r18, r16\n\t"
+                         "ld r0, Z+\n\t"
+                         "sub r18, r0\n\t"
+                         "ld r0, Z+\n\t"
+                         "sbc r19, r0\n\t"
+                         "ldi r20, 0xFF\n\t"
+                         "brlt .+2\n\t"
+                         "ldi r20, 0x00\n\t" BP_AVR_NORMAL BP_AVR_DERIVATIVE(BP_AVR_QUARTER)
+                         "mul r19, r17\n\t"
+                         "movw r24, r0\n\t"
+                         "mul r18, r16\n\t"
+                         "movw r22, r0\n\t"
+                         "mul r19, r16\n\t"
+                         "add r23, r0\n\t"
+                         "adc r24, r1\n\t"
+                         "adc r25, r2\n\t"
+                         "mul r18, r17\n\t"
+                         "add r23, r0\n\t"
+                         "adc r24, r1\n\t"
+                         "adc r25, r2\n\t"
+                         "and r16, r20\n\t"
+                         "and r17, r20\n\t"
+                         "sub r24, r16\n\t"
+                         "sbc r25, r17\n\t"
+                         "mov r18, r25\n\t"
+                         "mul r23, r21\n\t"
+                         "mov r20, r0\n\t"
+                         "mov r22, r1\n\t"
+                         "mul r24, r21\n\t"
+                         "or r22, r0\n\t"
+                         "mov r23, r1\n\t"
+                         "mulsu r18, r21\n\t"
+                         "or r23, r0\n\t"
+                         "lsl r20\n\t"
+                         "adc r22, r2\n\t"
+                         "adc r23, r2\n\t"
+                         "adc r1, r2\n\t"
+                         BP_AVR_CLIP_BY_TOP("r1", "r22", "r23")
+                         "st Y+, r22\n\t"
+                         "st Y+, r23\n\t"
+                         "dec r12\n\t"
+                         "breq .+2\n\t"
+                         "rjmp 1b\n\t"
+                         "dec r13\n\t"
+                         "breq .+2\n\t"
+                         "rjmp 1b\n\t"
+                         "pop r29\n\t"
+                         "pop r28\n\t"
+                         "clr __zero_reg__"
+                         : [dz] "+r"(dz), "+r"(a), "+r"(t), "+r"(n), "+r"(zero)
+                         : "r"(top), "r"(scale_a), "r"(scale)
+                         : "r0", "r16", "r17", "r18", "r19", "r20", "r24", "r25", "memory");
+}
+
+void bp_output_delta_sigmoid_plain(int16_t *dz, const int16_t *a, const int16_t *t, uint8_t frac,
+                                   uint8_t shift, int16_t top, bp_counters_t *counters, size_t n)
+{
+    (void)counters;
+    bp_avr_output_deltas(dz, a, t, frac, shift, top, (uint16_t)n);
+}
+
+/* ---- The separate calls --------------------------------------------------------------------- */
+
+/* A sum of five bytes. */
+typedef struct {
+    uint32_t low;
+    int8_t fifth;
+} bp_avr_wide_t;
+
+static __attribute__((noinline)) int32_t bp_avr_any_shift(bp_avr_wide_t sum, uint8_t shift)
+{
+    int64_t acc = (int64_t)((uint64_t)(int64_t)sum.fifth << 32 | sum.low);
+
+    return bp_saturate32(bp_round64(acc, shift));
+}
+
+/* A shift of 8 leaves 32 bits, rounded by what the sum started with. */
+static inline int32_t bp_avr_round_wide(bp_avr_wide_t sum, uint8_t shift)
+{
+    if (shift != 8) {
+        return bp_avr_any_shift(sum, shift);
+    }
+    return (int32_t)(sum.low >> 8 | (uint32_t)(uint8_t)sum.fifth << 24);
+}
+
+/* The sums of a pair of inputs over all outputs, with fifth bytes, which hold 512 products of any
+ * numbers: 69 cycles an output. Returns the weights of the next pair.
+ */
+static inline const int16_t *bp_avr_backward(int32_t *sum, const int16_t *w, const int16_t *dz,
+                                             uint16_t count, uint8_t shift)
+{
+    uint8_t start = shift == 8 ? 0x80 : 0;
+    const int16_t *next;
+    bp_avr_wide_t pair[2];
+    register uint8_t zero __asm__("r2") = 0;
+    register uint32_t sum0 __asm__("r4") = start;
+    register uint32_t sum1 __asm__("r8") = start;
+    register uint16_t n __asm__("r18") = count;
+    register int8_t fifth0 __asm__("r14") = 0;
+    register int8_t fifth1 __asm__("r15") = 0;
+    register const int16_t *deltas __asm__("r26") = dz;
+    register const int16_t *ws __asm__("r30") = w;
+
+    __asm__ __volatile__("1:\n\t"
+                         "ld r16, X+\n\t"
+                         "ld r17, X+\n\t"
+                         BP_AVR_ADD_PRODUCT("r4", "r5", "r6", "r7", "sbc r14, r2\n\t",
+                                            "adc r14, r2\n\t")
+                         BP_AVR_ADD_PRODUCT("r8", "r9", "r10", "r11", "sbc r15, r2\n\t",
+                                            "adc r15, r2\n\t")
+                         "dec r18\n\t"
+                         "brne 1b\n\t"
+                         "dec r19\n\t"
+                         "brne 1b\n\t"
+                         "clr __zero_reg__"
+                         : "+r"(sum0), "+r"(sum1), "+r"(fifth0), "+r"(fifth1), "+r"(n),
+                           "+r"(deltas), "+r"(ws)
+                         : "r"(zero)
+                         : "r0", "r16", "r17", "r22", "r23", "r24", "r25", "memory");
+    pair[0] = (bp_avr_wide_t){sum0, fifth0};
+    pair[1] = (bp_avr_wide_t){sum1, fifth1};
+    next = ws;
+    sum[0] = bp_avr_round_wide(pair[0], shift);
+    sum[1] = bp_avr_round_wide(pair[1], shift);
+    return next;
+}
+
+#define BP_FAST_BACKWARD
+void bp_backward(int32_t *sum, const bp_layer_t *layer, const int16_t *w, const int16_t *dz)
+{
+    uint16_t count = bp_avr_count(bp_rom_u16(&layer->outputs));
+    uint16_t left = (uint16_t)(bp_rom_u16(&layer->inputs) + 1) / 2;
+    uint8_t shift = bp_rom_u8(&layer->sum_shift);
+
+    do {
+        w = bp_avr_backward(sum, w, dz, count, shift);
+        sum += 2;
+    } while (--left != 0);
+}
+
+/* 107 cycles each:
+ *
+ *     r2       zero             r14       scale of a            X  a
+ *     r10, r11 top              r16, r17  a; derivative         Y  dz
+ *     r12, r13 inputs left      r18-r21   sum, s; spare         Z  sum
+ *                               r22-r25   product, dz
+ */
+#define BP_FAST_DELTA_SIGMOID
+void bp_delta_sigmoid(int16_t *deltas, const int32_t *sums, const int16_t *outputs, uint8_t frac,
+                      int16_t limit, bp_counters_t *counters, size_t count)
+{
+    uint8_t power = bp_avr_power((uint8_t)-frac & 7u);
+    register uint8_t zero __asm__("r2") = frac <= 8;
+    register int16_t top __asm__("r10") = limit;
+    register uint16_t n __asm__("r12") = bp_avr_count((uint16_t)count);
+    register uint8_t scale_a __asm__("r14") = power;
+    register int16_t *dz __asm__("r22") = deltas;
+    register const int16_t *a __asm__("r26") = outputs;
+    register const int32_t *sum __asm__("r30") = sums;
+
+    (void)counters;
+    __asm__ __volatile__("push r28\n\t"
+                         "push r29\n\t"
+                         "movw r28, r22\n\t"
+                         "bst r2, 0\n\t"
+                         "clr r2\n"
+                         "1:\n\t"
+                         "ld r16, X+\n\t"
+                         "ld r17, X+\n\t" BP_AVR_NORMAL BP_AVR_DERIVATIVE(BP_AVR_QUARTER)
+                         "ld r18, Z+\n\t"
+                         "ld r19, Z+\n\t"
+                         "ld r20, Z+\n\t"
+                         "ld r21, Z+\n\t"
+                         /* The fourth byte must repeat the sign of the third. */
+                         "mov r0, r20\n\t"
+                         "lsl r0\n\t"
+                         "sbc r0, r0\n\t"
+                         "cp r0, r21\n\t"
+                         "breq 2f\n\t"
+                         "lsl r21\n\t"
+                         "sbc r18, r18\n\t"
+                         "com r18\n\t"
+                         "mov r19, r18\n\t"
+                         "mov r20, r18\n\t"
+                         "subi r20, 0x80\n"
+                         "2:\n\t"
+                         "mov r22, r20\n\t" BP_AVR_DELTA("r21", "r18", "r19")
+                         "asr r25\n\t"
+                         "asr r25\n\t"
+                         "asr r25\n\t"
+                         "asr r25\n\t"
+                         BP_AVR_CLIP_BY_TOP("r25", "r23", "r22")
+                         "st Y+, r23\n\t"
+                         "st Y+, r22\n\t"
+                         "dec r12\n\t"
+                         "breq .+2\n\t"
+                         "rjmp 1b\n\t"
+                         "dec r13\n\t"
+                         "breq .+2\n\t"
+                         "rjmp 1b\n\t"
+                         "pop r29\n\t"
+                         "pop r28\n\t"
+                         "clr __zero_reg__"
+                         : "+r"(dz), "+r"(a), "+r"(sum), "+r"(n), "+r"(zero)
+                         : "r"(top), "r"(scale_a)
+                         : "r0", "r16", "r17", "r18", "r19", "r20", "r21", "r24", "r25", "memory");
+}
+
+/* ---- Layers that are not plain -------------------------------------------------------------- */
+
+static __attribute__((noinline)) void bp_avr_deltas(int16_t *dz_in, const bp_layer_t *layer,
+                                                    const int16_t *w, const int16_t *a_in,
+                                                    const int16_t *dz)
+{
+    uint16_t count = bp_avr_count(bp_rom_u16(&layer->outputs));
+    uint16_t left = bp_rom_u16(&layer->inputs);
+    uint8_t shift = bp_rom_u8(&layer->sum_shift);
+    uint8_t frac = bp_rom_u8(&layer->a_in_frac);
+    int16_t top = bp_rom_s16(&layer->dz_in_top);
+    int32_t sum[2];
+
+    for (; left > 1; left = (uint16_t)(left - 2)) {
+        w = bp_avr_backward(sum, w, dz, count, shift);
+        bp_delta_sigmoid(dz_in, sum, a_in, frac, top, NULL, 2);
+        dz_in += 2;
+        a_in += 2;
+    }
+    if (left != 0) {
+        (void)bp_avr_backward(sum, w, dz, count, shift);
+        bp_delta_sigmoid(dz_in, sum, a_in, frac, top, NULL, 1);
+    }
+}
+
+#endif
+
+#endif

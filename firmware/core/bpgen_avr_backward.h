@@ -174,7 +174,21 @@
     "dec r19\n\t"                                                                                  \
     "brne 11b\n\t"
 
-/* Five bytes hold 512 products of any numbers: 65 cycles an output. They end in 32 bits. */
+/* Five bytes hold 512 products of any numbers: 65 cycles an output. */
+#define BP_AVR_WIDE_SUMS                                                                           \
+    "clr r20\n\t"                                                                                  \
+    "clr r21\n\t"                                                                                  \
+    "11:\n"                                                                                        \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
+    BP_AVR_ADD_WIDE("r4", "r5", "r6", "r7", "r20")                                                 \
+    BP_AVR_ADD_WIDE("r8", "r9", "r10", "r11", "r21")                                               \
+    "dec r18\n\t"                                                                                  \
+    "brne 11b\n\t"                                                                                 \
+    "dec r19\n\t"                                                                                  \
+    "brne 11b\n\t"
+
+/* They end in the upper three bytes of four. */
 #define BP_AVR_CLIP40(fifth, high, mid, low)                                                       \
     "mov r22, " high "\n\t"                                                                        \
     "lsl r22\n\t"                                                                                  \
@@ -189,24 +203,73 @@
     "ldi r22, 0x80\n\t"                                                                            \
     "eor " high ", r22\n\t"
 
-#define BP_AVR_WIDE_SUMS                                                                           \
-    "clr r20\n\t"                                                                                  \
-    "clr r21\n\t"                                                                                  \
-    "11:\n"                                                                                        \
-    "ld r16, X+\n\t"                                                                               \
-    "ld r17, X+\n\t"                                                                               \
-    BP_AVR_ADD_WIDE("r4", "r5", "r6", "r7", "r20")                                                 \
-    BP_AVR_ADD_WIDE("r8", "r9", "r10", "r11", "r21")                                               \
-    "dec r18\n\t"                                                                                  \
-    "brne 11b\n\t"                                                                                 \
-    "dec r19\n\t"                                                                                  \
-    "brne 11b\n\t"                                                                                 \
-    BP_AVR_CLIP40("r20", "r7", "r6", "r5")                                                         \
-    BP_AVR_CLIP40("r21", "r11", "r10", "r9")                                                       \
+#define BP_AVR_CLIP_SUMS(fifth0, fifth1)                                                           \
+    BP_AVR_CLIP40(fifth0, "r7", "r6", "r5")                                                        \
+    BP_AVR_CLIP40(fifth1, "r11", "r10", "r9")
+
+/* A shift other than 8 first moves the sums of a pair down or up by r16 bits, which is negative for
+ * up. Those that move up have to start with 32 bits.
+ */
+#define BP_AVR_MOVE_DOWN(asr0, asr1)                                                               \
+    "14:\n"                                                                                        \
+    asr0                                                                                           \
+    "ror r6\n\t"                                                                                   \
+    "ror r5\n\t"                                                                                   \
+    asr1                                                                                           \
+    "ror r10\n\t"                                                                                  \
+    "ror r9\n\t"                                                                                   \
+    "dec r16\n\t"                                                                                  \
+    "brne 14b\n\t"                                                                                 \
+    "rjmp 13b\n\t"
+
+#define BP_AVR_MOVE_UP(fifth0, fifth1)                                                             \
+    "mov " fifth0 ", r7\n\t"                                                                       \
+    "lsl " fifth0 "\n\t"                                                                           \
+    "sbc " fifth0 ", " fifth0 "\n\t"                                                               \
+    "mov " fifth1 ", r11\n\t"                                                                      \
+    "lsl " fifth1 "\n\t"                                                                           \
+    "sbc " fifth1 ", " fifth1 "\n\t"                                                               \
+    "17:\n"                                                                                        \
+    "lsl r4\n\t"                                                                                   \
+    "rol r5\n\t"                                                                                   \
+    "rol r6\n\t"                                                                                   \
+    "rol r7\n\t"                                                                                   \
+    "rol " fifth0 "\n\t"                                                                           \
+    "lsl r8\n\t"                                                                                   \
+    "rol r9\n\t"                                                                                   \
+    "rol r10\n\t"                                                                                  \
+    "rol r11\n\t"                                                                                  \
+    "rol " fifth1 "\n\t"                                                                           \
+    "inc r16\n\t"                                                                                  \
+    "brne 17b\n\t"
+
+#define BP_AVR_PLAIN_CLIP
+#define BP_AVR_PLAIN_MOVE                                                                          \
+    "ldd r16, Y+%[moves]\n\t"                                                                      \
+    "sbrc r16, 7\n\t"                                                                              \
+    "rjmp 16f\n\t"                                                                                 \
+    BP_AVR_MOVE_DOWN("asr r7\n\t", "asr r11\n\t")                                                  \
+    "16:\n"                                                                                        \
+    BP_AVR_MOVE_UP("r18", "r19")                                                                   \
+    BP_AVR_CLIP_SUMS("r18", "r19")                                                                 \
+    "rjmp 13b\n\t"
+
+#define BP_AVR_WIDE_CLIP                                                                           \
+    BP_AVR_CLIP_SUMS("r20", "r21")                                                                 \
     "ldd r12, Y+%[outputs]\n\t"                                                                    \
     "ldd r13, Y+%[outputs]+1\n\t"                                                                  \
-    "ldi r20, 0x80\n\t"                                                                            \
-    "clr r21\n\t"
+    "ldd r20, Y+%[half]\n\t"                                                                       \
+    "ldd r21, Y+%[half]+1\n\t"
+
+#define BP_AVR_WIDE_MOVE                                                                           \
+    "ldd r16, Y+%[moves]\n\t"                                                                      \
+    "sbrc r16, 7\n\t"                                                                              \
+    "rjmp 16f\n\t"                                                                                 \
+    BP_AVR_MOVE_DOWN("asr r20\n\tror r7\n\t", "asr r21\n\tror r11\n\t")                            \
+    "16:\n"                                                                                        \
+    BP_AVR_CLIP_SUMS("r20", "r21")                                                                 \
+    BP_AVR_MOVE_UP("r20", "r21")                                                                   \
+    "rjmp 13b\n\t"
 
 /* dz_in and g_in. First the sums of all pairs of inputs, 57 cycles an output, onto the stack:
  *
@@ -214,7 +277,7 @@
  *     r4-r7    sum of the first     r16, r17  dz[j]                 Y  what it is told
  *     r8-r11   sum of the second    r18, r19  outputs left          Z  w
  *     r12, r13 outputs              r20, r21  half
- *     T        sums to be narrowed  r22-r25   w[j], products
+ *     T        sums to be moved     r22-r25   w[j], products
  *
  * then all inputs, from the last, 109 cycles each:
  *
@@ -226,14 +289,14 @@
  * g_in = round(-2 * mantissa * dz_in, 16) is made as bp_descent() does. A delta beyond the fence,
  * which is on or below the top, takes 19 cycles more.
  */
-#define BP_AVR_DELTAS_TEXT(sums)                                                                   \
+#define BP_AVR_DELTAS_TEXT(sums, clip, move)                                                       \
     "push r28\n\t"                                                                                 \
     "push r29\n\t"                                                                                 \
     "movw r28, r24\n\t"                                                                            \
     "clr r2\n\t"                                                                                   \
     "movw r12, r18\n\t"                                                                            \
     "mov r3, r16\n\t"                                                                              \
-    "ldd r16, Y+%[narrow]\n\t"                                                                     \
+    "ldd r16, Y+%[moves]\n\t"                                                                      \
     "clt\n\t"                                                                                      \
     "cpse r16, r2\n\t"                                                                             \
     "set\n\t"                                                                                      \
@@ -248,6 +311,7 @@
     sums                                                                                           \
     "brts 12f\n\t"                                                                                 \
     "13:\n"                                                                                        \
+    clip                                                                                           \
     "push r5\n\t"                                                                                  \
     "push r6\n\t"                                                                                  \
     "push r7\n\t"                                                                                  \
@@ -263,17 +327,7 @@
     "breq 15f\n\t"                                                                                 \
     "rjmp 1b\n\t"                                                                                  \
     "12:\n"                                                                                        \
-    "ldd r16, Y+%[narrow]\n\t"                                                                     \
-    "14:\n"                                                                                        \
-    "asr r7\n\t"                                                                                   \
-    "ror r6\n\t"                                                                                   \
-    "ror r5\n\t"                                                                                   \
-    "asr r11\n\t"                                                                                  \
-    "ror r10\n\t"                                                                                  \
-    "ror r9\n\t"                                                                                   \
-    "dec r16\n\t"                                                                                  \
-    "brne 14b\n\t"                                                                                 \
-    "rjmp 13b\n\t"                                                                                 \
+    move                                                                                           \
     "15:\n"                                                                                        \
     "ldd r8, Y+%[inputs]\n\t"                                                                      \
     "ldd r9, Y+%[inputs]+1\n\t"                                                                    \
@@ -360,18 +414,18 @@
 
 #define BP_AVR_AT(member) [member] "i"(offsetof(bp_avr_deltas_t, member))
 
-#define BP_AVR_DELTAS(sums)                                                                        \
+#define BP_AVR_DELTAS(kind)                                                                        \
     __asm__ __volatile__(                                                                          \
-        BP_AVR_DELTAS_TEXT(sums)                                                                   \
+        BP_AVR_DELTAS_TEXT(BP_AVR_##kind##_SUMS, BP_AVR_##kind##_CLIP, BP_AVR_##kind##_MOVE)       \
         :                                                                                          \
-        : BP_AVR_AT(narrow), BP_AVR_AT(left), BP_AVR_AT(outputs), BP_AVR_AT(inputs),               \
-          BP_AVR_AT(top), BP_AVR_AT(factor), BP_AVR_AT(scale_a), BP_AVR_AT(a_end),                 \
-          BP_AVR_AT(dz_end), BP_AVR_AT(g_end))
+        : BP_AVR_AT(moves), BP_AVR_AT(left), BP_AVR_AT(outputs), BP_AVR_AT(half),                  \
+          BP_AVR_AT(inputs), BP_AVR_AT(top), BP_AVR_AT(factor), BP_AVR_AT(scale_a),                \
+          BP_AVR_AT(a_end), BP_AVR_AT(dz_end), BP_AVR_AT(g_end))
 
 /* These save no register but Y: who calls them does, once for all. */
-__attribute__((naked)) void bp_avr_plain_deltas(void) { BP_AVR_DELTAS(BP_AVR_PLAIN_SUMS); }
+__attribute__((naked)) void bp_avr_plain_deltas(void) { BP_AVR_DELTAS(PLAIN); }
 
-__attribute__((naked)) void bp_avr_wide_deltas(void) { BP_AVR_DELTAS(BP_AVR_WIDE_SUMS); }
+__attribute__((naked)) void bp_avr_wide_deltas(void) { BP_AVR_DELTAS(WIDE); }
 
 /* ---- Deltas of outputs ---------------------------------------------------------------------- */
 

@@ -262,8 +262,8 @@ void bp_learn_stochastic(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_
                          bp_alignment_t alignment, uint16_t dither, bp_counters_t *counters);
 
 /* The same, and the steps g_in of the inputs' deltas, for an a_in_frac of 9 to 15: plain
- * for a sum_shift of 8 to 16 where sums fit 32 bits, wide for one of 8 and up to 512 outputs. All
- * arrays but g and g_in are in *s, from which a core with few registers finds them. And
+ * where sums fit 32 bits, wide for up to 512 outputs, both for a sum_shift of 1 to 16. All arrays
+ * but g and g_in are in *s, from which a core with few registers finds them. And
  * bp_output_delta_sigmoid() for a shift of 9 to 16.
  */
 #if BP_AVR && !BPGEN_COUNTERS && !BP_SMALL && !defined(__cplusplus)

@@ -39,11 +39,12 @@ typedef struct {
     int16_t *g_end;
     uint16_t inputs; /* counts are for two loops of bytes */
     uint8_t left;    /* high byte of the pairs of inputs; theirs to change */
-    uint8_t narrow;  /* bits to drop of the sums after a byte */
+    int8_t moves;    /* bits to drop of the sums after a byte, or fewer than a byte */
     uint8_t scale_a; /* 2^(16 - frac) */
     int16_t top;
     uint16_t factor;  /* 2^16 - 2 * mantissa */
-    uint16_t outputs; /* the wide one alone reads this */
+    uint16_t outputs; /* the wide one alone reads these two */
+    uint16_t half;
 } bp_avr_deltas_t;
 
 void bp_avr_pass24(void);
@@ -144,12 +145,13 @@ BP_AVR_INLINE void bp_avr_input_deltas(uint8_t wide, int16_t *dz_in, int16_t *g_
 
     deltas.inputs = bp_avr_count(n);
     deltas.left = (uint8_t)(pairs >> 8);
-    deltas.narrow = (uint8_t)(shift - 8);
+    deltas.moves = (int8_t)(shift - 8);
     deltas.scale_a = bp_avr_power((uint8_t)-BP_AVR_KNOWN(layer->a_in_frac, bp_rom_u8) & 7u);
     deltas.top = BP_AVR_KNOWN(layer->dz_in_top, bp_rom_s16);
     deltas.factor = (uint16_t)(0u - 2u * mantissa);
     if (wide != 0) {
         deltas.outputs = outputs;
+        deltas.half = half;
     }
     deltas.g_end = g_in + n;
     deltas.a_end = a_in + n;

@@ -159,13 +159,10 @@ static uint8_t kind(void)
     uint8_t frac = pgm_read_byte(&layer->a_in_frac);
     uint8_t shift = pgm_read_byte(&layer->sum_shift);
 
-    if (round_ % 2 == 0 || frac < 9 || frac > 15 || shift < 8 || shift > 16) {
+    if (round_ % 2 == 0 || frac < 9 || frac > 15 || shift < 1 || shift > 16) {
         return 0;
     }
-    if (pgm_read_word(&layer->delta_block) >= pgm_read_word(&layer->outputs)) {
-        return 1;
-    }
-    return shift == 8 ? 2 : 0;
+    return pgm_read_word(&layer->delta_block) >= pgm_read_word(&layer->outputs) ? 1 : 2;
 }
 
 static uint16_t any_mantissa(void)

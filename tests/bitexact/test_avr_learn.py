@@ -43,7 +43,8 @@ def _layer(rng: np.random.Generator, case: int, *, sigmoid: bool) -> tuple[str, 
         excess = 8
     u_frac = int(rng.integers(8 - excess, 16 - excess))
     # Sums that fit 32 bits, blocks of a few products, and of one or two.
-    sum_shift = (8, 8, int(rng.integers(9, 17)), int(rng.integers(0, 35)))[rng.integers(4)]
+    shifts = (8, rng.integers(1, 8), rng.integers(9, 17), rng.integers(0, 35))
+    sum_shift = int(shifts[rng.integers(4)])
     dz_top = min(32767, max(1, int(plain_delta_top(outputs, sum_shift) * rng.choice([1, 1.3, 2]))))
     if rng.integers(3) == 0:
         dz_top = 32767
@@ -52,7 +53,7 @@ def _layer(rng: np.random.Generator, case: int, *, sigmoid: bool) -> tuple[str, 
     plain = WEIGHT_LIMIT * outputs * dz_top + (1 << sum_shift >> 1) < 2**31
     block = outputs if plain else block_size(dz_top)
     dz_in_top = 32767 if rng.integers(2) else int(rng.integers(1, 32768))
-    shift = 8 if rng.integers(2) else 16
+    shift = int(rng.choice([8, 16, 24]))
     layer = (
         f"{{.inputs = {inputs}, .outputs = {outputs}, .delta_block = {block}, "
         f".dz_in_top = {dz_in_top}, .a_in_frac = {frac}, .sum_shift = {sum_shift}}}"
@@ -113,6 +114,11 @@ MUTANTS = {
         ({"learn_residual", "learn_stochastic"}, '"sbc r25, r22', '"nop', 0),
         ({"learn_residual", "learn_stochastic"}, '"movw r16, r12', '"movw r16, r10', 0),
         ({"delta_sigmoid"}, '"cp r0, r21', '"cp r0, r0', 0),
+        ({"learn_residual", "learn_stochastic"}, '"rol r7', '"lsl r7', 0),
+        ({"learn_residual", "learn_stochastic"}, '"asr r20', '"lsr r20', 0),
+        ({"learn_residual", "learn_stochastic"}, 'BP_AVR_CLIP_SUMS("r18", "r19")', "", 0),
+        ({"learn_residual", "learn_stochastic"}, 'BP_AVR_CLIP_SUMS("r20", "r21")', "", 1),
+        ({"learn_residual", "learn_stochastic"}, "ldd r21, Y+%[half]+1", "ldi r21, 0x7F", 0),
         ({"output_delta"}, '"adc r1, r2', '"nop', 0),
         ({"backward"}, "adc r15, r2", "nop", -1),
     ],
@@ -127,6 +133,10 @@ MUTANTS = {
         ({"update_residual", "update_stochastic"}, '"ld r20, X+', '"ld r21, X+', 0),
         ({"update_stochastic", "learn_stochastic"}, '"sbrc r22, 0', '"sbrs r22, 0', 0),
         ({"update_stochastic", "learn_stochastic"}, '"movw r10, r22', '"movw r10, r12', 0),
+        ({"update_stochastic", "learn_stochastic"}, '"adc r24, r29', '"nop', 0),
+        ({"update_stochastic", "learn_stochastic"}, '"sbc r22, r22', '"clr r22', 1),
+        ({"update_stochastic", "learn_stochastic"}, "rjmp 39f", "rjmp 38f", 0),
+        ({"update_stochastic", "learn_stochastic"}, "sbrs r5, 4", "sbrs r5, 3", 0),
         ({"descent"}, '"sbc %D[p], %B[d]', '"nop', 0),
     ],
 }

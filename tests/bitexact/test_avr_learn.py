@@ -34,7 +34,7 @@ def _layer(rng: np.random.Generator, case: int, *, sigmoid: bool) -> tuple[str, 
     inputs, outputs = int(rng.integers(1, MAX_INPUTS + 1)), int(rng.integers(1, 10))
     if case < 2:
         inputs, outputs = 1, (LONGEST, 256)[case]
-    frac = int(rng.integers(4, 16))
+    frac = int(rng.integers(9 if rng.integers(4) else 4, 16))
     top = (1 << frac) - 1 if sigmoid else int(rng.integers(1, 32768) >> int(rng.integers(0, 12)))
     top = max(top, 1)
     excess = max(0, top.bit_length() - frac)  # T < 2^(frac + excess)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import boards, bound, host, lut, parity, speed, wire
-from benchmarks.speed import corners, profile
+from benchmarks.speed import corners, formats, profile
 from benchmarks.tables import MAX_SAMPLES, end_progress, put_block
 
 
@@ -109,18 +109,21 @@ def _profile(board: str, as_markdown: bool) -> tuple[dict[str, Sequence[Any]], s
 def _speed(
     parsed: argparse.Namespace, as_markdown: bool = False
 ) -> tuple[dict[str, Sequence[Any]], str]:
-    """Counts, goals and corners, and what they were measured with."""
+    """Counts, goals, corners and formats, and what they were measured with."""
     counts = speed.measure(quick=parsed.quick, only=parsed.only)
     reached = speed.check_goals(counts)
     worst = corners.measure(quick=parsed.quick, only=parsed.only)
+    found = formats.measure(quick=parsed.quick, only=parsed.only)
     tables = [
         ("Goals", speed.goal_table(reached)),
         ("Worst training step over typical", corners.table(worst)),
+        ("Training step by data and learning rate", formats.table(found)),
     ]
     tables += speed.summary_tables(counts) if as_markdown else speed.speed_tables(counts)
     notes = speed.notes()
     text = "\n\n".join([speed.show(tables, as_markdown=as_markdown), *(n.text for n in notes)])
-    return {"speed": counts, "goals": reached, "corners": worst, "notes": notes}, text
+    parts = {"speed": counts, "goals": reached, "corners": worst, "formats": found, "notes": notes}
+    return parts, text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

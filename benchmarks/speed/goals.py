@@ -71,6 +71,8 @@ NEAR_PROTOTYPE = 1.1  # on AVR
 
 # Worst step over typical step.
 MAX_RATIO = 1.02
+# A step at the slowest learning rate over one at the fastest.
+MAX_RATIO_OF_RATES = 1.15
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.speed.cores import HERE, Program
+from benchmarks.tasks import Samples
 from bpgen.floatnet import FloatArray, FloatNet, create
 from bpgen.generation import generate
 from bpgen.model import IntModel
@@ -105,6 +106,13 @@ def integer(sizes: tuple[int, ...], mode: str, samples: int, steps: int) -> Subj
     a0 = quantize_input(network, chosen.scaling.counts(chosen.x))[:samples]
     t = raws(chosen.t, network.output.a_format.frac, -32768, 32767)[:samples]
     order = [i % samples for i in range(steps)]
+    return _integer(network, mode, a0, t, order, pairs=False)
+
+
+def on_data(network: IntModel, mode: str, data: Samples, steps: int) -> Subject:
+    """A network in a mode on the first samples of a data set, one a step and in turn."""
+    a0, t = data.a0(network)[:steps], data.t(network)[:steps]
+    order = [i % len(a0) for i in range(steps)]
     return _integer(network, mode, a0, t, order, pairs=False)
 
 

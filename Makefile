@@ -16,7 +16,7 @@ demo: $(DEMO_READY) ## Train, generate, let the C learn by itself and on a simul
 	@$(BIN)/python -m examples.demo
 
 test: tools $(TEST_READY) lint types ## Install what the tests need and run them all
-	@$(BIN)/python -m pytest -q -n auto
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal
 
 lint: $(TEST_READY)
 	@$(BIN)/ruff check --quiet .

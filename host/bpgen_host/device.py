@@ -20,17 +20,9 @@ from bpgen.model import IntModel, LearningRate
 from bpgen.qformat import IntArray
 from bpgen.wire import Message, Status
 from bpgen_host.description import Description, belongs, parse_description
-from bpgen_host.exchange import (
-    BOOT_PATIENCE_S,
-    Exchange,
-    Faults,
-    NoAnswer,
-    NotABoard,
-    Refused,
-    Request,
-    Restarted,
-    RestartLoop,
-)
+from bpgen_host.exchange import BOOT_PATIENCE_S, Exchange, Request
+from bpgen_host.failures import Faults, NoAnswer, NotABoard, Refused, Restarted, RestartLoop
+from bpgen_host.window import answers
 
 if TYPE_CHECKING:
     from bpgen_host.capture import Capture
@@ -238,7 +230,7 @@ class Device:
                 yield self._outputs(payload)
             return
         requests = (Request(Message.INFER, wire.infer_request(self._x(a0))) for a0 in inputs)
-        for _, reply in self._exchange.run(requests):
+        for _, reply in answers(self._exchange, requests):
             assert reply is not None
             yield self._outputs(reply)
 
@@ -441,7 +433,7 @@ class Device:
     def _all(self, requests: Iterable[Request]) -> list[bytes]:
         """Replies of requests that may be repeated."""
         replies = []
-        for _, reply in self._exchange.run(requests):
+        for _, reply in answers(self._exchange, requests):
             assert reply is not None
             replies.append(reply)
         return replies
@@ -457,7 +449,7 @@ class Device:
         gen = self.gen
         self._gen_known = False
         request = self._changing(message, payload(gen), gen, 1)
-        ((_, reply),) = self._exchange.run([request])
+        ((_, reply),) = answers(self._exchange, [request])
         self._gen, self._gen_known = (gen + 1) % wire.GEN_MODULUS, True
         return reply
 
@@ -466,7 +458,7 @@ class Device:
     ) -> bytes | None:
         """The reply to a request about one sample, inline if it fits, else staged."""
         if self._fits(target):
-            ((_, reply),) = self._exchange.run([request(self._x(a0))])
+            ((_, reply),) = answers(self._exchange, [request(self._x(a0))])
             return reply
         return self._staged_or_lost(a0, request)
 
@@ -480,7 +472,7 @@ class Device:
         for attempt in range(4):
             crc = self.set_input(a0)
             try:
-                ((_, reply),) = self._exchange.run([request(crc)])
+                ((_, reply),) = answers(self._exchange, [request(crc)])
             except Refused as error:
                 if error.status != Status.E_STATE or attempt == 3:
                     raise
@@ -494,7 +486,7 @@ class Device:
         # A class takes less room than values, so that not all samples need go the same way.
         for inline, run in groupby(samples, lambda sample: self._fits(sample.target)):
             if inline:
-                for request, reply in self._exchange.run(self._grouped(run, group, gen)):
+                for request, reply in answers(self._exchange, self._grouped(run, group, gen)):
                     gen = (gen + request.raises) % wire.GEN_MODULUS
                     yield request, reply
                 continue

@@ -1,8 +1,5 @@
 """
-Requests and their replies over a line that loses, damages and delays: docs/protocol.md, 3 and 4.
-
-A board answers in the order in which it receives, and a line keeps that order. So a reply also
-tells what became of everything that was sent before its request.
+Frames of one session with a board, over a line that loses and delays: docs/protocol.md, 3 and 4.
 """
 
 from __future__ import annotations
@@ -10,24 +7,20 @@ from __future__ import annotations
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bpgen import wire
-from bpgen.errors import BpgenError
 from bpgen.wire import Message, Status
 from bpgen_host.capture import Capture, Captured
+from bpgen_host.failures import Faults, NoAnswer, NotABoard, Refused, Restarted, RestartLoop
 from bpgen_host.link import LinkError
 
 if TYPE_CHECKING:
     from bpgen_host.link import Transport
 
 HELLO_EVERY_S = 0.25
-TRIES = 5
-
-# So often a HELLO that is answered may follow on silence, with no reply in between.
-REVIVALS = 2
 
 # A boot loader takes 1 to 2 s, and a board may restart twice while its port is opened.
 BOOT_PATIENCE_S = 5.0
@@ -45,70 +38,7 @@ LONGEST_TIMEOUT_S = 10.0
 # What a PC adds at worst: an FTDI adapter holds small packets for 16 ms. Wire time comes on top.
 SHORTEST_TIMEOUT_S = 0.02
 
-# Fewer than the 256 values of seq, so that no two requests on the way share one.
-MOST_ON_THE_WAY = 128
-
 BITS_PER_BYTE = 10
-
-
-class NoAnswer(LinkError):  # noqa: N818
-    """The board says nothing at all, or nothing any more."""
-
-
-class NotABoard(LinkError):  # noqa: N818
-    """Something answers, but no bpgen firmware of a protocol this host speaks."""
-
-
-class RestartLoop(LinkError):  # noqa: N818
-    """The board starts again and again."""
-
-
-class Restarted(LinkError):  # noqa: N818
-    """
-    The board restarted, or another host took it over, in the middle of requests.
-
-    What was on the way is void; `Device.hello` tells which state the board has.
-    """
-
-
-class Refused(BpgenError):  # noqa: N818
-    """The board answered a request with `status`; `gen` is its generation."""
-
-    exit_code = 3
-
-    def __init__(self, message: str, status: int, gen: int) -> None:
-        super().__init__(message)
-        self.status = status
-        self.gen = gen
-
-
-@dataclass
-class Faults:
-    """
-    What the host saw go wrong on the line since the device was opened.
-
-    `stale` are replies that nobody waits for, `bad` pieces that were no frame, by reason: cobs,
-    length, crc; the piece that the host began to listen in may be cut and does not count.
-    """
-
-    retries: int = 0
-    timeouts: int = 0
-    lost_replies: int = 0
-    refused: int = 0
-    restarts: int = 0
-    stale: int = 0
-    bad: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def total(self) -> int:
-        """All of them in one number, for a progress line."""
-        counted = self.lost_replies + self.refused + self.restarts + self.stale
-        return self.retries + self.timeouts + counted + sum(self.bad.values())
-
-    def __str__(self) -> str:
-        counts = {name.replace("_", " "): n for name, n in vars(self).items() if name != "bad"}
-        counts |= {f"bad {reason}": n for reason, n in self.bad.items()}
-        return ", ".join(f"{n} {name}" for name, n in counts.items() if n) or "no faults"
 
 
 @dataclass(eq=False)
@@ -135,7 +65,7 @@ class Request:
     error: Refused | None = None
 
 
-class _RoundTrip:
+class RoundTrip:
     """The timeout of one type of request, as in RFC 6298."""
 
     def __init__(self) -> None:
@@ -165,7 +95,7 @@ class _RoundTrip:
 
 
 class Exchange:
-    """Sends requests to one board and gives their replies."""
+    """A line to one board, and the session with it."""
 
     def __init__(
         self,
@@ -186,7 +116,7 @@ class Exchange:
         self.limit = wire.MAX_FRAME
         self._session = secrets.randbelow(0xFFFF)
         self._seq = 0
-        self._round_trips: dict[Message, _RoundTrip] = {}
+        self._round_trips: dict[Message, RoundTrip] = {}
 
     def attach(self, transport: Transport) -> None:
         """Speak through another transport from here on."""
@@ -224,20 +154,6 @@ class Exchange:
                 strangers += 1
         raise self._no_hello(boots, strangers, patience)
 
-    def run(self, requests: Iterable[Request]) -> Iterator[tuple[Request, bytes | None]]:
-        """
-        Send requests, as many at a time as the window holds, and give each in order with its reply.
-
-        The reply is without its status; it is None when only a later reply showed that the request
-        was done. A request that is refused raises Refused when its turn comes.
-        """
-        run = _Run(self, requests)
-        while run.fill():
-            yield from run.finished()
-            if run.waiting:
-                run.listen()
-                yield from run.finished()
-
     def pause(self, seconds: float) -> None:
         """Let time go by. Raises Restarted when the board says BOOT meanwhile."""
         end = self.clock() + seconds
@@ -256,9 +172,9 @@ class Exchange:
         frame = wire.Frame(request.message, request.seq, self._session, request.payload)
         request.line = wire.encode(frame)
 
-    def round_trip(self, message: Message) -> _RoundTrip:
+    def round_trip(self, message: Message) -> RoundTrip:
         """What is known of the time that such requests take."""
-        return self._round_trips.setdefault(message, _RoundTrip())
+        return self._round_trips.setdefault(message, RoundTrip())
 
     def wire_time(self, size: int) -> float:
         """Seconds that so many bytes take on the line."""
@@ -396,265 +312,3 @@ class Exchange:
             f"the board at {name} speaks but does not answer{at}: check that no other program "
             "uses the port, and start the board again"
         )
-
-
-class _Run:
-    """
-    Requests on their way.
-
-    `waiting` holds those not given back yet, the oldest first; `unsent` those to be sent, again or
-    for the first time; `flight` every sending that may still be answered or lie in the board's
-    receive buffer, in order.
-    """
-
-    def __init__(self, exchange: Exchange, requests: Iterable[Request]) -> None:
-        self._exchange = exchange
-        self._source = iter(requests)
-        self._exhausted = False
-        self.waiting: deque[Request] = deque()
-        self._unsent: deque[Request] = deque()
-        self._flight: deque[Request] = deque()
-        self._silences = self._revivals = 0
-        self._active_at = exchange.clock()
-
-    def fill(self) -> bool:
-        """Send what the window holds; tells whether anything is left to wait for."""
-        while True:
-            if not self._unsent and not self._silences and len(self.waiting) < MOST_ON_THE_WAY:
-                self._take()
-            if not self._unsent:
-                return bool(self.waiting)
-            request = self._unsent[0]
-            size = self._on_the_way() + len(self._bytes(request)) + self._exchange.greetings
-            # After silence only the oldest is sent, until the board is heard.
-            limit = min(self._window, self._exchange.limit)
-            if self._flight and (self._silences or size > limit):
-                return True
-            self._unsent.popleft()
-            self._send(request)
-
-    def finished(self) -> Iterator[tuple[Request, bytes | None]]:
-        """Those requests, the oldest first, of which the end is known."""
-        while self.waiting and self.waiting[0].done:
-            request = self.waiting.popleft()
-            if request.error is not None:
-                raise request.error
-            yield request, request.reply
-
-    def listen(self) -> None:
-        """Take one frame in, or notice silence."""
-        exchange, oldest = self._exchange, self.waiting[0]
-        assert exchange.info is not None
-        reply = wire.line_size(exchange.info.max_reply)
-        wire_time = exchange.wire_time(self._on_the_way() + reply)
-        timeout = exchange.round_trip(oldest.message).timeout(wire_time)
-        deadline = self._active_at + timeout
-        frame = exchange.receive(deadline)
-        request = None if frame is None else self._asked(frame)
-        if frame is not None and request is None:
-            # HELLO is sent until it is answered, so further answers are no fault.
-            exchange.faults.stale += frame.type != Message.HELLO | wire.REPLY
-            if exchange.clock() < deadline:
-                return
-        if frame is None or request is None:
-            self._silence(oldest)
-            return
-        self._silences = self._revivals = exchange.greetings = 0
-        self._active_at = exchange.clock()
-        if request.sent == 1:
-            exchange.round_trip(request.message).add(self._active_at - request.sent_at)
-        exchange.limit = min(self._window, exchange.limit + len(request.line))
-        self._settle(request, frame.payload)
-
-    @property
-    def _window(self) -> int:
-        assert self._exchange.info is not None
-        return self._exchange.info.window
-
-    def _take(self) -> None:
-        if self._exhausted:
-            return
-        request = next(self._source, None)
-        if request is None:
-            self._exhausted = True
-            return
-        self._exchange.next_request(request)
-        self.waiting.append(request)
-        self._unsent.append(request)
-
-    def _send(self, request: Request) -> None:
-        exchange = self._exchange
-        if request.sent:
-            exchange.faults.retries += 1
-            exchange.note("retry", request=request.message.name, seq=request.seq)
-        request.sent += 1
-        request.sent_at = self._active_at = exchange.clock()
-        line = self._bytes(request)
-        request.on_line = len(line)
-        self._flight.append(request)
-        exchange.transport.write(line)
-
-    def _bytes(self, request: Request) -> bytes:
-        """What to send: behind another frame its separator is there already."""
-        return request.line[1:] if self._flight else request.line
-
-    def _on_the_way(self) -> int:
-        return sum(request.on_line for request in self._flight)
-
-    def _asked(self, frame: wire.Frame) -> Request | None:
-        """The request that a frame answers, if it is still waited for."""
-        if not self._exchange.is_of_session(frame):
-            return None
-        for request in self.waiting:
-            kind = request.message | wire.REPLY
-            if (frame.type, frame.seq) == (kind, request.seq) and not request.done:
-                return request
-        return None
-
-    def _settle(self, request: Request, payload: bytes) -> None:
-        """Draw the conclusions from a reply to `request`."""
-        missed = self._landed(request)
-        try:
-            status, rest = wire.split_status(payload)
-            gen = 0 if status == Status.OK else wire.error_gen(rest)
-            if status == Status.OK and request.raises:
-                expected = (request.gen or 0) + request.raises
-                if int.from_bytes(rest[:4], "little") != expected % wire.GEN_MODULUS:
-                    raise wire.PayloadError
-        except wire.PayloadError:
-            raise NotABoard(
-                f"the board answers {request.message.name} as no firmware of bpgen does: build it "
-                "again with 'bpgen new'"
-            ) from None
-        if status == Status.OK:
-            if request.raises:
-                self._done_before(request)
-                missed = []
-            request.done, request.reply = True, rest
-        elif status == Status.E_SESSION:
-            self._exchange.restarted("the board restarted, or another program said hello to it,")
-        elif status == Status.E_GEN and request.raises:
-            self._exchange.faults.refused += 1
-            self._go_on_from(gen)
-            return
-        else:
-            request.done = True
-            request.error = Refused(refusal(request.message, status), status, gen)
-        self._send_again(missed)
-
-    def _landed(self, request: Request) -> list[Request]:
-        """
-        Take a request's sending, and all before it, out of the flight.
-
-        Gives those of which no sending is left, so that nothing will tell their end.
-        """
-        if request not in self._flight:
-            return []
-        before = []
-        while (first := self._flight.popleft()) is not request:
-            before.append(first)
-        return [r for r in before if not r.done and r not in self._flight]
-
-    def _done_before(self, request: Request) -> None:
-        """Rule 1 of section 3: all older ones were done as well."""
-        for older in self.waiting:
-            if older is request:
-                return
-            if not older.done:
-                self._lost(older)
-
-    def _lost(self, request: Request) -> None:
-        request.done = True
-        self._exchange.faults.lost_replies += 1
-        if request in self._unsent:
-            self._unsent.remove(request)
-
-    def _go_on_from(self, gen: int) -> None:
-        """Rule 2 of section 3: the board's gen tells what was done, and where to go on."""
-        open_ = [request for request in self.waiting if not request.done]
-        while open_ and open_[0].gen != gen:
-            request = open_.pop(0)
-            behind = (gen - (request.gen or 0)) % wire.GEN_MODULUS
-            if not request.sent or not request.raises <= behind < wire.GEN_MODULUS // 2:
-                self._exchange.restarted("the state of the board has changed")
-            self._lost(request)
-            if not open_ and behind != request.raises:
-                self._exchange.restarted("the state of the board has changed")
-        if open_ and open_[0] not in self._flight:
-            # What is still in flight is refused as well: its gen is too high.
-            self._unsent = deque(open_)
-            self._exchange.limit //= 2
-
-    def _send_again(self, requests: list[Request]) -> None:
-        again = [r for r in self.waiting if r in requests or r in self._unsent]
-        self._unsent = deque(r for r in again if not r.done)
-
-    def _silence(self, oldest: Request) -> None:
-        """Rule 3 of section 3."""
-        exchange = self._exchange
-        exchange.faults.timeouts += 1
-        exchange.note("timeout", request=oldest.message.name, seq=oldest.seq)
-        exchange.round_trip(oldest.message).back_off()
-        exchange.limit //= 2
-        self._silences += 1
-        self._flight.clear()
-        self._unsent = deque(request for request in self.waiting if not request.done)
-        if self._silences > TRIES:
-            self._revive()
-        self._active_at = exchange.clock()
-
-    def _revive(self) -> None:
-        """Go on in a new session where the board's boots and gen show that it is the same."""
-        exchange, before = self._exchange, self._exchange.info
-        assert before is not None
-        self._revivals += 1
-        if self._revivals > REVIVALS:
-            raise NoAnswer(
-                f"the board at {exchange.transport.name} says hello but never answers "
-                f"{self.waiting[0].message.name} ({exchange.faults}): build its firmware again "
-                "with 'bpgen new' of this version"
-            )
-        info = exchange.revive()
-        if info.boots != before.boots:
-            exchange.restarted("the board restarted")
-        self._silences = 0
-        for request in self.waiting:
-            exchange.encode(request)
-        if self._unsent and self._unsent[0].raises:
-            self._go_on_from(info.gen)
-
-
-_REASONS = {
-    Status.E_GEN: "its state has changed meanwhile: start again",
-    Status.E_LEN: "its firmware is of another version: build it again with 'bpgen new'",
-    Status.E_TYPE: "its firmware cannot do that: build it from a model that can",
-    Status.E_RANGE: "a value is out of the range of its model: use the data of that model",
-    Status.E_STATE: "it is in the middle of setting or saving weights: try again, or restart it",
-    Status.E_HW: "its memory did not take what was written: it may be worn out",
-}
-_LEARNING = "its firmware can only infer: build it from a model that learns"
-_STORING = "its firmware stores nothing: build it for a board and from a model that can"
-_SPECIAL = {
-    (Message.TRAIN, Status.E_TYPE): _LEARNING,
-    (Message.TRAIN_N, Status.E_TYPE): _LEARNING,
-    (Message.BACKWARD, Status.E_TYPE): _LEARNING,
-    (Message.SAVE, Status.E_TYPE): _STORING,
-    (Message.LOAD, Status.E_TYPE): _STORING,
-    (Message.LOAD, Status.E_STATE): "nothing is stored for its model: save first",
-    (Message.GRADS, Status.E_STATE): "the gradient is gone: ask for it again",
-    (Message.SETW_COMMIT, Status.E_STATE): "the weights did not arrive whole: set them again",
-    (Message.SET_PARAM, Status.E_RANGE): "its model has no such parameter, or cannot use the value",
-}
-
-
-def refusal(message: Message, status: int) -> str:
-    """The sentence for a request that the board refuses."""
-    try:
-        named = Status(status)
-    except ValueError:
-        return (
-            f"the board refuses {message.name} for a reason that this host does not know "
-            f"({status}): use the bpgen that built its firmware"
-        )
-    reason = _SPECIAL.get((message, named)) or _REASONS[named]
-    return f"the board refuses {message.name}: {reason}"

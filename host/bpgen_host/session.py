@@ -22,7 +22,7 @@ from bpgen.model import IntModel
 from bpgen.qformat import IntArray
 from bpgen.ranges import learning_rate
 from bpgen_host.device import Device, Faults, Sample, Trained, target_of
-from bpgen_host.exchange import Restarted, RestartLoop
+from bpgen_host.failures import Restarted, RestartLoop
 from bpgen_host.follower import Follower, scaled_decay
 from bpgen_host.link import LinkError, Transport, Unplugged
 from bpgen_host.plan import Plan, Sequence, check_plan

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.speed.cores import HERE, Core
@@ -48,6 +49,26 @@ def behind_portable(folder: Path, *, with_rom: bool = False) -> dict[str, str]:
     return {name: f"-D{name}=portable_{name}" for name in sorted(names)}
 
 
+_objects: dict[bytes, bytes] = {}
+
+
+def compiled(folder: Path, name: str, source: Path, command: Sequence[str]) -> str:
+    """
+    The path of an object file `name` in a folder, which also has the headers.
+
+    Mutants differ in one file of three, so an object is kept, and taken again for the same text.
+    """
+    own = [command[0], f"-I{folder}", *command[1:], str(source)]
+    text = subprocess.run([*own, "-E", "-P"], check=True, capture_output=True).stdout
+    key = hashlib.sha256("\0".join(command).encode() + b"\0" + text).digest()
+    made = folder / name
+    if key not in _objects:
+        subprocess.run([*own, "-c", "-o", str(made)], check=True)
+        _objects[key] = made.read_bytes()
+    made.write_bytes(_objects[key])
+    return str(made)
+
+
 def counts(said: str) -> dict[str, int]:
     """How many results differ, by what a program names."""
     return {name: int(count) for name, count in re.findall(r"(\w+) (\d{5});", said)}
@@ -79,7 +100,7 @@ def differing(
     (folder / "tables.h").write_text(tables(), encoding="utf-8")
     compiler = [tool(core)] if isinstance(core, str) else [tool(core.family.command)]
     family = () if isinstance(core, str) else core.family.flags
-    compiler += [*family, *flags, f"-I{folder}", f"-I{HERE}"]
+    compiler += [*family, *flags, f"-I{HERE}"]
     kernels, renamed = folder / "bpgen_kernels.c", behind_portable(folder).values()
     sources = [
         ("main.o", program, ["-std=gnu99", "-Wall", "-Wextra", "-Werror"]),
@@ -92,11 +113,7 @@ def differing(
         sources.append(("start.o", core.start, ["-std=gnu99"]))
         link, command = machine.link(), machine.command(image)
         command[0] = tool(command[0])
-    objects = []
-    for name, source, more in sources:
-        made = str(folder / name)
-        subprocess.run([*compiler, *more, "-c", str(source), "-o", made], check=True)
-        objects.append(made)
+    objects = [compiled(folder, name, source, [*compiler, *more]) for name, source, more in sources]
     subprocess.run([*compiler, *objects, *link, "-o", str(image)], check=True)
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -14,167 +14,18 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "bpgen_link.h"
+#include "soak_board.h"
+#include "soak_requests.h"
 
-/* Not linked but included: a reset clears its variables. bp_link_begin() clears the link's. */
-#include "bpgen_store.c"
-
-#define SEED 0x9E3779B97F4A7C15u
-#define FAULT_GAP 120u /* bytes between two faults of the line, on the average */
 #define RESET_GAP 900u /* turns between two resets */
 #define SAVE_EVERY 250u /* steps */
 #define GIVE_UP 200 /* faults found */
-#define MOST_WAITING 8
 
 static struct {
-    long steps, requests, byte_faults, resets, saves, retries, hellos, go_backs;
+    long steps, resets, saves, retries, hellos, go_backs;
     long extra, missing, wrong, unexpected;
 } totals;
-
-static uint64_t random_state = SEED;
-
-static uint32_t random32(void)
-{
-    random_state ^= random_state >> 12;
-    random_state ^= random_state << 25;
-    random_state ^= random_state >> 27;
-    return (uint32_t)((random_state * 2685821657736338717u) >> 32);
-}
-
-static int one_in(uint32_t n)
-{
-    return random32() % n == 0;
-}
-
-/* ---- The line ------------------------------------------------------------------------------- */
-
-typedef struct {
-    uint8_t bytes[4096];
-    size_t n;
-} line_t;
-
-static line_t to_board, to_host, late, sent; /* `sent`: what the board writes in one poll */
-static unsigned late_for; /* turns until `late` goes to the host */
-static uint32_t until_fault = 50;
-
-static void append(line_t *line, uint8_t byte)
-{
-    if (line->n < sizeof line->bytes) {
-        line->bytes[line->n++] = byte;
-    }
-}
-
-/* Move bytes to a line through a noisy cable. */
-static void carry(line_t *line, const uint8_t *bytes, size_t n)
-{
-    size_t i;
-
-    for (i = 0; i < n; i++) {
-        if (until_fault-- != 0) {
-            append(line, bytes[i]);
-            continue;
-        }
-        until_fault = random32() % (2u * FAULT_GAP);
-        totals.byte_faults++;
-        switch (random32() % 6) {
-        case 0: /* lost */
-            break;
-        case 1:
-            append(line, (uint8_t)(bytes[i] ^ 1u << random32() % 8));
-            break;
-        case 2:
-            append(line, (uint8_t)random32());
-            break;
-        case 3: /* one more */
-            append(line, bytes[i]);
-            append(line, (uint8_t)random32());
-            break;
-        case 4:
-            append(line, bytes[i]);
-            append(line, bytes[i]);
-            break;
-        default:
-            append(line, 0);
-            break;
-        }
-    }
-}
-
-static void carry_frame(line_t *line, const uint8_t *bytes, size_t n)
-{
-    carry(line, bytes, n);
-    if (one_in(100)) {
-        carry(line, bytes, n);
-    }
-}
-
-/* ---- The board ------------------------------------------------------------------------------ */
-
-static uint8_t memory[BP_STORE_BYTES];
-static uint16_t boots;
-static size_t next_read;
-static uint32_t now;
-
-int16_t bp_port_read(void)
-{
-    return next_read < to_board.n ? to_board.bytes[next_read++] : -1;
-}
-
-void bp_port_write(uint8_t byte) { append(&sent, byte); }
-uint32_t bp_port_clock(void) { return now += 100u; }
-uint16_t bp_port_lost(void) { return 0; }
-
-uint16_t bp_port_reset(uint8_t *cause)
-{
-    *cause = BP_RESET_RESET_PIN;
-    return boots;
-}
-
-uint8_t bp_port_store_read(uint16_t address) { return memory[address]; }
-
-int8_t bp_port_store_write(uint16_t address, const uint8_t *unit)
-{
-    memcpy(memory + address, unit, BP_STORE_UNIT);
-    return 0;
-}
-
-int8_t bp_port_store_erase(uint8_t area)
-{
-    memset(memory + area * sizeof memory / 2, 255, sizeof memory / 2);
-    return 0;
-}
-
-/* What the board wrote leaves it, now or late. */
-static void deliver(void)
-{
-    if (late_for == 0 && sent.n != 0 && one_in(60)) {
-        late = sent;
-        late_for = 1 + random32() % 40;
-    } else {
-        carry_frame(&to_host, sent.bytes, sent.n);
-    }
-    sent.n = 0;
-}
-
-static void reset_board(void)
-{
-    size_t i;
-
-    /* An answer may be cut where it is, and a request where it is on its way. */
-    if (one_in(2)) {
-        to_host.n -= to_host.n != 0 ? random32() % to_host.n : 0;
-    }
-    to_board.n = 0;
-    memset(&job, 0, sizeof job);
-    for (i = 0; i < sizeof bp_network; i++) {
-        ((uint8_t *)&bp_network)[i] = (uint8_t)random32();
-    }
-    boots++;
-    bp_link_begin();
-    deliver();
-}
 
 /* ---- What must be --------------------------------------------------------------------------- */
 
@@ -228,107 +79,9 @@ static int same_network(void)
 
 /* ---- The host ------------------------------------------------------------------------------- */
 
-typedef struct {
-    uint8_t type, seq;
-    uint32_t gen, count; /* it raises gen by `count` */
-    uint8_t line[2 * BP_LINK_FRAME];
-    size_t n;
-} request_t;
-
-static request_t waiting[MOST_WAITING]; /* the oldest first */
-static size_t n_waiting, bytes_waiting;
-static uint16_t session;
-static uint8_t seq;
-static uint32_t next_gen; /* of the next request to train */
 static uint16_t known_boots;
 static int greeted;
-static unsigned silence, tries;
-static uint32_t went_back; /* to this gen, and has not got further; ~0: no */
-
-static void put(uint8_t **p, uint32_t value, int bytes)
-{
-    for (; bytes != 0; bytes--, value >>= 8) {
-        *(*p)++ = (uint8_t)value;
-    }
-}
-
-static uint32_t get(const uint8_t *p, int bytes)
-{
-    uint32_t value = 0;
-
-    while (bytes-- != 0) {
-        value = value << 8 | p[bytes];
-    }
-    return value;
-}
-
-static uint32_t crc32(const uint8_t *p, size_t n)
-{
-    uint32_t crc = 0xFFFFFFFFu;
-
-    while (n-- != 0) {
-        crc = bp_crc32_byte(crc, *p++);
-    }
-    return ~crc;
-}
-
-static void transmit(const request_t *request)
-{
-    silence = 0;
-    totals.requests++;
-    carry_frame(&to_board, request->line, request->n);
-}
-
-/* Send a request whose payload ends at p. */
-static void ask(uint8_t type, uint32_t gen, uint32_t count, uint8_t *frame, uint8_t *p)
-{
-    request_t *request = &waiting[n_waiting++];
-    uint8_t *code, *out;
-    const uint8_t *end;
-
-    frame[0] = type;
-    frame[1] = ++seq;
-    frame[2] = (uint8_t)session;
-    frame[3] = (uint8_t)(session >> 8);
-    put(&p, crc32(frame, (size_t)(p - frame)), 4);
-    end = p;
-    request->type = type;
-    request->seq = seq;
-    request->gen = gen;
-    request->count = count;
-    out = request->line;
-    *out++ = 0;
-    code = out++;
-    for (p = frame; p != end; p++) {
-        if (*p == 0) {
-            *code = (uint8_t)(out - code);
-            code = out++;
-        } else {
-            *out++ = *p;
-        }
-    }
-    *code = (uint8_t)(out - code);
-    *out++ = 0;
-    request->n = (size_t)(out - request->line);
-    bytes_waiting += request->n;
-    transmit(request);
-}
-
-static void forget_all(void)
-{
-    n_waiting = 0;
-    bytes_waiting = 0;
-    tries = 0;
-    went_back = ~0u;
-}
-
-static void forget_oldest(void)
-{
-    bytes_waiting -= waiting[0].n;
-    n_waiting--;
-    memmove(waiting, waiting + 1, n_waiting * sizeof waiting[0]);
-    tries = 0;
-}
+static uint32_t next_gen; /* of the next request to train */
 
 static void hello(void)
 {
@@ -720,8 +473,8 @@ int main(int argc, char **argv)
            "\"byte_faults\": %ld, \"resets\": %ld, \"saves\": %ld, \"retries\": %ld, "
            "\"go_backs\": %ld, \"hellos\": %ld, \"extra\": %ld, \"missing\": %ld, \"wrong\": %ld, "
            "\"unexpected\": %ld}\n",
-           (unsigned long long)SEED, (unsigned long)reference.steps, totals.steps, totals.requests,
-           totals.byte_faults, totals.resets, totals.saves, totals.retries, totals.go_backs,
+           (unsigned long long)SEED, (unsigned long)reference.steps, totals.steps, requests,
+           byte_faults, totals.resets, totals.saves, totals.retries, totals.go_backs,
            totals.hellos, totals.extra, totals.missing, totals.wrong, totals.unexpected);
     return 0;
 }

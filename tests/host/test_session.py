@@ -17,7 +17,7 @@ from bpgen.simulate import Simulation
 from bpgen.training import sample_order
 from bpgen_host import follower
 from bpgen_host.device import Device
-from bpgen_host.exchange import RestartLoop
+from bpgen_host.failures import RestartLoop
 from bpgen_host.link import Unplugged
 from bpgen_host.local import LocalTransport
 from bpgen_host.session import Different, Outcome, Plan, Progress, Session

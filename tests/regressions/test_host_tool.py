@@ -24,7 +24,7 @@ from bpgen_host.cli import cli
 from bpgen_host.commands.predict import table
 from bpgen_host.compare import compare_gradient
 from bpgen_host.device import Device, Sample
-from bpgen_host.exchange import NoAnswer, NotABoard, Restarted
+from bpgen_host.failures import NoAnswer, NotABoard, Restarted
 from bpgen_host.link import Unplugged
 from bpgen_host.local import LOCAL, LocalTransport
 from bpgen_host.session import Plan, Progress, Session

@@ -51,7 +51,7 @@ def monitor(
     Example:
       bpgen-host monitor --port /dev/ttyACM0
     """
-    from bpgen_host.exchange import Restarted
+    from bpgen_host.failures import Restarted
 
     if listen and board.capture is not None:
         raise click.UsageError(

@@ -155,11 +155,13 @@ void bp_dense(int16_t *z, const bp_layer_t *layer, const int16_t *w, const int16
 }
 #endif
 
+#if !defined(__ARM_ARCH_6M__)
 void bp_dense_sigmoid(int16_t *a, const bp_layer_t *layer, const int16_t *w, const int16_t *b,
                       const int16_t *a_in, bp_counters_t *counters)
 {
     bp_dense(a, layer, w, b, a_in, counters);
     bp_sigmoid(a, layer->table, layer->table_bits, layer->a_frac, layer->outputs);
 }
+#endif
 
 #endif

@@ -19,7 +19,8 @@ PORTABLE(bp_update_stochastic);
 PORTABLE(bp_learn_residual);
 PORTABLE(bp_learn_stochastic);
 
-#define INPUTS 26
+#define INPUTS 70
+#define FEW_INPUTS 26
 #define OUTPUTS 21
 #define CASES 400
 
@@ -75,15 +76,17 @@ static uint16_t block_of(int16_t top, unsigned n)
 /* A layer, its inputs and a step, as a model could have them. */
 static void fill(void)
 {
-    int16_t a_top = below(2) ? (int16_t)(1 + below(32767)) : edges[13 + 4 * below(2)];
+    static const int16_t tops[] = {4095, 6553, 8191, 16383, 32767};
+    int16_t a_top = below(2) ? (int16_t)(1 + (below(32767) >> below(6))) : tops[below(5)];
     int16_t dz_top = below(2) ? (int16_t)(1 + below(32767)) : 32767;
-    int same = below(8) == 0; /* all at their ends, and of one sign */
+    int same = below(4) == 0;            /* all at their ends, and of one sign */
+    int alike = below(2), up = below(2); /* so are then the weights of an output */
     int room = 0;
     size_t even, i, j;
 
     memset(&fast, 0, sizeof fast);
     memset(&layer, 0, sizeof layer);
-    layer.inputs = (uint16_t)(1 + below(INPUTS));
+    layer.inputs = (uint16_t)(1 + below(below(3) ? FEW_INPUTS : INPUTS));
     layer.outputs = (uint16_t)(1 + below(OUTPUTS));
     even = (layer.inputs + 1u) & ~1u;
     layer.block = block_of(a_top, (unsigned)even) & 0xFFFEu;
@@ -106,7 +109,7 @@ static void fill(void)
     for (j = 0; j < layer.outputs; j++) {
         dz[j] = same ? dz_top : within(dz_top);
         g[j] = within(32767);
-        fast.b[j] = any();
+        fast.b[j] = !same ? any() : (int)(j + up) % 2 ? 32767 : -32768;
         fast.b_low[j] = (uint8_t)random16();
         for (i = 0; i < layer.inputs; i++) {
             size_t at = bp_weight_index(&layer, j, i);
@@ -115,7 +118,7 @@ static void fill(void)
             fast.w_low[at] = (uint8_t)random16();
             fast.w[at] = below(2) ? any() : (int16_t)(below(2) ? 32767 - inside : inside - 32768);
             if (same) {
-                fast.w[at] = state & 65536u ? 32767 : -32768;
+                fast.w[at] = (alike ? (int)(j + up) % 2 : (int)(state & 65536u)) ? 32767 : -32768;
             }
         }
     }

@@ -522,26 +522,58 @@ void bp_output_delta_sigmoid_plain(int16_t *dz, const int16_t *a, const int16_t 
 
 /* ---- The separate calls --------------------------------------------------------------------- */
 
-/* A sum of five bytes. */
-typedef struct {
-    uint32_t low;
-    int8_t fifth;
-} bp_avr_wide_t;
-
-static __attribute__((noinline)) int32_t bp_avr_any_shift(bp_avr_wide_t sum, uint8_t shift)
+/* round(fifth:low, shift), saturated to 32 bits: the carry is the last bit that was dropped. */
+static __attribute__((noinline)) int32_t bp_avr_round_wide(uint32_t low, int8_t fifth,
+                                                           uint8_t shift)
 {
-    int64_t acc = (int64_t)((uint64_t)(int64_t)sum.fifth << 32 | sum.low);
+    uint8_t dropped;
 
-    return bp_saturate32(bp_round64(acc, shift));
-}
-
-/* A shift of 8 leaves 32 bits, rounded by what the sum started with. */
-static inline int32_t bp_avr_round_wide(bp_avr_wide_t sum, uint8_t shift)
-{
-    if (shift != 8) {
-        return bp_avr_any_shift(sum, shift);
-    }
-    return (int32_t)(sum.low >> 8 | (uint32_t)(uint8_t)sum.fifth << 24);
+    __asm__("clr %[dropped]\n"
+            "1:\n\t"
+            "cpi %[shift], 8\n\t"
+            "brlo 2f\n\t"
+            "mov %[dropped], %A[low]\n\t"
+            "mov %A[low], %B[low]\n\t"
+            "mov %B[low], %C[low]\n\t"
+            "mov %C[low], %D[low]\n\t"
+            "mov %D[low], %[fifth]\n\t"
+            "lsl %[fifth]\n\t"
+            "sbc %[fifth], %[fifth]\n\t"
+            "subi %[shift], 8\n\t"
+            "rjmp 1b\n"
+            "2:\n\t"
+            "lsl %[dropped]\n\t"
+            "tst %[shift]\n\t"
+            "breq 4f\n"
+            "3:\n\t"
+            "asr %[fifth]\n\t"
+            "ror %D[low]\n\t"
+            "ror %C[low]\n\t"
+            "ror %B[low]\n\t"
+            "ror %A[low]\n\t"
+            "dec %[shift]\n\t"
+            "brne 3b\n"
+            "4:\n\t"
+            "adc %A[low], __zero_reg__\n\t"
+            "adc %B[low], __zero_reg__\n\t"
+            "adc %C[low], __zero_reg__\n\t"
+            "adc %D[low], __zero_reg__\n\t"
+            "adc %[fifth], __zero_reg__\n\t"
+            "mov %[dropped], %D[low]\n\t"
+            "lsl %[dropped]\n\t"
+            "sbc %[dropped], %[dropped]\n\t"
+            "cp %[dropped], %[fifth]\n\t"
+            "breq 5f\n\t"
+            "lsl %[fifth]\n\t"
+            "sbc %A[low], %A[low]\n\t"
+            "com %A[low]\n\t"
+            "mov %B[low], %A[low]\n\t"
+            "mov %C[low], %A[low]\n\t"
+            "mov %D[low], %A[low]\n\t"
+            "subi %D[low], 0x80\n"
+            "5:"
+            : [low] "+d"(low), [fifth] "+r"(fifth), [shift] "+d"(shift), [dropped] "=&r"(dropped));
+    return (int32_t)low;
 }
 
 /* The sums of a pair of inputs over all outputs, with fifth bytes, which hold 512 products of any
@@ -550,12 +582,11 @@ static inline int32_t bp_avr_round_wide(bp_avr_wide_t sum, uint8_t shift)
 static inline const int16_t *bp_avr_backward(int32_t *sum, const int16_t *w, const int16_t *dz,
                                              uint16_t count, uint8_t shift)
 {
-    uint8_t start = shift == 8 ? 0x80 : 0;
-    const int16_t *next;
-    bp_avr_wide_t pair[2];
+    uint32_t low[2];
+    int8_t fifth[2];
     register uint8_t zero __asm__("r2") = 0;
-    register uint32_t sum0 __asm__("r4") = start;
-    register uint32_t sum1 __asm__("r8") = start;
+    register uint32_t sum0 __asm__("r4") = 0;
+    register uint32_t sum1 __asm__("r8") = 0;
     register uint16_t n __asm__("r18") = count;
     register int8_t fifth0 __asm__("r14") = 0;
     register int8_t fifth1 __asm__("r15") = 0;
@@ -578,12 +609,14 @@ static inline const int16_t *bp_avr_backward(int32_t *sum, const int16_t *w, con
                            "+r"(deltas), "+r"(ws)
                          : "r"(zero)
                          : "r0", "r16", "r17", "r22", "r23", "r24", "r25", "memory");
-    pair[0] = (bp_avr_wide_t){sum0, fifth0};
-    pair[1] = (bp_avr_wide_t){sum1, fifth1};
-    next = ws;
-    sum[0] = bp_avr_round_wide(pair[0], shift);
-    sum[1] = bp_avr_round_wide(pair[1], shift);
-    return next;
+    low[0] = sum0;
+    low[1] = sum1;
+    fifth[0] = fifth0;
+    fifth[1] = fifth1;
+    w = ws;
+    sum[0] = bp_avr_round_wide(low[0], fifth[0], shift);
+    sum[1] = bp_avr_round_wide(low[1], fifth[1], shift);
+    return w;
 }
 
 #define BP_FAST_BACKWARD

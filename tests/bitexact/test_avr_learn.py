@@ -34,7 +34,7 @@ def _layer(rng: np.random.Generator, case: int, *, sigmoid: bool) -> tuple[str, 
     inputs, outputs = int(rng.integers(1, MAX_INPUTS + 1)), int(rng.integers(1, 10))
     if case < 2:
         inputs, outputs = 1, (LONGEST, 256)[case]
-    frac = int(rng.integers(9 if rng.integers(4) else 4, 16))
+    frac = int(rng.integers(9 if sigmoid and rng.integers(4) else 4, 16))
     top = (1 << frac) - 1 if sigmoid else int(rng.integers(1, 32768) >> int(rng.integers(0, 12)))
     top = max(top, 1)
     excess = max(0, top.bit_length() - frac)  # T < 2^(frac + excess)
@@ -123,6 +123,8 @@ MUTANTS = {
         ({"learn_residual", "learn_stochastic"}, "ldd r21, Y+%[half]+1", "ldi r21, 0x7F", 0),
         ({"output_delta"}, '"adc r1, r2', '"nop', 0),
         ({"backward"}, "adc r15, r2", "nop", -1),
+        ({"backward"}, "lsl %[dropped]", "clc", 0),
+        ({"backward"}, "subi %D[low], 0x80", "subi %D[low], 0x81", 0),
     ],
     UPDATE: [
         ({"update_residual", "learn_residual"}, '"subi " high ", 0x80', '"subi " high ", 0x81', 0),
@@ -131,7 +133,7 @@ MUTANTS = {
         ({"update_stochastic", "learn_stochastic"}, "hi8(-40503)", "hi8(-40247)", 2),
         ({"update_stochastic", "learn_stochastic"}, '"cpc r16, r25', '"cp r16, r24', 0),
         ({"update_stochastic", "learn_stochastic"}, '"add r0, r29', '"add r0, r28', 0),
-        ({"update_residual", "update_stochastic"}, '"mov " u_high ", r0', '"mov " u_high ", r1', 0),
+        ({"learn_residual", "learn_stochastic"}, '"mov " u_high ", r0', '"mov " u_high ", r1', 0),
         ({"update_residual", "update_stochastic"}, '"ld r20, X+', '"ld r21, X+', 0),
         ({"update_stochastic", "learn_stochastic"}, '"sbrc r22, 0', '"sbrs r22, 0', 0),
         ({"update_stochastic", "learn_stochastic"}, '"movw r10, r22', '"movw r10, r12', 0),

@@ -36,6 +36,8 @@ CORE_FILES = (
     "bpgen_kernels_lanes.h",
     "bpgen_lanes_forward.h",
     "bpgen_lanes_learn.h",
+    "bpgen_avx512_forward.h",
+    "bpgen_avx512_learn.h",
     "bpgen_thumb_forward.h",
     "bpgen_thumb_learn.h",
     "bpgen_kernels.c",

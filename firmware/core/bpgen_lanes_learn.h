@@ -24,8 +24,16 @@ INLINE scale_t scale_of(const bp_layer_t *layer, bp_alignment_t alignment)
     return scale;
 }
 
+/* The half that rounds, with which sums for deltas start. */
+INLINE sum_t sum_of_half(const bp_layer_t *layer)
+{
+    return sum_of(bp_shr64((int64_t)1 << layer->sum_shift, 1));
+}
+
 #if BP_THUMB
 #include "bpgen_thumb_learn.h"
+#elif BP_AVX512
+#include "bpgen_avx512_learn.h"
 #endif
 
 /* ---- Backward ------------------------------------------------------------------------------- */
@@ -120,15 +128,10 @@ void bp_delta_sigmoid(int16_t *dz, const int32_t *sum, const int16_t *a, uint8_t
     }
 }
 
-/* Sums of two inputs, which start with the half that rounds. */
+/* Sums of two inputs. */
 typedef struct {
     sum_t sum[2];
 } sums_t;
-
-INLINE sum_t sum_of_half(const bp_layer_t *layer)
-{
-    return sum_of(bp_shr64((int64_t)1 << layer->sum_shift, 1));
-}
 
 /* The weights of two inputs start at w. */
 INLINE sums_t pair_of_sums(sum_t half, const int16_t *w, const int16_t *dz, size_t n)
@@ -197,25 +200,39 @@ NOINLINE void deltas_of_inputs(int16_t *dz_in, const bp_layer_t *layer, const in
     }
 }
 #elif LANES == 16
+/* The sums of n inputs; of an odd n one more. */
+INLINE void sums_of_inputs(int32_t *sum, const bp_layer_t *layer, const int16_t *w,
+                           const int16_t *dz, size_t n)
+{
+    const sum_t half = sum_of_half(layer);
+    size_t k;
+
+#if BP_AVX512
+    if (layer->outputs > NARROW) {
+        wide_sums(sum, layer, w, dz, n);
+        return;
+    }
+#endif
+    for (k = 0; k < n; k += 2) {
+        sums_t s = pair_of_sums(half, w + k * layer->outputs, dz, layer->outputs);
+
+        sum[k] = shift_sum(s.sum[0], layer->sum_shift);
+        sum[k + 1] = shift_sum(s.sum[1], layer->sum_shift);
+    }
+}
+
 /* The deltas of many sums, which become vectors. */
 NOINLINE void deltas_of_inputs(int16_t *dz_in, const bp_layer_t *layer, const int16_t *w,
                                const int16_t *a_in, const int16_t *dz)
 {
     const bp_layer_t l = *layer;
-    const sum_t half = sum_of_half(layer);
     int32_t sum[2 * LANES];
-    size_t i, k;
+    size_t i;
 
     for (i = 0; i < l.inputs; i += 2 * LANES) {
         const size_t n = l.inputs - i < 2 * LANES ? l.inputs - i : 2 * LANES;
 
-        for (k = 0; k < n; k += 2) {
-            sums_t s = pair_of_sums(half, w, dz, l.outputs);
-
-            sum[k] = shift_sum(s.sum[0], l.sum_shift);
-            sum[k + 1] = shift_sum(s.sum[1], l.sum_shift);
-            w += 2 * (size_t)l.outputs;
-        }
+        sums_of_inputs(sum, &l, w + i * l.outputs, dz, n);
         bp_delta_sigmoid(dz_in + i, sum, a_in + i, l.a_in_frac, l.dz_in_top, NULL, n);
     }
 }
@@ -436,6 +453,12 @@ void bp_update_residual(int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
     size_t j;
 
     (void)counters;
+#if BP_AVX512
+    if (layer->outputs > NARROW) {
+        wide_update(w, w_low, b, b_low, layer, a_in, g, alignment);
+        return;
+    }
+#endif
     residual_weights(w, w_low, layer, a_in, g, alignment);
 #if defined(__ARM_ARCH_6M__)
     if (shift >= 8) {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from tests.bitexact.side_by_side import Tool, differing, mutant
 LANES = "bpgen_kernels_lanes.h"
 FORWARD, LEARN = "bpgen_lanes_forward.h", "bpgen_lanes_learn.h"
 THUMB_FORWARD, THUMB_LEARN = "bpgen_thumb_forward.h", "bpgen_thumb_learn.h"
+AVX512_FORWARD, AVX512_LEARN = "bpgen_avx512_forward.h", "bpgen_avx512_learn.h"
 PROGRAM = Path(__file__).parent / "small_cores.c"
 KERNELS = {
     "dense",
@@ -46,6 +49,10 @@ CASES: dict[str, tuple[Core | str, tuple[str, ...]]] = {
     "clang -O2": ("clang", ("-O2",)),
     "clang -O3 native": ("clang", ("-O3", "-march=native")),
 }
+if platform.machine() == "x86_64":
+    NO_AVX512 = ("-march=native", "-mno-avx512f")
+    CASES["gcc -O3 no AVX-512"] = ("gcc", ("-O3", *NO_AVX512))
+    CASES["gcc no AVX-512 sanitized"] = ("gcc", (*SANITIZED, *NO_AVX512))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -98,4 +105,31 @@ def test_a_wrong_line_is_noticed(
     kernel: str, core: Core, file: str, edit: tuple[str, str], tool: Tool, tmp_path: Path
 ) -> None:
     found = differing(tmp_path, tool, core, PROGRAM, "-O2", edited=file, edit=mutant(*edit))
+    assert found[kernel] > 0
+
+
+@pytest.mark.parametrize(
+    ("kernel", "file", "edit"),
+    [
+        ("dense", AVX512_FORWARD, ("(1u << n) - 1", "(2u << n) - 1")),
+        ("dense", AVX512_FORWARD, ("_mm512_srai_epi32(low, 15)", "_mm512_srai_epi32(low, 14)")),
+        ("dense", AVX512_FORWARD, ("all(shift - low_shift)", "all(0)")),
+        ("learn_residual", AVX512_LEARN, ("low[k] + half.low", "low[k]")),
+        ("learn_residual", AVX512_LEARN, ("_mm512_srai_epi32(blocks, 16)", "blocks")),
+        ("update_residual", AVX512_LEARN, ("i += 4", "i += 8")),
+        ("update_residual", AVX512_LEARN, ("-8388608, 8388607", "-8388607, 8388607")),
+        ("update_residual", AVX512_LEARN, ("_mm512_and_si512(lows, byte)", "lows")),
+        ("update_residual", AVX512_LEARN, ("_mm512_srai_epi32(masters, 8)", "masters")),
+    ],
+)
+def test_a_wrong_line_for_avx512_is_noticed(
+    kernel: str, file: str, edit: tuple[str, str], tool: Tool, tmp_path: Path
+) -> None:
+    command = [tool("gcc"), "-march=native", "-dM", "-E", "-x", "c", "/dev/null"]
+    macros = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    if "__AVX512BW__" not in macros:
+        pytest.skip("no AVX-512 here: run this on a machine that has it")
+    found = differing(
+        tmp_path, tool, "gcc", PROGRAM, "-O2", "-march=native", edited=file, edit=mutant(*edit)
+    )
     assert found[kernel] > 0

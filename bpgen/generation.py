@@ -38,9 +38,14 @@ CORE_FILES = (
     "bpgen_dsp_update.h",
     "bpgen_kernels_lanes.h",
     "bpgen_lanes_forward.h",
-    "bpgen_lanes_learn.h",
+    "bpgen_lanes_backward.h",
+    "bpgen_lanes_update.h",
+    "bpgen_avx512_forward.h",
+    "bpgen_avx512_backward.h",
+    "bpgen_avx512_update.h",
     "bpgen_thumb_forward.h",
-    "bpgen_thumb_learn.h",
+    "bpgen_thumb_backward.h",
+    "bpgen_thumb_update.h",
     "bpgen_kernels.c",
 )
 SELF_TEST_SAMPLES = 2

@@ -30,6 +30,12 @@
 #pragma GCC optimize("no-schedule-insns")
 #endif
 
+#if defined(__AVX512BW__) && defined(__AVX512VL__) && UINTPTR_MAX > 0xFFFFFFFFu
+#define BP_AVX512 1
+#else
+#define BP_AVX512 0
+#endif
+
 #define INLINE static inline __attribute__((always_inline))
 #define NOINLINE static __attribute__((noinline))
 
@@ -195,7 +201,8 @@ INLINE int32_t shift_sum(sum_t sum, uint8_t shift)
 }
 
 #include "bpgen_lanes_forward.h"
-#include "bpgen_lanes_learn.h"
+#include "bpgen_lanes_backward.h"
+#include "bpgen_lanes_update.h"
 
 #endif
 

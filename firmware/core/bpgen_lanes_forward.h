@@ -10,7 +10,21 @@
 
 #if BP_THUMB
 #include "bpgen_thumb_forward.h"
+#elif BP_AVX512
+#include "bpgen_avx512_forward.h"
 #endif
+
+/* Of a negative z one - y, else y. Hosts guess signs, and wrongly: theirs has no branch. */
+INLINE int32_t mirror(int32_t y, int32_t one, int32_t z)
+{
+#if LANES == 16
+    int32_t sign = bp_shr32(z, 31);
+
+    return (y ^ sign) + ((one + 1) & sign);
+#else
+    return z < 0 ? one - y : y;
+#endif
+}
 
 void bp_sigmoid(int16_t *a, const uint16_t *table, uint8_t bits, uint8_t frac, size_t n)
 {
@@ -37,7 +51,7 @@ void bp_sigmoid(int16_t *a, const uint16_t *table, uint8_t bits, uint8_t frac, s
         entry = table + (u >> shift);
         p = ((uint32_t)entry[0] << shift) + ((uint32_t)entry[1] - entry[0]) * (u & mask);
         y = (int32_t)((p + half) >> surplus);
-        y = z < 0 ? (int32_t)one - y : y;
+        y = mirror(y, (int32_t)one, z);
         *a++ = (int16_t)(y - bp_shr32(y, frac)); /* `one` becomes one less */
     }
 #endif
@@ -150,6 +164,12 @@ void bp_dense(int16_t *z, const bp_layer_t *layer, const int16_t *w, const int16
     size_t j;
 
     (void)counters;
+#if BP_AVX512
+    if (layer->outputs > NARROW) {
+        wide_dense(z, layer, w, b, a_in);
+        return;
+    }
+#endif
 #define DENSE(j, lanes) dense_lanes(z + (j), &l, w + 2 * (j), b + (j), a_in, lanes)
     IN_LANES(DENSE_LANES, j, l.outputs, DENSE);
 }

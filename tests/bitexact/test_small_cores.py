@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from benchmarks.speed.cores import CORES, Core
 from tests.bitexact.side_by_side import Tool, differing, mutant
 
 LANES = "bpgen_kernels_lanes.h"
-FORWARD, LEARN = "bpgen_lanes_forward.h", "bpgen_lanes_learn.h"
-THUMB_FORWARD, THUMB_LEARN = "bpgen_thumb_forward.h", "bpgen_thumb_learn.h"
+PARTS = ("forward", "backward", "update")
+FORWARD, BACKWARD, UPDATE = (f"bpgen_lanes_{part}.h" for part in PARTS)
+THUMB_FORWARD, THUMB_BACKWARD, THUMB_UPDATE = (f"bpgen_thumb_{part}.h" for part in PARTS)
+AVX512_FORWARD, AVX512_BACKWARD, AVX512_UPDATE = (f"bpgen_avx512_{part}.h" for part in PARTS)
 PROGRAM = Path(__file__).parent / "small_cores.c"
 KERNELS = {
     "dense",
@@ -46,6 +49,11 @@ CASES: dict[str, tuple[Core | str, tuple[str, ...]]] = {
     "clang -O2": ("clang", ("-O2",)),
     "clang -O3 native": ("clang", ("-O3", "-march=native")),
 }
+NATIVE = "gcc"  # for this machine
+if platform.machine() == "x86_64":
+    NO_AVX512 = ("-march=native", "-mno-avx512f")
+    CASES["gcc -O3 no AVX-512"] = ("gcc", ("-O3", *NO_AVX512))
+    CASES["gcc no AVX-512 sanitized"] = ("gcc", (*SANITIZED, *NO_AVX512))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -57,57 +65,79 @@ def test_every_kernel_gives_the_bits_of_the_portable_c(
     assert found == dict.fromkeys(KERNELS, 0)
 
 
-@pytest.mark.parametrize(
-    ("kernel", "core", "file", "edit"),
-    [
-        ("dense", M0, THUMB_FORWARD, ('"sxth r6, r6\\n\\t" \\', '"" \\')),
-        ("dense", M0, THUMB_FORWARD, ('"lsls r3, r0\\n\\t" \\', '"" \\')),
-        ("dense", M0, THUMB_FORWARD, ("again = 0;", "return;")),
-        ("dense", M0, THUMB_FORWARD, ("layer->block > BLOCK", "layer->block > 7")),
-        ("dense", M0, THUMB_FORWARD, ('ADD_INPUT("mov")', 'ADD_INPUT("add")')),
-        ("dense", M0, THUMB_FORWARD, ('"lsrs r5, " low', '"asrs r5, " low')),
-        ("dense", M0, THUMB_FORWARD, ('WRAPS("13")', 'WRAPS("14")')),
-        ("dense", M0, THUMB_FORWARD, ("asrs r5, r4, #26", "lsrs r5, r4, #26")),
-        ("dense", M0, THUMB_FORWARD, ("0x02082080", "0x02080080")),
-        ("dense", M0, THUMB_FORWARD, ("+ (half >> 6)", "")),
-        ("dense", M0, THUMB_FORWARD, ('CLIP_Z("2", "r2")', '""')),
-        ("dense", M0, THUMB_FORWARD, ('"bls 6f', '"b 6f')),
-        ("dense_sigmoid", M0, THUMB_FORWARD, (', r11\\n" \\\n    "1" n', ', r7\\n" \\\n    "1" n')),
-        ("dense_sigmoid", M0, THUMB_FORWARD, ("adds r6, #8", "adds r6, #7")),
-        ("dense_sigmoid", M0, THUMB_FORWARD, ('"ands r4, r7', '"ands r4, r6')),
-        ("sigmoid", M0, THUMB_FORWARD, ("mov r6, r12", "mov r6, r10")),
-        ("dense", M3, THUMB_FORWARD, ('"r9", "10")', '"r9", "8")')),
-        ("update_residual", M0, THUMB_LEARN, ('"bvc 1" n to', '"bpl 1" n to')),
-        ("update_residual", M0, THUMB_LEARN, ('"bvc 3" n to', '"bpl 3" n to')),
-        ("update_residual", M0, THUMB_LEARN, ('"adcs r5, " product', '"adds r5, " product')),
-        ("update_residual", M0, THUMB_LEARN, ('STORE_WORD("8", "10")', 'STORE_UPPER("8", "8")')),
-        ("update_residual", M0, THUMB_LEARN, ("bvs 3f", "bmi 3f")),
-        ("update_residual", M3, THUMB_LEARN, ("ssat r6, #24", "ssat r6, #25")),
-        ("update_stochastic", M0, THUMB_LEARN, ('"add r5, r8\\n', '"add r5, lr\\n')),
-        ("update_stochastic", M0, THUMB_LEARN, ("add r3, r9", "add r3, lr")),
-        ("update_stochastic", M0, THUMB_LEARN, ("2 * BP_WEYL +", "3 * BP_WEYL +")),
-        ("update_stochastic", M0, THUMB_LEARN, ('  "asrs r4, r4, #31', '  "asrs r4, r4, #30')),
-        ("learn_residual", M0, THUMB_LEARN, ('"movs r5, #0\\n\\t" \\', '"movs r5, #1\\n\\t" \\')),
-        ("learn_residual", M0, THUMB_LEARN, ("add r11, r4", "add r9, r4")),
-        ("learn_residual", M0, LEARN, ("half.high + 32768", "half.high")),
-        ("output_delta_sigmoid", M0, THUMB_LEARN, ("subs r3, r3, r5", "adds r3, r3, r5")),
-        ("descent", M0, THUMB_LEARN, ("asrs r4, r4, #15", "asrs r4, r4, #14")),
-        ("update_stochastic", RV32, LEARN, ("(32 - shift) & 31", "(31 - shift) & 31")),
-        ("update_stochastic", RV32, LEARN, ("sh %[lowest], %[w]", "sh %[top], %[w]")),
-        ("update_stochastic", RV32, LEARN, ("sh %[master], %[w]", "sh %[top], %[w]")),
-        ("update_residual", RV32, LEARN, ("0xFFFF8", "0xFFFF9")),
-        ("update_residual", RV32, LEARN, ("sh %[upper_top], %[w]", "sh %[top], %[w]")),
-        ("update_residual", RV32, LEARN, ("g[k / 2] * ((int32_t)1 << scale.left)", "g[k / 2]")),
-        ("dense", RV32, LANES, ("mv %[x], %[lowest]", "mv %[x], %[top]")),
-        ("backward", RV32, LANES, ("return bp_shr32(high, 31) ^ INT32_MAX", "return INT32_MAX")),
-        ("delta_sigmoid", RV32, LEARN, ("twice + 1, 1", "twice, 1")),
-        ("delta_sigmoid", M0, LEARN, ("product + 2048", "product + 2047")),
-        ("dense", RV32, FORWARD, ("low[k] &= 32767", "low[k] &= 16383")),
-        ("descent", M3, LEARN, ("scale + 32768", "scale + 32767")),
-    ],
-)  # fmt: skip
+def has_avx512() -> bool:
+    """Whether this machine has what the kernels of bpgen_avx512_forward.h need."""
+    about = Path("/proc/cpuinfo")
+    flags = about.read_text(encoding="utf-8").split() if about.exists() else []
+    return {"avx512bw", "avx512vl"} <= set(flags)
+
+
+# A kernel, a core or NATIVE, a file of it, and what is replaced there by what.
+MUTANTS = [
+    ("dense", M0, THUMB_FORWARD, ('"sxth r6, r6\\n\\t" \\', '"" \\')),
+    ("dense", M0, THUMB_FORWARD, ('"lsls r3, r0\\n\\t" \\', '"" \\')),
+    ("dense", M0, THUMB_FORWARD, ("again = 0;", "return;")),
+    ("dense", M0, THUMB_FORWARD, ("layer->block > BLOCK", "layer->block > 7")),
+    ("dense", M0, THUMB_FORWARD, ('ADD_INPUT("mov")', 'ADD_INPUT("add")')),
+    ("dense", M0, THUMB_FORWARD, ('"lsrs r5, " low', '"asrs r5, " low')),
+    ("dense", M0, THUMB_FORWARD, ('WRAPS("13")', 'WRAPS("14")')),
+    ("dense", M0, THUMB_FORWARD, ("asrs r5, r4, #26", "lsrs r5, r4, #26")),
+    ("dense", M0, THUMB_FORWARD, ("0x02082080", "0x02080080")),
+    ("dense", M0, THUMB_FORWARD, ("+ (half >> 6)", "")),
+    ("dense", M0, THUMB_FORWARD, ('CLIP_Z("2", "r2")', '""')),
+    ("dense", M0, THUMB_FORWARD, ('"bls 6f', '"b 6f')),
+    ("dense_sigmoid", M0, THUMB_FORWARD, (', r11\\n" \\\n    "1" n', ', r7\\n" \\\n    "1" n')),
+    ("dense_sigmoid", M0, THUMB_FORWARD, ("adds r6, #8", "adds r6, #7")),
+    ("dense_sigmoid", M0, THUMB_FORWARD, ('"ands r4, r7', '"ands r4, r6')),
+    ("sigmoid", M0, THUMB_FORWARD, ("mov r6, r12", "mov r6, r10")),
+    ("dense", M3, THUMB_FORWARD, ('"r9", "10")', '"r9", "8")')),
+    ("update_residual", M0, THUMB_UPDATE, ('"bvc 1" n to', '"bpl 1" n to')),
+    ("update_residual", M0, THUMB_UPDATE, ('"bvc 3" n to', '"bpl 3" n to')),
+    ("update_residual", M0, THUMB_UPDATE, ('"adcs r5, " product', '"adds r5, " product')),
+    ("update_residual", M0, THUMB_UPDATE, ('STORE_WORD("8", "10")', 'STORE_UPPER("8", "8")')),
+    ("update_residual", M0, THUMB_UPDATE, ("bvs 3f", "bmi 3f")),
+    ("update_residual", M3, THUMB_UPDATE, ("ssat r6, #24", "ssat r6, #25")),
+    ("update_stochastic", M0, THUMB_UPDATE, ('"add r5, r8\\n', '"add r5, lr\\n')),
+    ("update_stochastic", M0, THUMB_UPDATE, ("add r3, r9", "add r3, lr")),
+    ("update_stochastic", M0, THUMB_UPDATE, ("2 * BP_WEYL +", "3 * BP_WEYL +")),
+    ("update_stochastic", M0, THUMB_UPDATE, ('  "asrs r4, r4, #31', '  "asrs r4, r4, #30')),
+    ("learn_residual", M0, THUMB_BACKWARD, ('"movs r5, #0\\n\\t" \\', '"movs r5, #1\\n\\t" \\')),
+    ("learn_residual", M0, THUMB_BACKWARD, ("add r11, r4", "add r9, r4")),
+    ("learn_residual", M0, BACKWARD, ("half.high + 32768", "half.high")),
+    ("output_delta_sigmoid", M0, THUMB_BACKWARD, ("subs r3, r3, r5", "adds r3, r3, r5")),
+    ("descent", M0, THUMB_UPDATE, ("asrs r4, r4, #15", "asrs r4, r4, #14")),
+    ("update_stochastic", RV32, UPDATE, ("(32 - shift) & 31", "(31 - shift) & 31")),
+    ("update_stochastic", RV32, UPDATE, ("sh %[lowest], %[w]", "sh %[top], %[w]")),
+    ("update_stochastic", RV32, UPDATE, ("sh %[master], %[w]", "sh %[top], %[w]")),
+    ("update_residual", RV32, UPDATE, ("0xFFFF8", "0xFFFF9")),
+    ("update_residual", RV32, UPDATE, ("sh %[upper_top], %[w]", "sh %[top], %[w]")),
+    ("update_residual", RV32, UPDATE, ("g[k / 2] * ((int32_t)1 << scale.left)", "g[k / 2]")),
+    ("dense", RV32, LANES, ("mv %[x], %[lowest]", "mv %[x], %[top]")),
+    ("backward", RV32, LANES, ("return bp_shr32(high, 31) ^ INT32_MAX", "return INT32_MAX")),
+    ("delta_sigmoid", RV32, BACKWARD, ("twice + 1, 1", "twice, 1")),
+    ("delta_sigmoid", M0, BACKWARD, ("product + 2048", "product + 2047")),
+    ("dense", RV32, FORWARD, ("low[k] &= 32767", "low[k] &= 16383")),
+    ("descent", M3, UPDATE, ("scale + 32768", "scale + 32767")),
+]  # fmt: skip
+AVX512_MUTANTS = [
+    ("dense", NATIVE, AVX512_FORWARD, ("(1u << n) - 1", "(2u << n) - 1")),
+    ("dense", NATIVE, AVX512_FORWARD, ("_mm512_srai_epi32(low, 15)", "_mm512_srai_epi32(low, 14)")),
+    ("dense", NATIVE, AVX512_FORWARD, ("all(shift - low_shift)", "all(0)")),
+    ("learn_residual", NATIVE, AVX512_BACKWARD, ("low[k] + half.low", "low[k]")),
+    ("learn_residual", NATIVE, AVX512_BACKWARD, ("_mm512_srai_epi32(blocks, 16)", "blocks")),
+    ("update_residual", NATIVE, AVX512_UPDATE, ("i += 4", "i += 8")),
+    ("update_residual", NATIVE, AVX512_UPDATE, ("-8388608, 8388607", "-8388607, 8388607")),
+    ("update_residual", NATIVE, AVX512_UPDATE, ("_mm512_and_si512(lows, byte)", "lows")),
+    ("update_residual", NATIVE, AVX512_UPDATE, ("_mm512_srai_epi32(masters, 8)", "masters")),
+]  # fmt: skip
+if has_avx512():
+    MUTANTS += AVX512_MUTANTS
+
+
+@pytest.mark.parametrize(("kernel", "core", "file", "edit"), MUTANTS)
 def test_a_wrong_line_is_noticed(
-    kernel: str, core: Core, file: str, edit: tuple[str, str], tool: Tool, tmp_path: Path
+    kernel: str, core: Core | str, file: str, edit: tuple[str, str], tool: Tool, tmp_path: Path
 ) -> None:
-    found = differing(tmp_path, tool, core, PROGRAM, "-O2", edited=file, edit=mutant(*edit))
+    flags = ("-O2", "-march=native") if core == NATIVE else ("-O2",)
+    found = differing(tmp_path, tool, core, PROGRAM, *flags, edited=file, edit=mutant(*edit))
     assert found[kernel] > 0

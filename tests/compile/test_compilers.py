@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import subprocess
 from collections.abc import Callable
@@ -50,6 +51,13 @@ HOST = (
         ),
     ),
 )
+# Of the compiled simulation's machines; other hosts' compilers do not know them.
+X86 = tuple(
+    Compiler(command, (f"-march={core}", "-O3", "-ffreestanding"))
+    for command in ("gcc", "clang")
+    for core in ("haswell", "skylake-avx512")
+    if platform.machine() == "x86_64"
+)
 CROSS = (
     Compiler("avr-gcc", ("-mmcu=atmega328p", "-O2", "-ffreestanding"), "avr-nm"),
     Compiler("avr-gcc", ("-mmcu=atmega2560", "-O2", "-ffreestanding"), "avr-nm"),
@@ -62,7 +70,7 @@ CROSS = (
         "riscv64-unknown-elf-nm",
     ),
 )
-COMPILERS = [pytest.param(compiler, id=compiler.id) for compiler in (*HOST, *CROSS)]
+COMPILERS = [pytest.param(compiler, id=compiler.id) for compiler in (*HOST, *X86, *CROSS)]
 CROSS_COMPILERS = [pytest.param(compiler, id=compiler.id) for compiler in CROSS]
 
 # What the compilers' own libraries may add: 32- and 64-bit integers, and copying.

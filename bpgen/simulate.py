@@ -29,7 +29,7 @@ from bpgen.twin import Counters
 WARNINGS = (
     "-std=c99", "-pedantic-errors", "-Wall", "-Wextra", "-Werror", "-Wconversion",
     "-Wsign-conversion", "-Wshadow", "-Wundef", "-Wcast-qual", "-Wstrict-prototypes",
-    "-Wmissing-prototypes", "-Wdouble-promotion", "-Wvla",
+    "-Wmissing-prototypes", "-Wdouble-promotion", "-Wvla", "-Wcast-align",
 )
 # fmt: on
 OPTIMISED = ("-O3", "-march=native", "-flto")

@@ -273,10 +273,6 @@ class Simulation:
     def steps(self, steps: int) -> None:
         self._call("bp_sim_set_steps", ctypes.c_uint32(steps))
 
-    def set_seed(self, seed: int) -> None:
-        """Change the seed of the stochastic update, u16."""
-        self._call("bp_sim_set_seed", ctypes.c_uint16(seed))
-
     def crc32(self) -> int:
         """CRC-32 of the learning layers' parameters."""
         return self._call(f"{PREFIX}_crc32")

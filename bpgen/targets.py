@@ -156,8 +156,6 @@ class Fit:
         return f"no, {' and '.join(lacking)} too few" if lacking else "yes"
 
 
-COMPILE_FLAGS = ("-std=c99", "-O2", "-ffunction-sections", "-fdata-sections")
-
 # No start-up code of a board, but the compiler's own library.
 _BARE = ("-nostartfiles", "-Wl,-e,main")
 _ARM = "arm-none-eabi-gcc"

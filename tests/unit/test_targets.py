@@ -17,8 +17,10 @@ from bpgen.generation import generate, view_of
 from bpgen.model import IntModel
 from bpgen.quantization import inference_only, quantize_network
 from bpgen.scaling import Scaling
-from bpgen.targets import COMPILE_FLAGS, TARGETS, Family, fits, require_fit, target
+from bpgen.targets import TARGETS, Family, fits, require_fit, target
 from bpgen.training import Ranges, Training
+
+FLAGS = ("-std=c99", "-O2", "-ffunction-sections", "-fdata-sections")
 
 # A bound above this factor would refuse models that fit.
 LOOSEST = 1.6
@@ -103,7 +105,7 @@ def linked(m: IntModel, family: Family, compiler: str, folder: Path) -> dict[str
         [
             compiler,
             *family.flags,
-            *COMPILE_FLAGS,
+            *FLAGS,
             "-Wl,--gc-sections",
             *family.link,
             "-o",

@@ -18,6 +18,7 @@ from bpgen import project
 from bpgen.cli import cli
 from bpgen.data import FIRMWARE
 from bpgen.dataset import load_csv
+from bpgen.emit import cfmt
 from bpgen.emit.projects import Samples
 from bpgen.emit.write import write_folder
 from bpgen.errors import BpgenError
@@ -88,6 +89,14 @@ def test_no_file_of_a_port_hides_another(board: str) -> None:
     texts = {p.name: p.read_text("utf-8") for folder in folders for p in folder.iterdir()}
     for name, text in port_files(port).items():
         assert texts[name] == text
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_no_prefix_replaces_a_file_of_the_project(board: str) -> None:
+    files = [name for name in project_files(SMALL, "iris", board) if name.endswith((".c", ".h"))]
+    for name in {Path(name).stem for name in files} - {"iris"}:
+        with pytest.raises(BpgenError, match="is a reserved name"):
+            cfmt.check_identifier(name)
 
 
 @pytest.mark.parametrize("board", BOARDS)

@@ -1,4 +1,4 @@
-"""How integers, text and identifiers are spelled in C99."""
+"""How integers, text and identifiers are spelled in C99, and text in Markdown."""
 
 from __future__ import annotations
 
@@ -106,3 +106,10 @@ def comment(text: str) -> str:
     """`text` as it can stand inside a comment: printable ASCII, no comment end, no line splice."""
     safe = "".join(c if " " <= c <= "~" and c not in "\\?" else "." for c in text)
     return safe.replace("*/", "*.").replace("/*", "/.")
+
+
+def markdown(text: str) -> str:
+    """`text` as it can stand inside a line of Markdown: nothing in it is markup or breaks it."""
+    return "".join(
+        (f"\\{c}" if c in "\\`*_[]<>&~|$" else c) if c.isprintable() else "." for c in text
+    )

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,24 @@ def test_no_file_of_a_port_hides_another(board: str) -> None:
     texts = {p.name: p.read_text("utf-8") for folder in folders for p in folder.iterdir()}
     for name, text in port_files(port).items():
         assert texts[name] == text
+
+
+def test_features_can_be_told_apart_whatever_their_names_are() -> None:
+    """C stays ASCII and numbers them; Markdown has the names, and finds no markup in them."""
+    names = ("größe", "grüße", "a_b_c * <b>|", "温\n*/\u202e\udcff")
+    model = replace(SMALL, input=replace(SMALL.input, features=names))
+    folded = ["gr..e", "gr..e", "a_b_c * <b>|", "..*..."]
+    escaped = ["größe", "grüße", r"a\_b\_c \* \<b\>\|", r"温.\*/.."]
+    files = project_files(model, "iris", "uno")
+    assert files["iris.h"].isascii()
+    for start, file, spelled in (
+        (" *   ", files["iris.h"], folded),
+        ("* ", files["README.md"], escaped),
+        ("* ", arduino_files(plan(model, "iris", "uno"))["README.md"], escaped),
+    ):
+        lines = [line for line in file.split("\n") if line.endswith(": one count is 0.01")]
+        named = [f"{start}[{i}] {name}: one count is 0.01" for i, name in enumerate(spelled)]
+        assert lines == named
 
 
 @pytest.mark.parametrize("board", BOARDS)

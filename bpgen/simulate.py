@@ -29,7 +29,7 @@ from bpgen.twin import Counters
 WARNINGS = (
     "-std=c99", "-pedantic-errors", "-Wall", "-Wextra", "-Werror", "-Wconversion",
     "-Wsign-conversion", "-Wshadow", "-Wundef", "-Wcast-qual", "-Wstrict-prototypes",
-    "-Wmissing-prototypes", "-Wdouble-promotion", "-Wvla",
+    "-Wmissing-prototypes", "-Wdouble-promotion", "-Wvla", "-Wcast-align",
 )
 # fmt: on
 OPTIMISED = ("-O3", "-march=native", "-flto")
@@ -272,10 +272,6 @@ class Simulation:
     @steps.setter
     def steps(self, steps: int) -> None:
         self._call("bp_sim_set_steps", ctypes.c_uint32(steps))
-
-    def set_seed(self, seed: int) -> None:
-        """Change the seed of the stochastic update, u16."""
-        self._call("bp_sim_set_seed", ctypes.c_uint16(seed))
 
     def crc32(self) -> int:
         """CRC-32 of the learning layers' parameters."""

@@ -19,6 +19,9 @@ from bpgen.errors import BpgenError
 AVR_ARRAY_BYTES = 32_767
 AVR_NEAR_BYTES = 65_000
 
+# What bpgen_thumb_forward.h makes a list of.
+LISTED_INPUTS = 64
+
 ELEMENT_BYTES = {
     "bp_w8_t": 1,
     "uint8_t": 1,
@@ -61,7 +64,8 @@ class Family:
     core, and `link` flags that link without a board's start-up code. A firmware's files take
     `fast` or `small`, whether they are compiled for speed or for size.
 
-    `alignment` is that of the state, `reserve` the RAM kept for stack and firmware.
+    `alignment` is that of the state, `reserve` the RAM kept for stack and firmware. A layer of up
+    to LISTED_INPUTS has a list of them on the stack, of so many bytes (`listed`) each.
     """
 
     core: str
@@ -74,6 +78,7 @@ class Family:
     code: Code
     fast: tuple[str, ...] = ("-O2",)
     small: tuple[str, ...] = ("-Os",)
+    listed: int = 0
 
 
 @dataclass(frozen=True)
@@ -156,8 +161,6 @@ class Fit:
         return f"no, {' and '.join(lacking)} too few" if lacking else "yes"
 
 
-COMPILE_FLAGS = ("-std=c99", "-O2", "-ffunction-sections", "-fdata-sections")
-
 # No start-up code of a board, but the compiler's own library.
 _BARE = ("-nostartfiles", "-Wl,-e,main")
 _ARM = "arm-none-eabi-gcc"
@@ -166,16 +169,16 @@ _ARM = "arm-none-eabi-gcc"
 # function of the model in use: avr-gcc 5.4, arm-none-eabi-gcc and riscv64-unknown-elf-gcc 12.2. The
 # numbers are a linear bound, at least 3% above each of these and as near as can be to the ones that
 # tests/unit/test_targets.py measures again; redo them when it fails or the core's code changes.
-_AVR_CODE = Code(3160, 380, 1800, 0, 840, 1300, 940, 4880, 800, -1580, 5900)
-_M0_CODE = Code(2060, 560, 0, 80, 240, 720, 620, 2540, 840, -1180, 160)
+_AVR_CODE = Code(2600, 300, 1800, 100, 300, 1060, 560, 3660, 520, 3940, 500)
+_M0_CODE = Code(2060, 700, 0, 40, 700, 600, 1140, 3300, 400, -1500, 160)
 _M3_CODE = Code(1420, 820, 0, 120, 220, 380, 1000, 2320, 580, -60, 0)
 _M4_CODE = Code(1800, 400, 180, 0, 460, 360, 60, 2120, 1000, -1160, 540)
 _RV32_CODE = Code(1760, 1540, 0, 100, 320, 460, 900, 2580, 800, -1600, 0)
 
 
-def _arm(core: str, flags: tuple[str, ...], code: Code) -> Family:
+def _arm(core: str, flags: tuple[str, ...], code: Code, listed: int = 0) -> Family:
     package = "gcc-arm-none-eabi libnewlib-arm-none-eabi"
-    return Family(core, _ARM, package, ("-mthumb", *flags), _BARE, 4, 1024, code)
+    return Family(core, _ARM, package, ("-mthumb", *flags), _BARE, 4, 1024, code, listed=listed)
 
 
 # What avr-gcc 5.4 at -Os does for speed takes a tenth of the link's and the store's flash.
@@ -199,8 +202,8 @@ def _avr(part: str) -> Family:
 # firmware grows.
 AVR_328 = _avr("atmega328p")
 AVR_2560 = _avr("atmega2560")
-CORTEX_M0 = _arm("Cortex-M0", ("-mcpu=cortex-m0",), _M0_CODE)
-CORTEX_M0PLUS = _arm("Cortex-M0+", ("-mcpu=cortex-m0plus",), _M0_CODE)
+CORTEX_M0 = _arm("Cortex-M0", ("-mcpu=cortex-m0",), _M0_CODE, listed=8)
+CORTEX_M0PLUS = _arm("Cortex-M0+", ("-mcpu=cortex-m0plus",), _M0_CODE, listed=8)
 CORTEX_M3 = _arm("Cortex-M3", ("-mcpu=cortex-m3",), _M3_CODE)
 CORTEX_M4F = _arm(
     "Cortex-M4F", ("-mcpu=cortex-m4", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16"), _M4_CODE
@@ -435,17 +438,20 @@ def code_bytes(view: View, code: Code) -> int:
     return total
 
 
-def scratch_bytes(view: View) -> int:
+def scratch_bytes(view: View, family: Family) -> int:
     """
-    What learning keeps on the stack: steps of 2 bytes, of the widest layer or of all of a chain,
-    and back-propagated sums of 4, or of 3 in a chain.
+    What a network keeps on the stack: lists of inputs, and where it learns steps of 2 bytes, of the
+    widest layer or of all of a chain, and back-propagated sums of 4, or of 3 in a chain.
     """
+    words = [layer.inputs for layer in view.layers if not layer.is_byte]
+    inputs = max((n for n in words if n <= LISTED_INPUTS), default=0)
+    lists = family.listed * (inputs + inputs % 2)
     if view.training is None:
-        return 0
+        return lists
     outputs = [layer.outputs for layer in view.training.learning]
     sums = [pair.layer.outputs_even for pair in view.training.hidden_deltas]
     chain = 2 * sum(outputs) + 3 * max(sums) if view.training.chain else 0
-    return max([chain, 2 * max(outputs), *(4 * n for n in sums)])
+    return lists + max([chain, 2 * max(outputs), *(4 * n for n in sums)])
 
 
 def is_wide(layer: LayerView) -> bool:
@@ -464,7 +470,7 @@ def fits(view: View, target: Target, *, firmware: bool = False, data: int = 0) -
     state = -(-view.state_size // family.alignment) * family.alignment
     return Fit(
         target.name,
-        state + scratch_bytes(view) + family.reserve + (port.ram if port else 0),
+        state + scratch_bytes(view, family) + family.reserve + (port.ram if port else 0),
         target.ram_bytes,
         rom_bytes(view)
         + code_bytes(view, family.code)

@@ -8,6 +8,7 @@ from bpgen import __version__, lut
 from bpgen.emit import cfmt
 from bpgen.emit.avr import AVR_WIDE_OUTPUTS, kernel_of
 from bpgen.emit.view import (
+    FeatureView,
     HiddenDelta,
     InitialView,
     InputView,
@@ -72,8 +73,10 @@ def build_view(model: IntModel, prefix: str, self_test: SelfTest, *, small: bool
         squared_error=squared,
         labels=tuple(cfmt.string(label) for label in model.labels),
         features=tuple(
-            f"{cfmt.comment(name)}: one count is {_unit(decimals)}"
-            for name, decimals in zip(model.input.features, model.input.decimals, strict=True)
+            FeatureView(i, cfmt.comment(name), cfmt.markdown(name), _unit(decimals))
+            for i, (name, decimals) in enumerate(
+                zip(model.input.features, model.input.decimals, strict=True)
+            )
         ),
         input=_input(model.input),
         layers=layers,

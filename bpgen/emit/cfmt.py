@@ -1,4 +1,4 @@
-"""How integers, text and identifiers are spelled in C99."""
+"""How integers, text and identifiers are spelled in C99, and text in Markdown."""
 
 from __future__ import annotations
 
@@ -21,15 +21,22 @@ RESERVED = frozenset((
     "operator", "or", "or_eq", "private", "protected", "public", "reinterpret_cast",
     "static_assert", "static_cast", "template", "this", "thread_local", "throw", "true", "try",
     "typeid", "typename", "using", "virtual", "wchar_t", "xor", "xor_eq", "main", "offsetof",
-    "size_t", "ptrdiff_t", "errno", "signal", "setup", "loop", "linux", "unix", "i386", "arm",
+    "size_t", "ptrdiff_t", "NULL", "errno", "signal", "setup", "loop", "linux", "unix", "i386",
+    "arm",
 ))
-# Headers that <prefix>.h would hide from the core.
-HEADERS = frozenset((
-    "assert", "complex", "ctype", "errno", "fenv", "float", "inttypes", "iso646", "limits",
-    "locale", "math", "pgmspace", "setjmp", "signal", "simulation", "stdarg", "stdbool", "stddef",
-    "stdint", "stdio", "stdlib", "string", "strings", "tgmath", "time", "unistd", "wchar", "wctype",
+# In small letters, as names of files may be folded: headers that <prefix>.h would hide from the
+# core, from a port or from each other; files that a project or a simulation has.
+FILES = frozenset((
+    "arduino", "arm_acle", "assert", "complex", "ctype", "errno", "fcntl", "features", "fenv",
+    "float", "inttypes", "iso646", "limits", "locale", "math", "mm_malloc", "newlib", "pgmspace",
+    "picolibc", "setjmp", "signal", "stdarg", "stdbool", "stddef", "stdint", "stdio", "stdlib",
+    "string", "strings", "syslimits", "termios", "tgmath", "time", "unistd", "wchar", "wctype",
+    "main", "simulation", "start",
 ))
 # fmt: on
+# Vector headers of a PC's compiler, and names that are devices on Windows.
+_FILE = re.compile(r"\w+intrin|con|prn|aux|nul|(com|lpt)[1-9]")
+_STDINT_TYPE = re.compile(r"u?int((_fast|_least)?(8|16|32|64)|ptr|max)_t")
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,30}")
 
@@ -39,15 +46,17 @@ def check_identifier(name: str) -> str:
     `name`, if it can start every name of a generated file.
 
     Raises BpgenError for what is no C identifier of up to 31 letters, digits and underscores,
-    for a reserved word, and for bpgen's own `bp_` and `bpgen_`.
+    for a reserved word, for the name of a file that is another's, and for bpgen's own `bp_` and
+    `bpgen_`.
     """
     if not _IDENTIFIER.fullmatch(name):
         raise BpgenError(
             f"{name!r} cannot be a prefix: use a letter, then up to 30 letters, digits or '_'."
         )
     folded = name.lower()
-    reserved = name in RESERVED or folded in HEADERS or folded == "bp"
-    if reserved or folded.startswith(("bp_", "bpgen")):
+    is_file = folded in FILES or _FILE.fullmatch(folded)
+    is_word = name in RESERVED or _STDINT_TYPE.fullmatch(name)
+    if is_file or is_word or folded == "bp" or folded.startswith(("bp_", "bpgen")):
         raise BpgenError(
             f"{name!r} is a reserved name: choose another prefix, such as 'my_{name}'."
         )
@@ -97,3 +106,10 @@ def comment(text: str) -> str:
     """`text` as it can stand inside a comment: printable ASCII, no comment end, no line splice."""
     safe = "".join(c if " " <= c <= "~" and c not in "\\?" else "." for c in text)
     return safe.replace("*/", "*.").replace("/*", "/.")
+
+
+def markdown(text: str) -> str:
+    """`text` as it can stand inside a line of Markdown: nothing in it is markup or breaks it."""
+    return "".join(
+        (f"\\{c}" if c in "\\`*_[]<>&~|$" else c) if c.isprintable() else "." for c in text
+    )

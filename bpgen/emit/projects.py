@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bpgen.emit import cfmt
-from bpgen.emit.view import View
+from bpgen.emit.view import FeatureView, View
 from bpgen.targets import Port, Target
 
 DEFAULT_BAUD = 115200
@@ -36,7 +36,7 @@ class ProjectView:
     name: str
     upper: str
     shape: str
-    features: tuple[str, ...]
+    features: tuple[FeatureView, ...]
     board: str
     title: str
     cross: bool

@@ -203,6 +203,16 @@ class SelfTestView:
 
 
 @dataclass(frozen=True)
+class FeatureView:
+    """An input: its place, its name for a comment of C and for Markdown, the value of one count."""
+
+    index: int
+    comment: str
+    markdown: str
+    unit: str
+
+
+@dataclass(frozen=True)
 class View:
     """The whole of what the templates of net.h, net.c, main.c and simulation.c see, as `m`."""
 
@@ -223,7 +233,7 @@ class View:
     loss_text: str
     squared_error: bool
     labels: tuple[str, ...]
-    features: tuple[str, ...]
+    features: tuple[FeatureView, ...]
     input: InputView
     layers: tuple[LayerView, ...]
     output: LayerView

@@ -240,7 +240,7 @@ static inline int16_t dense_1(const dense_t *d, const bp_layer_t *layer, size_t 
     int64_t sum = d->b[j] * d->scale + d->half;
 
     do {
-        sum = __smlald(*(const pair_t *)w, *(const pair_t *)a, sum);
+        sum = __smlald(*pair_at(w), *pair_at(a), sum);
         w += d->stride / 2;
         a += 2;
     } while (a != d->end);

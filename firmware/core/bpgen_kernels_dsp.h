@@ -34,6 +34,12 @@ typedef struct {
     int32_t pair;
 } __attribute__((packed, may_alias)) loose_pair_t;
 
+/* Weights and inputs begin on a word (BP_ALIGNED), so each pair of them does. */
+static inline const pair_t *pair_at(const int16_t *p)
+{
+    return (const pair_t *)(const void *)p;
+}
+
 /* What rounds when `shift` bits are dropped. */
 static inline int32_t half_of(uint32_t shift)
 {

@@ -18,8 +18,8 @@ static APART uint32_t frame_crc(const link_t *s, uint8_t n)
 static uint8_t receive(link_t *s, uint8_t byte)
 {
     place_t n = s->received;
+    place_t left = n;
     uint8_t *p = CODED;
-    const uint8_t *end = p + n;
     uint16_t bad;
 
     if (byte != 0) {
@@ -34,14 +34,18 @@ static uint8_t receive(link_t *s, uint8_t byte)
         return 0;
     }
     if (n > BP_OVERHEAD && n != MOST_CODED) {
-        while (p < end) {
+        do {
             byte = *p;
             *p = 0;
+            if (byte > left) {
+                break;
+            }
             p += byte;
-        }
+            left = (place_t)(left - byte);
+        } while (left != 0);
         n--;
         /* The frame ends with the CRC of what is in front of it. */
-        if (p == end && frame_crc(s, (uint8_t)n) == 0xDEBB20E3u) {
+        if (left == 0 && frame_crc(s, (uint8_t)n) == 0xDEBB20E3u) {
             return (uint8_t)n;
         }
     }

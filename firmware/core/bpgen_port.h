@@ -23,9 +23,6 @@ int16_t bp_port_read(void);
 /* Send a byte, or queue it; waits for room. */
 void bp_port_write(uint8_t byte);
 
-/* Microseconds since the start, modulo 2^32. */
-uint32_t bp_port_clock(void);
-
 /* Nothing to do until the next interrupt: may sleep, for some 10 ms at most, and not at all where
  * received bytes wait.
  */

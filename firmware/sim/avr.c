@@ -337,8 +337,8 @@ static void idle(uint64_t period, uint64_t period_instructions)
     instructions += periods * period_instructions;
 }
 
-/* bp_link_poll() reads the clock, so its state never repeats. When it is called time and again and
- * nothing is on the line, it waits for the host.
+/* A loop that reads a timer besides has a state that never repeats. When bp_link_poll() is called
+ * time and again and nothing is on the line, it waits for the host.
  */
 static bool polls;
 

@@ -1,8 +1,8 @@
 """
 A board in this process: the firmware's link and network with a port in memory, compiled and loaded.
 
-It answers as a board would, byte for byte, and its clock counts bytes on the line, so that the same
-bytes always give the same answers.
+It answers as a board would, byte for byte, and has no clock: the same bytes always give the same
+answers.
 """
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ class Pair:
         self.each("set_learning_rate", [rate] * COPIES)
 
     def restart(self, rng: np.random.Generator) -> None:
-        """Other masters in each network, other seeds, and any number of steps behind them."""
+        """Other masters in each network, and any number of steps behind them."""
         assert self.model.training is not None
         bits = 24 if self.model.training.update in ("residual", "momentum") else 16
         masters = np.where(
@@ -165,9 +165,6 @@ class Pair:
         )
         self.twin.set_parameters(masters)
         self.each("set_parameters", masters[:, self.trained_layers])
-        seeds = rng.integers(0, 65536, COPIES)
-        self.twin.seed = seeds
-        self.each("set_seed", seeds.tolist())
         self.twin.steps = int(rng.choice([0, 65530, 2**31 - 9, 2**32 - 9, rng.integers(2**32)]))
         for copy in range(COPIES):
             self.c.copy = copy

@@ -36,7 +36,6 @@ extern volatile uint32_t rcc_csr;
 HAL_StatusTypeDef HAL_UART_Receive_DMA(UART_HandleTypeDef *uart, uint8_t *data, uint16_t size);
 HAL_StatusTypeDef HAL_UART_Transmit(UART_HandleTypeDef *uart, const uint8_t *data, uint16_t size,
                                     uint32_t timeout);
-uint32_t HAL_GetTick(void);
 """
 ZEPHYR_DEVICE = """\
 struct device { const char *name; };
@@ -65,8 +64,6 @@ struct k_sem { unsigned int count, limit; };
 #define K_MSEC(ms) ((k_timeout_t){ms})
 int k_sem_take(struct k_sem *sem, k_timeout_t timeout);
 void k_sem_give(struct k_sem *sem);
-int64_t k_uptime_ticks(void);
-uint64_t k_ticks_to_us_floor64(uint64_t t);
 """
 ZEPHYR_RING = """\
 #include <stdint.h>
@@ -121,7 +118,6 @@ VENDORS: dict[str, dict[str, str]] = {
     "ESP-IDF": {
         "driver/uart.h": IDF_UART,
         "esp_system.h": IDF_SYSTEM,
-        "esp_timer.h": "#include <stdint.h>\nint64_t esp_timer_get_time(void);\n",
         "freertos/FreeRTOS.h": "#pragma once\n#include <stdint.h>\ntypedef uint32_t TickType_t;\n",
     },
 }

@@ -44,9 +44,9 @@ typedef struct {
 void inference_s8_reset(inference_s8_state_t *s);
 
 /* Fill s->a0 from raw counts, one per feature, in the order the model was trained with:
- *   x0: one count is 0.01
- *   x1: one count is 0.01
- *   x2: one count is 0.01
+ *   [0] x0: one count is 0.01
+ *   [1] x1: one count is 0.01
+ *   [2] x2: one count is 0.01
  */
 void inference_s8_quantize_input(inference_s8_state_t *s,
     const int32_t counts[INFERENCE_S8_N_IN]);

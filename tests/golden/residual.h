@@ -66,8 +66,8 @@ typedef struct {
 void residual_reset(residual_state_t *s);
 
 /* Fill s->a0 from raw counts, one per feature, in the order the model was trained with:
- *   x0: one count is 0.01
- *   x1: one count is 0.01
+ *   [0] x0: one count is 0.01
+ *   [1] x1: one count is 0.01
  */
 void residual_quantize_input(residual_state_t *s,
     const int32_t counts[RESIDUAL_N_IN]);

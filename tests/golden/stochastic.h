@@ -61,10 +61,10 @@ typedef struct {
 void stochastic_reset(stochastic_state_t *s);
 
 /* Fill s->a0 from raw counts, one per feature, in the order the model was trained with:
- *   x0: one count is 0.01
- *   x1: one count is 0.01
- *   x2: one count is 0.01
- *   x3: one count is 0.01
+ *   [0] x0: one count is 0.01
+ *   [1] x1: one count is 0.01
+ *   [2] x2: one count is 0.01
+ *   [3] x3: one count is 0.01
  */
 void stochastic_quantize_input(stochastic_state_t *s,
     const int32_t counts[STOCHASTIC_N_IN]);

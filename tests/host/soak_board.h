@@ -98,7 +98,6 @@ static void carry_frame(line_t *line, const uint8_t *bytes, size_t n)
 static uint8_t memory[BP_STORE_BYTES];
 static uint16_t boots;
 static size_t next_read;
-static uint32_t now;
 
 int16_t bp_port_read(void)
 {
@@ -106,7 +105,6 @@ int16_t bp_port_read(void)
 }
 
 void bp_port_write(uint8_t byte) { append(&sent, byte); }
-uint32_t bp_port_clock(void) { return now += 100u; }
 uint16_t bp_port_lost(void) { return 0; }
 
 uint16_t bp_port_reset(uint8_t *cause)

@@ -2,7 +2,7 @@
 The ports of this machine and of the boards that QEMU has, with probe.c in the place of the link.
 
 What is held here is what link and store take for granted: no byte is lost or changed, losses are
-counted, the clock never runs backwards, a reset is noticed, memory keeps what it accepted.
+counted, a reset is noticed, memory keeps what it accepted.
 """
 
 from __future__ import annotations
@@ -148,10 +148,6 @@ def test_what_arrives_while_the_board_computes_waits_up_to_the_window(probe: Pro
     assert port is not None
     sent = np.random.default_rng(2).bytes(port.constants.window - 3)
     assert probe.ask(b"p" + u16(50) + b"e" + u16(len(sent)) + sent, len(sent)) == sent
-
-
-def test_the_clock_never_runs_backwards(probe: Probe) -> None:
-    assert probe.ask(b"m", 2) == u16(0)
 
 
 def test_a_reset_starts_the_board_again_and_is_counted(probe: Probe) -> None:

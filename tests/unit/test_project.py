@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from bpgen import project
 from bpgen.cli import cli
 from bpgen.data import FIRMWARE
 from bpgen.dataset import load_csv
+from bpgen.emit import cfmt
 from bpgen.emit.projects import Samples
 from bpgen.emit.write import write_folder
 from bpgen.errors import BpgenError
@@ -88,6 +90,32 @@ def test_no_file_of_a_port_hides_another(board: str) -> None:
     texts = {p.name: p.read_text("utf-8") for folder in folders for p in folder.iterdir()}
     for name, text in port_files(port).items():
         assert texts[name] == text
+
+
+def test_features_can_be_told_apart_whatever_their_names_are() -> None:
+    """C stays ASCII and numbers them; Markdown has the names, and finds no markup in them."""
+    names = ("größe", "grüße", "a_b_c * <b>|", "温\n*/\u202e\udcff")
+    model = replace(SMALL, input=replace(SMALL.input, features=names))
+    folded = ["gr..e", "gr..e", "a_b_c * <b>|", "..*..."]
+    escaped = ["größe", "grüße", r"a\_b\_c \* \<b\>\|", r"温.\*/.."]
+    files = project_files(model, "iris", "uno")
+    assert files["iris.h"].isascii()
+    for start, file, spelled in (
+        (" *   ", files["iris.h"], folded),
+        ("* ", files["README.md"], escaped),
+        ("* ", arduino_files(plan(model, "iris", "uno"))["README.md"], escaped),
+    ):
+        lines = [line for line in file.split("\n") if line.endswith(": one count is 0.01")]
+        named = [f"{start}[{i}] {name}: one count is 0.01" for i, name in enumerate(spelled)]
+        assert lines == named
+
+
+@pytest.mark.parametrize("board", BOARDS)
+def test_no_prefix_replaces_a_file_of_the_project(board: str) -> None:
+    files = [name for name in project_files(SMALL, "iris", board) if name.endswith((".c", ".h"))]
+    for name in {Path(name).stem for name in files} - {"iris"}:
+        with pytest.raises(BpgenError, match="is a reserved name"):
+            cfmt.check_identifier(name)
 
 
 @pytest.mark.parametrize("board", BOARDS)

@@ -17,8 +17,10 @@ from bpgen.generation import generate, view_of
 from bpgen.model import IntModel
 from bpgen.quantization import inference_only, quantize_network
 from bpgen.scaling import Scaling
-from bpgen.targets import COMPILE_FLAGS, TARGETS, Family, fits, require_fit, target
+from bpgen.targets import TARGETS, Family, fits, require_fit, target
 from bpgen.training import Ranges, Training
+
+FLAGS = ("-std=c99", "-O2", "-ffunction-sections", "-fdata-sections")
 
 # A bound above this factor would refuse models that fit.
 LOOSEST = 1.6
@@ -103,7 +105,7 @@ def linked(m: IntModel, family: Family, compiler: str, folder: Path) -> dict[str
         [
             compiler,
             *family.flags,
-            *COMPILE_FLAGS,
+            *FLAGS,
             "-Wl,--gc-sections",
             *family.link,
             "-o",
@@ -138,7 +140,9 @@ def test_compiled_code_and_state_are_within_what_fits_counts_and_not_far_below(
     code = flash - targets.rom_bytes(view)
     bound = targets.code_bytes(view, family.code)
     assert code <= bound <= LOOSEST * code, f"{code} bytes of code, bound {bound}"
-    counted = fits(view, TARGETS[board]).ram_needed - family.reserve - targets.scratch_bytes(view)
+    counted = (
+        fits(view, TARGETS[board]).ram_needed - family.reserve - targets.scratch_bytes(view, family)
+    )
     assert sizes["state"] <= counted <= sizes["state"] + 3
 
 
@@ -154,8 +158,8 @@ def test_a_model_that_fits_is_described_with_both_memories() -> None:
 
 
 def test_too_little_ram_is_refused_with_the_bytes_that_lack() -> None:
-    wide = view((4, 100, 3))
-    state, uno = wide.state_size + targets.scratch_bytes(wide), target("uno")
+    wide, uno = view((4, 100, 3)), target("uno")
+    state = wide.state_size + targets.scratch_bytes(wide, uno.family)
     lacking = state + uno.family.reserve - 2048
     assert lacking > 0
     with pytest.raises(BpgenError, match=f"has {lacking} bytes of RAM too few") as error:

@@ -1,4 +1,4 @@
-/* bpgen_port.cpp -- Arduino boards with an AVR: Serial, micros() and the EEPROM.
+/* bpgen_port.cpp -- Arduino boards with an AVR: Serial and the EEPROM.
  *
  * Serial keeps 63 received bytes while the network computes, and loses what is beyond without
  * telling.
@@ -33,11 +33,6 @@ int16_t bp_port_read(void)
 void bp_port_write(uint8_t byte)
 {
     Serial.write(byte);
-}
-
-uint32_t bp_port_clock(void)
-{
-    return micros();
 }
 
 void bp_port_idle(void)

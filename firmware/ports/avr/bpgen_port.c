@@ -1,7 +1,7 @@
-/* bpgen_port.c -- ATmega328P (Uno) and ATmega2560 (Mega): USART0, Timer1 and the EEPROM.
+/* bpgen_port.c -- ATmega328P (Uno) and ATmega2560 (Mega): USART0 and the EEPROM.
  *
- * Takes the interrupts of USART0's receiver and data register and of Timer1's overflow. Interrupts
- * must not be off for longer than two bytes take on the line, 170 us at 115200 baud.
+ * Takes the interrupts of USART0's receiver and data register; all timers are free. Interrupts must
+ * not be off for longer than two bytes take on the line, 170 us at 115200 baud.
  * SPDX-License-Identifier: 0BSD
  */
 #include <avr/interrupt.h>
@@ -28,14 +28,6 @@
 #error "the clock does not divide to BP_PORT_BAUD: choose 57600, 115200, 250000, 500000 or 1000000"
 #endif
 
-/* Timer1 counts every 64 cycles, and its overflows in 16 bits: together 32 bits, of which the
- * microseconds modulo 2^32 need the low 30 at 4 us a count.
- */
-#define MICROSECONDS_PER_COUNT (64000000L / BP_PORT_CLOCK_HZ)
-#if MICROSECONDS_PER_COUNT * BP_PORT_CLOCK_HZ != 64000000L
-#error "BP_PORT_CLOCK_HZ must divide 64 MHz: 16 or 8 MHz"
-#endif
-
 #define RX_SIZE 64u /* powers of two; one place stays free */
 #define TX_SIZE 16u
 #if BP_LINK_WINDOW > 63
@@ -52,7 +44,6 @@ static volatile uint8_t tx_ring[TX_SIZE];
 static volatile uint8_t tx_head;
 static volatile uint8_t tx_tail;
 static volatile uint16_t lost;
-static volatile uint16_t overflows;
 
 /* Outlive a reset, as nothing clears them; the complement tells them from RAM just powered on. */
 static uint16_t boots __attribute__((section(".noinit")));
@@ -141,11 +132,6 @@ ISR(USART0_UDRE_vect)
     tx_tail = (tail + 1u) & (TX_SIZE - 1u);
 }
 
-ISR(TIMER1_OVF_vect)
-{
-    overflows++;
-}
-
 void bp_port_begin(void)
 {
     if (boots != (uint16_t)~boots_complement || (reset_flags & (1 << PORF))) {
@@ -158,10 +144,6 @@ void bp_port_begin(void)
     UCSR0A = 1 << U2X0;
     UCSR0C = (1 << UCSZ01) | (1 << UCSZ00);
     UCSR0B = USART_ON;
-
-    TCCR1A = 0;
-    TCCR1B = (1 << CS11) | (1 << CS10);
-    TIMSK1 = 1 << TOIE1;
     sei();
 }
 
@@ -190,24 +172,7 @@ void bp_port_write(uint8_t byte)
     UCSR0B = USART_ON | (1 << UDRIE0);
 }
 
-uint32_t bp_port_clock(void)
-{
-    uint8_t sreg = SREG;
-    uint16_t count;
-    uint16_t high;
-
-    cli();
-    count = TCNT1;
-    high = overflows;
-    /* An overflow since cli(), unless it came after the count was read. */
-    if ((TIFR1 & (1 << TOV1)) && count < 0x8000u) {
-        high++;
-    }
-    SREG = sreg;
-    return (((uint32_t)high << 16) | count) * (uint32_t)MICROSECONDS_PER_COUNT;
-}
-
-/* Stays awake: nothing would end a sleep in time, Timer1 overflows every 262 ms. */
+/* Stays awake: nothing would end a sleep in time. */
 void bp_port_idle(void)
 {
 }

@@ -9,12 +9,9 @@
 BP_STATIC_ASSERT((BP_LINK_FRAME + 3u) * (BP_MEMORY_FEED / 12u + 2u) <= BP_MEMORY_ANSWERS,
                  answers_fit);
 
-#define BYTE_US (10000000u / BP_PORT_BAUD)
-
 static int16_t arrived = -1;
 static uint8_t sent[BP_MEMORY_ANSWERS];
 static size_t sent_count;
-static uint32_t clock_us;
 static uint16_t boots;
 
 void bp_port_begin(void)
@@ -31,13 +28,7 @@ int16_t bp_port_read(void)
 
 void bp_port_write(uint8_t byte)
 {
-    clock_us += BYTE_US;
     sent[sent_count++] = byte;
-}
-
-uint32_t bp_port_clock(void)
-{
-    return clock_us;
 }
 
 void bp_port_idle(void)
@@ -60,7 +51,6 @@ void bp_memory_feed(const uint8_t *bytes, size_t n)
     size_t i;
 
     for (i = 0; i < n; i++) {
-        clock_us += BYTE_US;
         arrived = bytes[i];
         (void)bp_link_poll();
     }
@@ -126,7 +116,6 @@ void bp_memory_reset(void)
     }
 #endif
     arrived = -1;
-    clock_us = 0;
     boots++;
     bp_port_begin();
     bp_link_begin();

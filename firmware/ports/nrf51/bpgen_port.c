@@ -27,11 +27,6 @@
 #define UART_RXD BP_REGISTER(0x40002518u)
 #define UART_TXD BP_REGISTER(0x4000251Cu)
 #define UART_BAUDRATE BP_REGISTER(0x40002524u)
-#define TIMER0_START BP_REGISTER(0x40008000u)
-#define TIMER0_CAPTURE BP_REGISTER(0x40008040u)
-#define TIMER0_BITMODE BP_REGISTER(0x40008508u)
-#define TIMER0_PRESCALER BP_REGISTER(0x40008510u)
-#define TIMER0_CC BP_REGISTER(0x40008540u)
 #define TIMER1_START BP_REGISTER(0x40009000u)
 #define TIMER1_COMPARE BP_REGISTER(0x40009140u)
 #define TIMER1_SHORTS BP_REGISTER(0x40009200u)
@@ -100,13 +95,10 @@ void bp_port_begin(void)
     UART_INTENSET = 0x204; /* RXDRDY, ERROR */
     NVIC_ISER = 1u << UART0_INTERRUPT;
 
-    /* After the UART: if bytes came before it, QEMU looks at them when a timer starts. */
-    TIMER0_BITMODE = 3;   /* 32 bits */
-    TIMER0_PRESCALER = 4; /* 1 MHz */
-    TIMER0_START = 1;
-
-    /* 16 bits, as after a reset: ends a sleep every 10 ms. */
-    TIMER1_PRESCALER = 4;
+    /* 16 bits, as after a reset: ends a sleep every 10 ms. After the UART: if bytes came before it,
+     * QEMU looks at them when a timer starts.
+     */
+    TIMER1_PRESCALER = 4; /* 1 MHz */
     TIMER1_CC = 10000;
     TIMER1_SHORTS = 1; /* from 0 again */
     TIMER1_INTENSET = 0x10000u;
@@ -139,12 +131,6 @@ void bp_port_write(uint8_t byte)
     UART_TXD = byte;
     while (UART_TXDRDY == 0) {
     }
-}
-
-uint32_t bp_port_clock(void)
-{
-    TIMER0_CAPTURE = 1;
-    return TIMER0_CC;
 }
 
 /* At most until the next tick of TIMER1. */

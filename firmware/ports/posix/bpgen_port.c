@@ -15,7 +15,6 @@
 #include <sys/select.h>
 #include <sys/stat.h>
 #include <termios.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bpgen_device.h"
@@ -32,7 +31,6 @@ static int line;
 static const char *line_name; /* NULL after a reset */
 static uint16_t boots = 1;
 static uint8_t reset_cause = BP_RESET_POWER_ON;
-static struct timespec start;
 
 static uint8_t received[512], sent[512];
 static size_t n_received, next_received, n_sent;
@@ -128,7 +126,6 @@ void bp_port_begin(void)
 #if BP_STORE_BYTES
     open_store();
 #endif
-    clock_gettime(CLOCK_MONOTONIC, &start);
 
     memset(&action, 0, sizeof action);
     action.sa_handler = press_reset;
@@ -197,15 +194,6 @@ void bp_port_write(uint8_t byte)
         flush();
     }
     sent[n_sent++] = byte;
-}
-
-uint32_t bp_port_clock(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint32_t)(now.tv_sec - start.tv_sec) * 1000000u +
-           (uint32_t)((now.tv_nsec - start.tv_nsec) / 1000);
 }
 
 void bp_port_idle(void)

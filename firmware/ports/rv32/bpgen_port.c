@@ -95,8 +95,6 @@ void bp_port_write(uint8_t byte)
     UART_DATA = byte;
 }
 
-uint32_t bp_port_clock(void) { return (uint32_t)(mtime() / (MTIME_HZ / 1000000u)); }
-
 /* mtimecmp ends it after 10 ms: a pending interrupt does so though all are masked. */
 void bp_port_idle(void)
 {

@@ -17,12 +17,10 @@
 #define SYSTICK_LOAD BP_REGISTER(0xE000E014u)
 #define SYSTICK_VAL BP_REGISTER(0xE000E018u)
 #define NVIC_ISER1 BP_REGISTER(0xE000E104u)
-#define SCB_ICSR BP_REGISTER(0xE000ED04u)
 
 #define SR_OVERRUN 0x08u
 #define SR_RECEIVED 0x20u
 #define SR_ROOM 0x80u
-#define ICSR_SYSTICK_PENDING 0x4000000u
 
 #define TICKS_HZ 100u
 #define USART1_INTERRUPT 37
@@ -32,10 +30,6 @@ void USART1_IRQHandler(void);
 BP_VECTORS static const bp_vector_t irqs[USART1_INTERRUPT + 1] = {
     [USART1_INTERRUPT] = USART1_IRQHandler,
 };
-
-static volatile uint32_t ticks; /* of SysTick */
-static uint32_t last_clock;
-static uint32_t clock_hz;
 
 uint8_t bp_stm32_is_set(volatile uint32_t *flags, uint32_t flag, uint32_t tries)
 {
@@ -70,7 +64,6 @@ void bp_stm32_begin_cause(void)
 
 void bp_stm32_begin_ticks(uint32_t hz)
 {
-    clock_hz = hz;
     SYSTICK_LOAD = hz / TICKS_HZ - 1u;
     SYSTICK_VAL = 0;
     SYSTICK_CTRL = 7;
@@ -96,31 +89,11 @@ void USART1_IRQHandler(void)
     }
 }
 
-void SysTick_Handler(void) { ticks++; }
+void SysTick_Handler(void) { }
 
 void bp_port_write(uint8_t byte)
 {
     while ((USART1_SR & SR_ROOM) == 0) {
     }
     USART1_DR = byte;
-}
-
-uint32_t bp_port_clock(void)
-{
-    uint32_t count, cycles, now;
-
-    __asm__ volatile("cpsid i" ::: "memory");
-    count = ticks;
-    cycles = SYSTICK_LOAD - SYSTICK_VAL;
-    if (SCB_ICSR & ICSR_SYSTICK_PENDING) { /* began anew, but is not counted yet */
-        count++;
-        cycles = SYSTICK_LOAD - SYSTICK_VAL;
-    }
-    __asm__ volatile("cpsie i" ::: "memory");
-    now = count * (1000000u / TICKS_HZ) + cycles / (clock_hz / 1000000u);
-    /* An emulator on a busy machine can miss a tick: then stand still rather than run backwards. */
-    if (last_clock - now > 1000000u) {
-        last_clock = now;
-    }
-    return last_clock;
 }

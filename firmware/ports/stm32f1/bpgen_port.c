@@ -80,9 +80,9 @@ void bp_port_begin(void)
 
     bp_stm32_begin_cause();
     hz = begin_clock();
-    bp_stm32_begin_ticks(hz);
 
 #if SLEEPS
+    bp_stm32_begin_ticks(hz);
     /* A debugger reaches a sleeping core, to flash it, with DBG_SLEEP and the DMA's clock only. */
     DBGMCU_CR |= 1u;
     RCC_AHBENR |= 1u;
@@ -93,7 +93,7 @@ void bp_port_begin(void)
     bp_stm32_begin_line(hz);
 }
 
-/* At most until the next tick. */
+/* At most until SysTick's next tick. */
 void bp_port_idle(void)
 {
 #if SLEEPS
@@ -103,7 +103,7 @@ void bp_port_idle(void)
 
 #if BP_STORE_BYTES
 /* The last pages of the flash, which the linker script leaves out. The core stands still while one
- * is erased, for some 20 ms, and the clock with it.
+ * is erased, for some 20 ms.
  */
 #define PAGE 1024u
 #define AREA (BP_STORE_BYTES / 2u)

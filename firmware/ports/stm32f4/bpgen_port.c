@@ -88,12 +88,12 @@ void bp_port_begin(void)
     bp_stm32_begin_line(hz / 2u);
 }
 
-/* At most until the next tick. */
+/* At most until SysTick's next tick. */
 void bp_port_idle(void) { bp_cortex_m_sleep(); }
 
 #if BP_STORE_BYTES
 /* Sectors 2 and 3, which the linker script leaves out. The core stands still while one is erased,
- * for up to 0.8 s, and the clock with it.
+ * for up to 0.8 s.
  */
 #define STORE_AT 0x08008000u
 #define AREA (BP_STORE_BYTES / 2u)

@@ -52,12 +52,29 @@ def test_a_setting_of_training_out_of_range_is_refused(
     refuses(folder, message, *train_arguments(), *options)
 
 
+@pytest.mark.parametrize("prefix", ["", "1st", "my-net", "my net", "net;", "é", "x" * 32, "a\n"])
+def test_a_prefix_that_is_no_identifier_is_refused(folder: Path, prefix: str) -> None:
+    refuses(folder, "cannot be a prefix", "generate", "model.json", "--prefix", prefix, "-o", "out")
+
+
 @pytest.mark.parametrize(
-    "prefix", ["", "1st", "my-net", "my net", "net;", "é", "x" * 32, "for", "class", "bp_x", "a\n"]
-)
-def test_a_prefix_that_is_no_free_identifier_is_refused(folder: Path, prefix: str) -> None:
-    refuses(folder, "choose another prefix" if prefix in ("for", "class", "bp_x") else "prefix",
+    "prefix",
+    [
+        "for", "class", "bp_x", "NULL", "int8_t", "uint_fast16_t", "intptr_t",
+        # <prefix>.h would hide a header; <prefix>.c is a file of the project, in capitals too where
+        # names are folded; on Windows a file of that name is a device.
+        "stdint", "Arduino", "features", "Features", "termios", "immintrin", "Main", "start", "con",
+        "PRN", "aux", "nul", "com1", "LPT9",
+    ],
+)  # fmt: skip
+def test_a_prefix_that_is_not_free_is_refused(folder: Path, prefix: str) -> None:
+    refuses(folder, f"'{prefix}' is a reserved name: choose another prefix",
             "generate", "model.json", "--prefix", prefix, "-o", "out")  # fmt: skip
+
+
+@pytest.mark.parametrize("prefix", ["null", "com", "com10", "int8", "my_t", "starts"])
+def test_a_prefix_that_only_looks_reserved_is_taken(folder: Path, prefix: str) -> None:
+    assert run("generate", "model.json", "--prefix", prefix, "-o", "out").exit_code == 0
 
 
 def test_settings_of_quantize_that_exclude_each_other_are_refused(folder: Path) -> None:

@@ -17,8 +17,9 @@ from bpgen_host.failures import NoAnswer, NotABoard, Refused, refusal
 
 TRIES = 5
 
-# So often a HELLO that is answered may follow on silence, with no reply in between.
-REVIVALS = 2
+# So often a HELLO that is answered may follow on silence, with no reply in between. With one, a
+# board that never answers a request is given up after half a minute.
+REVIVALS = 1
 
 # Fewer than the 256 values of seq, so that no two requests on the way share one.
 MOST_ON_THE_WAY = 128

@@ -24,7 +24,8 @@ from bpgen_host.cli import cli
 from bpgen_host.commands.predict import table
 from bpgen_host.compare import compare_gradient
 from bpgen_host.device import Device, Sample
-from bpgen_host.failures import NoAnswer, NotABoard, Restarted
+from bpgen_host.exchange import RoundTrip
+from bpgen_host.failures import NoAnswer, NotABoard
 from bpgen_host.link import Unplugged
 from bpgen_host.local import LOCAL, LocalTransport
 from bpgen_host.session import Plan, Progress, Session
@@ -115,17 +116,46 @@ def test_targets_of_which_some_do_not_fit_inline_are_staged() -> None:
     assert max(len(frame.payload) for frame in board.requests) <= board.max_request
 
 
-def test_a_request_that_is_never_answered_is_given_up_though_the_board_says_hello() -> None:
-    """The host went on for ever, with a HELLO that worked after every fifth silence."""
+@pytest.mark.parametrize("answered", [0, 3], ids=["never", "no longer"])
+def test_a_request_that_is_never_answered_is_given_up_though_the_board_says_hello(
+    answered: int,
+) -> None:
+    """The host went on for ever, then for minutes, with a HELLO that worked after each silence."""
+    board = ToyBoard()
+    device = opened(board)
+    for _ in range(answered):
+        device.infer(x(1, 2, 3))
 
     def deaf(number: int, data: bytes) -> tuple[bytes, ...]:
         piece = data.strip(b"\0")
         return () if piece and wire.decode(piece).type == Message.INFER else (data,)
 
-    board = ToyBoard(to_board=deaf)
-    with pytest.raises((NoAnswer, Restarted), match="INFER"):
-        opened(board).infer(x(1, 2, 3))
-    assert board.now < 300
+    board.to_board = deaf
+    began = board.now
+    with pytest.raises(NoAnswer, match="says hello but never answers INFER"):
+        device.infer(x(1, 2, 3))
+    assert board.now - began < 40
+
+
+def test_requests_slower_than_the_first_timeout_are_learned() -> None:
+    """Each retry keeps such a board busy for as long again."""
+    board = ToyBoard()
+    device = opened(board)
+    board.compute = 1.4
+    for _ in range(4):
+        device.infer(x(1, 2, 3))
+    assert device.faults.restarts == 0
+    before = device.faults.timeouts
+    device.infer(x(1, 2, 3))
+    assert device.faults.timeouts == before
+
+
+def test_a_reply_is_waited_for_as_long_as_its_line_takes() -> None:
+    """At 50 baud the bytes of one request and its reply take longer than any computing."""
+    trip = RoundTrip()
+    for _ in range(9):
+        trip.back_off()
+    assert trip.timeout(wire_time=25.0) > 25.0 + 2.9
 
 
 class Flooding(ToyBoard):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -26,7 +27,7 @@ from bpgen_host.compare import compare_gradient
 from bpgen_host.device import Device, Sample
 from bpgen_host.exchange import RoundTrip
 from bpgen_host.failures import NoAnswer, NotABoard
-from bpgen_host.link import Unplugged
+from bpgen_host.link import LinkError, Unplugged
 from bpgen_host.local import LOCAL, LocalTransport
 from bpgen_host.session import Plan, Progress, Session
 from tests.host.boards import Task, task
@@ -186,6 +187,24 @@ def test_a_flood_does_not_hold_up_a_pause() -> None:
     board.floods = True
     device._exchange.pause(0.5)
     assert board.now < 2.0
+
+
+def test_a_save_that_never_ends_and_weights_that_never_rest_are_faults_of_the_board() -> None:
+    """They ended with the exit code of a mistake in the input."""
+
+    class Restless(ToyBoard):
+        def _save(self, payload: bytes) -> tuple[wire.Status, bytes]:
+            return wire.Status.OK, struct.pack("<II", self.gen, 9)
+
+        def _getw(self, payload: bytes) -> tuple[wire.Status, bytes]:
+            self.gen += 1
+            return super()._getw(payload)
+
+    device = opened(Restless())
+    for request, said in ((device.save, "has not stored"), (device.parameters, "change while")):
+        with pytest.raises(LinkError, match=said) as error:
+            request()
+        assert error.value.exit_code == 3
 
 
 def test_gen_is_asked_for_after_a_backward_that_was_interrupted() -> None:

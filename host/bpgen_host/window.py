@@ -176,7 +176,7 @@ class _Run:
                 missed = []
             request.done, request.reply = True, rest
         elif status == Status.E_SESSION:
-            self._exchange.restarted("the board restarted, or another program said hello to it,")
+            self._exchange.restarted("the board restarted, or another program said hello to it")
         elif status == Status.E_GEN and request.raises:
             self._exchange.faults.refused += 1
             self._go_on_from(gen)

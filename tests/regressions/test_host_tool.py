@@ -26,7 +26,7 @@ from bpgen_host.commands.predict import table
 from bpgen_host.compare import compare_gradient
 from bpgen_host.device import Device, Sample
 from bpgen_host.exchange import RoundTrip
-from bpgen_host.failures import NoAnswer, NotABoard
+from bpgen_host.failures import NoAnswer, NotABoard, Restarted
 from bpgen_host.link import LinkError, Unplugged
 from bpgen_host.local import LOCAL, LocalTransport
 from bpgen_host.session import Plan, Progress, Session
@@ -205,6 +205,14 @@ def test_a_save_that_never_ends_and_weights_that_never_rest_are_faults_of_the_bo
         with pytest.raises(LinkError, match=said) as error:
             request()
         assert error.value.exit_code == 3
+
+
+def test_the_sentence_on_a_lost_session_has_one_comma() -> None:
+    board = ToyBoard()
+    device = opened(board)
+    board.session = 0
+    with pytest.raises(Restarted, match="said hello to it, and what was on the way"):
+        device.infer(x(1, 2, 3))
 
 
 def test_gen_is_asked_for_after_a_backward_that_was_interrupted() -> None:

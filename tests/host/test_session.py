@@ -424,7 +424,7 @@ def test_a_log_is_not_overwritten(local: tuple[Task, LocalTransport], tmp_path: 
     log = tmp_path / "run.log"
     log.write_text("mine\n")
     device = opened(Lossy(transport, 0, rate=0.0))
-    with pytest.raises(BpgenError, match="exists: continue it"):
+    with pytest.raises(BpgenError, match="exists: go on with it by --resume"):
         interrupted(chosen, device, log, 200)
     with pytest.raises(BpgenError, match="is no log"):
         interrupted(chosen, device, log, 200, resume=True)

@@ -39,11 +39,13 @@ def test_a_file_that_is_there_is_not_overwritten(folder: Path, tmp_path: Path) -
     for command in (
         ("info", *port, "--capture", taken),
         ("predict", IRIS, *port, "--output-file", taken),
-        ("stream", IRIS, *port, "--train", "--log", taken),
         ("weights", "get", *port, "-o", taken),
         ("grads", *port, "--data", IRIS, "--csv", taken),
     ):
         assert "exists: choose another name or add --force" in complaint(2, *command)
+    stream = ("stream", IRIS, *port, "--train", "--log")
+    assert "exists: go on with it by --resume" in complaint(2, *stream, taken)
+    assert "is read and would be overwritten" in complaint(2, *stream, IRIS)
     assert taken.read_text() == "kept"
 
 

@@ -214,8 +214,8 @@ class _Runner:
                 )
         except OSError as error:
             raise BpgenError(
-                f"the simulator of {place.board} cannot be started ({error.strerror}): is "
-                f"{command[0]} a program for this machine?"
+                f"the simulator of {place.board} cannot be started ({error.strerror}): "
+                f"check that {command[0]} is a program for this machine, or make it again"
             ) from None
         self._said = b""
         assert self.process.stdout is not None

@@ -85,6 +85,14 @@ def test_a_port_without_permission_names_the_group(
     assert re.search(r"sudo usermod -aG \w+ \$USER|ask for the right", text)
 
 
+def test_firmware_of_another_machine_is_one_instruction(tmp_path: Path) -> None:
+    image = tmp_path / "net.elf"
+    image.write_text("no program")
+    image.chmod(0o755)
+    text = complaint(2, "simulate", "--board", "posix", "--firmware", image)
+    assert f"check that {image} is a program for this machine" in text
+
+
 def test_a_file_is_no_port(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert "is no serial port" in complaint(3, "info", "--port", tmp_path / "file")

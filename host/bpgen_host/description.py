@@ -77,7 +77,7 @@ def parse_description(text: bytes) -> Description:
 
 def belongs(description: Description, info: wire.Hello) -> bool:
     """Whether a description is that of the model which the HELLO announced."""
-    sizes, learns = description.sizes, description.learns
+    sizes, learns, store = description.sizes, description.learns, description.store
     layers = len(sizes) - 1
     fracs = (*description.a_frac, *description.w_frac, *description.dz_frac)
     if (
@@ -88,6 +88,7 @@ def belongs(description: Description, info: wire.Hello) -> bool:
         or len(description.w_frac) != layers
         or len(description.dz_frac) != layers
         or any(frac is not None and abs(frac) > MOST_FRACTION_BITS for frac in fracs)
+        or (store is not None and min(store.bytes, store.writes) < 0)
     ):
         return False
     counts = [(inputs + 1) * outputs for inputs, outputs in pairwise(sizes)]

@@ -80,6 +80,8 @@ def test_a_firmware_that_only_infers_describes_itself(chosen: Task) -> None:
         {"dz_frac": [15]},
         {"a_frac": [12]},
         {"hash": "ffffffff"},
+        {"store": {"bytes": 1024, "writes": -7}},
+        {"store": {"bytes": -1, "writes": 7}},
     ],
     ids=str,
 )

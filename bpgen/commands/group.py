@@ -41,6 +41,7 @@ class Commands(click.Group):
             self._complain(str(error))
             code = error.exit_code
         except (click.Abort, KeyboardInterrupt):
+            self._complain("interrupted")
             code = INTERRUPTED
         except (BrokenPipeError, SystemExit):
             # Whoever read the output has enough. Click turns that into SystemExit; the flush at
@@ -75,7 +76,8 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            raise click.exceptions.Exit(INTERRUPTED) from None
+            # Click would begin a new line first, in a terminal or not.
+            raise click.Abort from None
 
     def _complain(self, text: str) -> None:
         complain(text, self.name)

@@ -242,6 +242,22 @@ def test_simulate_prints_a_port_and_ends_with_ctrl_c(folder: Path, model: IntMod
     assert process.returncode == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["TERM", "HUP"])
+def test_a_signal_switches_a_simulated_board_off_and_removes_its_folders(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    model = str(folder / "iris.json")
+    with started("simulate", "--board", "posix", "--model", model) as process:
+        assert process.stdout is not None
+        assert "posix runs at" in process.stdout.readline()
+        assert len(list(tmp_path.iterdir())) == 2
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (128 + number, "bpgen-host: interrupted.\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_simulate_takes_one_firmware(folder: Path, tmp_path: Path) -> None:
     complaint(2, "simulate", "--board", "posix")
     complaint(2, "simulate", "--board", "posix", "--firmware", "a", "--model", "b")

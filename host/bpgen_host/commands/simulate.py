@@ -75,8 +75,6 @@ def simulate(
     require_simulator(board_name)
     if pace and board_name not in AVR_CORES:
         raise BpgenError(f"--pace is not for {board_name}: leave it out")
-    if memory is not None and not memory.is_dir():
-        raise BpgenError(f"the folder {memory} does not exist: create it first")
     with ExitStack() as stack:
         if model_file is not None:
             firmware, _ = stack.enter_context(built(board_name, load_model(model_file), baud))

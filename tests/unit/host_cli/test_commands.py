@@ -264,7 +264,24 @@ def test_simulate_takes_one_firmware(folder: Path, tmp_path: Path) -> None:
     complaint(2, "simulate", "--board", "posix", "--firmware", tmp_path / "none.elf")
     complaint(2, "simulate", "--board", "nothing", "--firmware", "a")
     complaint(2, "simulate", "--board", "posix", "--pace", "--firmware", "a")
-    complaint(2, "simulate", "--board", "posix", "--firmware", "a", "--memory", tmp_path / "no")
+
+
+@pytest.mark.usefixtures("running")
+def test_simulate_makes_the_folder_of_a_memory(folder: Path, tmp_path: Path) -> None:
+    """The manual's own command was refused, as the folder was not there."""
+    image, memory = str(folder / "firmware" / "build" / "net.elf"), tmp_path / "new" / "eeprom"
+    command = ("simulate", "--board", "posix", "--firmware", image, "--memory", str(memory))
+    with started(*command) as process:
+        assert process.stdout is not None
+        port = process.stdout.readline().split(",")[0].rpartition(" ")[2]
+        done("save", "--port", port)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    store = memory / "store.bin"
+    assert store.stat().st_size > 0
+    for wrong in (store, store / "below"):
+        text = complaint(2, *command[:-1], wrong)
+        assert "choose another folder" in text
 
 
 def test_doctor_names_ports_boards_and_versions(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,6 @@ class Description:
     a_frac: tuple[int, ...]
     dz_frac: tuple[int | None, ...]
     w_frac: tuple[int, ...]
-    loss_frac: int
     learns: tuple[int, ...]
     labels: tuple[str, ...]
     store: Store | None
@@ -64,7 +63,6 @@ def parse_description(text: bytes) -> Description:
             a_frac=_integers(data["a_frac"]),
             dz_frac=tuple(None if f is None else _integer(f) for f in _list(data["dz_frac"])),
             w_frac=_integers(data["w_frac"]),
-            loss_frac=_integer(data["loss_frac"]),
             learns=_integers(data["learns"]),
             labels=tuple(map(_text, _list(data["labels"]))),
             store=None

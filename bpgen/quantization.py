@@ -192,13 +192,12 @@ def _unsigned_peak(inputs: FloatArray | None) -> float:
     """The largest input, after making sure that none is negative."""
     if inputs is None:
         raise BpgenError(
-            "an s8 model needs samples to see that no input is negative: add --data FILE "
-            "(inputs=...)"
+            "an s8 model needs samples to see that no input is negative: add --data FILE"
         )
     if float(np.min(inputs)) < 0:
         raise BpgenError(
             f"an input is {float(np.min(inputs)):g}, but the inputs of an s8 model have no sign: "
-            "train with --scale minmax (scaling='minmax'), or choose s16 weights"
+            "train with --scale minmax, or choose s16 weights"
         )
     return float(np.max(inputs))
 

@@ -508,11 +508,6 @@ def parameters(rest: bytes, count: int, width: int) -> tuple[int, list[int]]:
     return int.from_bytes(rest[:4], "little"), masters_from_page(rest[4:], width)
 
 
-def only_gen(rest: bytes) -> int:
-    """Reply to SETW_BEGIN, SETW, SETW_COMMIT, RESET_MODEL and SET_PARAM."""
-    return int(_unpack("<I", rest)[0])
-
-
 def saved(rest: bytes) -> tuple[int, int]:
     """Reply to SAVE: gen, and the bytes that are left."""
     gen, remaining = _unpack("<II", rest)

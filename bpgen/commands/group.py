@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +17,14 @@ from bpgen.commands.shared import complain
 from bpgen.errors import BpgenError
 
 INTERRUPTED = 130
+BY_SIGNAL = 128
 MISTAKE = 2
 
 
 class Commands(click.Group):
     """Commands in the order of their use; every mistake is one line on stderr."""
+
+    _signal = 0
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
@@ -41,6 +46,7 @@ class Commands(click.Group):
             self._complain(str(error))
             code = error.exit_code
         except (click.Abort, KeyboardInterrupt):
+            self._complain("interrupted")
             code = INTERRUPTED
         except (BrokenPipeError, SystemExit):
             # Whoever read the output has enough. Click turns that into SystemExit; the flush at
@@ -57,7 +63,13 @@ class Commands(click.Group):
             self._complain(f"{what}: {error.strerror or error}")
             _discard_output()
             code = MISTAKE
-        sys.exit(code if isinstance(code, int) else 0)
+        code = code if isinstance(code, int) else 0
+        if self._signal:
+            # Some commands end well by Ctrl-C, and have said nothing.
+            if not code:
+                self._complain("interrupted")
+            code = BY_SIGNAL + self._signal
+        sys.exit(code)
 
     def run(self) -> None:
         """The entry point: texts that the terminal cannot show become question marks."""
@@ -69,16 +81,33 @@ class Commands(click.Group):
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="replace")
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+                signal.signal(number, self._interrupt)
         self.main(prog_name=self.name)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            raise click.exceptions.Exit(INTERRUPTED) from None
+            # Click would begin a new line first, in a terminal or not.
+            raise click.Abort from None
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        """
+        End as by Ctrl-C, so that folders and processes go.
+
+        Only the first signal does: a shell that is closed sends a second, which would cut it short.
+        """
+        if not self._signal:
+            self._signal = number
+            raise KeyboardInterrupt
 
     def _complain(self, text: str) -> None:
-        complain(text, self.name)
+        # The terminal may be closed.
+        with contextlib.suppress(OSError):
+            complain(text, self.name)
 
     def _named(self, arguments: Sequence[str] | None) -> str:
         """The command that arguments name, for an error of the parser, which has no context."""

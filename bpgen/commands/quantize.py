@@ -9,6 +9,7 @@ import click
 
 from bpgen.commands.shared import (
     check_outputs,
+    check_suffix,
     data_option,
     force_option,
     json_option,
@@ -99,6 +100,7 @@ def quantize(
                     click.get_current_context(),
                 )
     check_outputs([checkpoint_file, data_file], [output_file], force)
+    check_suffix(output_file, "a model", ".json")
 
     from bpgen import checkpoint, dataset, quantization
     from bpgen.emit.write import write_file

@@ -30,6 +30,7 @@ CLIPPED_COLUMN = 0.1
 PLAIN_WIDTH = 160  # of a table that does not go to a terminal
 BARS = "▁▂▃▄▅▆▇█"
 CURVE_WIDTH = 60
+IMAGES = (".png", ".svg")
 
 
 class Name(click.Path):
@@ -97,6 +98,12 @@ def check_outputs(
     check_distinct(inputs, given)
     for path in given:
         check_free(path, force=force)
+
+
+def check_suffix(path: Path, what: str, suffix: str) -> None:
+    """Refuse an output whose name says that it is something else."""
+    if path.suffix.lower() != suffix:
+        raise BpgenError(f"{path} is no name for {what}: name it {suffix}")
 
 
 def check_distinct(inputs: Sequence[Path | None], outputs: Sequence[Path]) -> None:
@@ -244,12 +251,12 @@ def print_loss(losses: Sequence[float]) -> None:
 def check_plot(path: Path) -> None:
     """Say before the work, not after it, that a plot cannot be made."""
     try:
-        from matplotlib.figure import Figure
+        import matplotlib.figure  # noqa: F401
     except ImportError:
         raise BpgenError(
             "a plot needs matplotlib: install it with pip install 'bpgen[plots]'"
         ) from None
-    if path.suffix.lstrip(".").lower() not in Figure().canvas.get_supported_filetypes():
+    if path.suffix.lower() not in IMAGES:
         raise BpgenError(f"{path} is no image that can be written: name it .png or .svg")
 
 

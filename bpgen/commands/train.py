@@ -11,6 +11,7 @@ from bpgen.commands.shared import (
     Name,
     check_outputs,
     check_plot,
+    check_suffix,
     force_option,
     json_option,
     learning_rate_decay_option,
@@ -218,6 +219,7 @@ def train(
     """
     training = _training(settings)
     check_outputs([data_file], [output_file, plot], force)
+    check_suffix(output_file, "a trained network", ".npz")
     if plot is not None:
         check_plot(plot)
 

@@ -158,10 +158,6 @@ class Recording:
     footer: Mapping[str, Any]
     cut: bool
 
-    def bytes_of(self, direction: str) -> bytes:
-        """All bytes that went in one direction."""
-        return b"".join(e.data for e in self.entries if e.direction == direction)
-
 
 @dataclass(frozen=True)
 class Replay:

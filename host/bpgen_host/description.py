@@ -39,7 +39,6 @@ class Description:
     a_frac: tuple[int, ...]
     dz_frac: tuple[int | None, ...]
     w_frac: tuple[int, ...]
-    loss_frac: int
     learns: tuple[int, ...]
     labels: tuple[str, ...]
     store: Store | None
@@ -64,7 +63,6 @@ def parse_description(text: bytes) -> Description:
             a_frac=_integers(data["a_frac"]),
             dz_frac=tuple(None if f is None else _integer(f) for f in _list(data["dz_frac"])),
             w_frac=_integers(data["w_frac"]),
-            loss_frac=_integer(data["loss_frac"]),
             learns=_integers(data["learns"]),
             labels=tuple(map(_text, _list(data["labels"]))),
             store=None
@@ -77,7 +75,7 @@ def parse_description(text: bytes) -> Description:
 
 def belongs(description: Description, info: wire.Hello) -> bool:
     """Whether a description is that of the model which the HELLO announced."""
-    sizes, learns = description.sizes, description.learns
+    sizes, learns, store = description.sizes, description.learns, description.store
     layers = len(sizes) - 1
     fracs = (*description.a_frac, *description.w_frac, *description.dz_frac)
     if (
@@ -88,6 +86,7 @@ def belongs(description: Description, info: wire.Hello) -> bool:
         or len(description.w_frac) != layers
         or len(description.dz_frac) != layers
         or any(frac is not None and abs(frac) > MOST_FRACTION_BITS for frac in fracs)
+        or (store is not None and min(store.bytes, store.writes) < 0)
     ):
         return False
     counts = [(inputs + 1) * outputs for inputs, outputs in pairwise(sizes)]

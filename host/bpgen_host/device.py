@@ -22,6 +22,7 @@ from bpgen.wire import Message, Status
 from bpgen_host.description import Description, belongs, parse_description
 from bpgen_host.exchange import BOOT_PATIENCE_S, Exchange, Request
 from bpgen_host.failures import Faults, NoAnswer, NotABoard, Refused, Restarted, RestartLoop
+from bpgen_host.link import LinkError
 from bpgen_host.window import answers
 
 if TYPE_CHECKING:
@@ -329,7 +330,7 @@ class Device:
             ]
             if len({gen for gen, _ in read}) <= 1:
                 return np.array([value for _, page in read for value in page], dtype=np.int64)
-        raise BpgenError(
+        raise LinkError(
             "the weights of the board change while they are read: stop what trains it, then read "
             "again"
         )
@@ -391,7 +392,7 @@ class Device:
             if remaining < least:
                 least, end = remaining, self.clock() + SAVE_PATIENCE_S
             if self.clock() > end:
-                raise BpgenError(
+                raise LinkError(
                     f"the board has not stored anything for {SAVE_PATIENCE_S:g} s, with {remaining}"
                     " bytes left: restart it and save again"
                 )

@@ -28,12 +28,15 @@ BOOT_PATIENCE_S = 5.0
 # Longer than any request takes, because what follows is a reset, which costs the board its state.
 REVIVAL_PATIENCE_S = 3.0
 
+# Nor need a reply be waited for longer before its request is sent again. Six tries of a request
+# that was never answered then take 1 + 2 + 4 * 3 = 15 s, and six more after a HELLO 18 s.
+LONGEST_TIMEOUT_S = REVIVAL_PATIENCE_S
+
 # A board that is started by the port and again by its reset line says BOOT twice.
 MANY_BOOTS = 4
 
 # Before anything was measured; a training step of a large network takes an Uno this long.
 FIRST_TIMEOUT_S = 1.0
-LONGEST_TIMEOUT_S = 10.0
 
 # What a PC adds at worst: an FTDI adapter holds small packets for 16 ms. Wire time comes on top.
 SHORTEST_TIMEOUT_S = 0.02
@@ -91,7 +94,7 @@ class RoundTrip:
         known = self._mean is not None
         seconds = (self._mean or 0.0) + 4 * self._deviation if known else FIRST_TIMEOUT_S
         seconds = max(seconds, SHORTEST_TIMEOUT_S + wire_time)
-        return min(seconds * 2.0 ** min(self._backoff, 10), LONGEST_TIMEOUT_S)
+        return min(seconds * 2.0 ** min(self._backoff, 10), LONGEST_TIMEOUT_S + wire_time)
 
 
 class Exchange:

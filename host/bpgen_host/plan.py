@@ -59,6 +59,11 @@ class Sequence:
         epoch, index = self.where(place)
         return epoch * self._samples + max(0, index)
 
+    def place_after(self, steps: int) -> int:
+        """The first place before which there are so many samples."""
+        epoch, index = divmod(steps, self._samples)
+        return epoch * self._per_epoch + (self._settings + index if index else 0)
+
     def rate(self, epoch: int) -> float:
         """The learning rate of an epoch."""
         assert self._model.training is not None

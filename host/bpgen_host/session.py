@@ -204,13 +204,15 @@ class Session:
             stop = min(end, self._next(self._check_every), self._next(self._save_every))
             self._train_until(stop)
             self._check()
-            if self._save_every and self._place % self._save_every == 0:
+            if self._save_every and self.step % self._save_every == 0:
                 self._device.save()
                 self._note({"saved": self._place})
 
     def _next(self, every: int) -> int:
-        """The next place that is a multiple of `every`."""
-        return (self._place // every + 1) * every if every else self._sequence.length
+        """The next place at which the number of steps done is a multiple of `every`."""
+        if not every:
+            return self._sequence.length
+        return self._sequence.place_after((self.step // every + 1) * every)
 
     def _train_until(self, stop: int) -> None:
         while self._place < stop:

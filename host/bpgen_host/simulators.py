@@ -111,11 +111,12 @@ def start(
     """
     Start a simulated board with the firmware `image`, an ELF file.
 
-    `folder` keeps what outlives the power of an AVR or posix board: eeprom.bin or store.bin;
-    without it that is lost at the end. `count` names functions of the image whose cycles (AVR) or
-    instructions (QEMU) are counted. The rest is for AVR only: `pace` holds the board back to real
-    time, `reset_on_open` restarts it when a host opens the port, `boot_ms` is how long its boot
-    loader then listens, `trace` is the file for the time of every byte.
+    `folder`, made if it is not there, keeps what outlives the power of an AVR or posix board:
+    eeprom.bin or store.bin; without it that is lost at the end. `count` names functions of the
+    image whose cycles (AVR) or instructions (QEMU) are counted. The rest is for AVR only: `pace`
+    holds the board back to real time, `reset_on_open` restarts it when a host opens the port,
+    `boot_ms` is how long its boot loader then listens, `trace` is the file for the time of every
+    byte.
 
     The board ends with the thread that starts it, however that ends (on Linux). Raises BpgenError
     when a program is missing, or the simulator ends at once.
@@ -131,6 +132,8 @@ def start(
         raise ValueError(f"pace, reset_on_open, boot_ms and trace are not for {board}")
     if board == "posix" and count:
         raise BpgenError("nothing is counted on posix: choose a board with a simulated core")
+    if folder is not None:
+        _make(folder)
     scratch = tempfile.TemporaryDirectory(prefix="bpgen-simulator-")
     place = _Place(board, image.resolve(), Path(scratch.name), folder, tuple(count))
     try:
@@ -152,6 +155,15 @@ def require_simulator(board: str) -> None:
     target(board)
     if board not in BOARDS:
         raise BpgenError(f"there is no simulator of {board}: choose one of {', '.join(BOARDS)}")
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BpgenError(
+            f"{folder} cannot be made ({error.strerror or error}): choose another folder"
+        ) from None
 
 
 def _check_image(board: str, image: Path) -> None:
@@ -214,8 +226,8 @@ class _Runner:
                 )
         except OSError as error:
             raise BpgenError(
-                f"the simulator of {place.board} cannot be started ({error.strerror}): is "
-                f"{command[0]} a program for this machine?"
+                f"the simulator of {place.board} cannot be started ({error.strerror}): "
+                f"check that {command[0]} is a program for this machine, or make it again"
             ) from None
         self._said = b""
         assert self.process.stdout is not None

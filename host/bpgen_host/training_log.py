@@ -23,9 +23,7 @@ class Log:
                 "a" if resume else "w" if force else "x", encoding="ascii"
             )
         except FileExistsError:
-            raise BpgenError(
-                f"{path} exists: continue it with --resume, or choose another name"
-            ) from None
+            raise log_is_taken(path) from None
         except OSError as error:
             raise self._failed(error) from None
 
@@ -50,6 +48,14 @@ class Log:
             f"cannot write the log {self._path} ({error.strerror or error}): make room or choose "
             "another place, then go on with --resume"
         )
+
+
+def log_is_taken(path: Path) -> BpgenError:
+    """The sentence for a log that is there already, most likely that of a run which was stopped."""
+    return BpgenError(
+        f"{path} exists: go on with it by --resume, choose another name or add --force to replace "
+        "it"
+    )
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

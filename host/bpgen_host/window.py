@@ -17,8 +17,9 @@ from bpgen_host.failures import NoAnswer, NotABoard, Refused, refusal
 
 TRIES = 5
 
-# So often a HELLO that is answered may follow on silence, with no reply in between.
-REVIVALS = 2
+# So often a HELLO that is answered may follow on silence, with no reply in between. With one, a
+# board that never answers a request is given up after half a minute.
+REVIVALS = 1
 
 # Fewer than the 256 values of seq, so that no two requests on the way share one.
 MOST_ON_THE_WAY = 128
@@ -175,7 +176,7 @@ class _Run:
                 missed = []
             request.done, request.reply = True, rest
         elif status == Status.E_SESSION:
-            self._exchange.restarted("the board restarted, or another program said hello to it,")
+            self._exchange.restarted("the board restarted, or another program said hello to it")
         elif status == Status.E_GEN and request.raises:
             self._exchange.faults.refused += 1
             self._go_on_from(gen)

@@ -135,7 +135,7 @@ def test_a_recording_holds_bytes_times_and_reasons(tmp_path: Path) -> None:
     times = [line["t_ns"] for line in lines[1:]]
     assert times == sorted(times)
     recording = read_capture(path)
-    assert recording.bytes_of("d") == b"\x55" * 4 + b"\0"
+    assert [entry.data for entry in recording.entries[:2]] == [b"\0\0", b"\x55" * 4 + b"\0"]
     assert recording.entries[2].details == {"request": "TRAIN"}
 
 

@@ -20,6 +20,7 @@ from bpgen_host.device import Device
 from bpgen_host.failures import RestartLoop
 from bpgen_host.link import Unplugged
 from bpgen_host.local import LocalTransport
+from bpgen_host.plan import Sequence
 from bpgen_host.session import Different, Outcome, Plan, Progress, Session
 from bpgen_host.training_log import read_log
 from tests.host.boards import Task, task
@@ -169,6 +170,25 @@ def test_a_learning_rate_that_decays_is_set_on_the_board_every_epoch(
     line.rate = line.resets = 0.0
     assert outcome.weights_crc32 == device.stats().weights_crc32
     assert not np.array_equal(outcome.parameters, trained(chosen, 6))
+
+
+def test_checks_and_saves_count_steps_and_not_what_sets_the_rate(
+    local: tuple[Task, LocalTransport], tmp_path: Path
+) -> None:
+    """They counted every request that changes the board, so SET_PARAM of each epoch as well."""
+    chosen, transport = local
+    device = opened(Lossy(transport, 0, rate=0.0))
+    plan, log, count = Plan(3, learning_rate_decay=0.9), tmp_path / "run.log", len(chosen.a0)
+    with Session(
+        device, chosen.model, chosen.a0, chosen.t, plan, log=log, check_every=10, save_every=count
+    ) as session:
+        session.run()
+    sequence = Sequence(chosen.model, count, plan)
+    lines = read_log(log)
+    saved = [sequence.steps_until(line["saved"]) for line in lines if "saved" in line]
+    checked = [sequence.steps_until(line["place"]) for line in lines if "place" in line]
+    assert saved == [count, 2 * count, 3 * count]
+    assert checked == sorted({*range(0, 3 * count, 10), *saved})
 
 
 def test_training_goes_on_from_the_weights_that_a_board_has(
@@ -424,7 +444,7 @@ def test_a_log_is_not_overwritten(local: tuple[Task, LocalTransport], tmp_path: 
     log = tmp_path / "run.log"
     log.write_text("mine\n")
     device = opened(Lossy(transport, 0, rate=0.0))
-    with pytest.raises(BpgenError, match="exists: continue it"):
+    with pytest.raises(BpgenError, match="exists: go on with it by --resume"):
         interrupted(chosen, device, log, 200)
     with pytest.raises(BpgenError, match="is no log"):
         interrupted(chosen, device, log, 200, resume=True)

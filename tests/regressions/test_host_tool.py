@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -24,8 +25,9 @@ from bpgen_host.cli import cli
 from bpgen_host.commands.predict import table
 from bpgen_host.compare import compare_gradient
 from bpgen_host.device import Device, Sample
+from bpgen_host.exchange import RoundTrip
 from bpgen_host.failures import NoAnswer, NotABoard, Restarted
-from bpgen_host.link import Unplugged
+from bpgen_host.link import LinkError, Unplugged
 from bpgen_host.local import LOCAL, LocalTransport
 from bpgen_host.session import Plan, Progress, Session
 from tests.host.boards import Task, task
@@ -78,6 +80,8 @@ def test_a_firmware_that_only_infers_describes_itself(chosen: Task) -> None:
         {"dz_frac": [15]},
         {"a_frac": [12]},
         {"hash": "ffffffff"},
+        {"store": {"bytes": 1024, "writes": -7}},
+        {"store": {"bytes": -1, "writes": 7}},
     ],
     ids=str,
 )
@@ -115,17 +119,46 @@ def test_targets_of_which_some_do_not_fit_inline_are_staged() -> None:
     assert max(len(frame.payload) for frame in board.requests) <= board.max_request
 
 
-def test_a_request_that_is_never_answered_is_given_up_though_the_board_says_hello() -> None:
-    """The host went on for ever, with a HELLO that worked after every fifth silence."""
+@pytest.mark.parametrize("answered", [0, 3], ids=["never", "no longer"])
+def test_a_request_that_is_never_answered_is_given_up_though_the_board_says_hello(
+    answered: int,
+) -> None:
+    """The host went on for ever, then for minutes, with a HELLO that worked after each silence."""
+    board = ToyBoard()
+    device = opened(board)
+    for _ in range(answered):
+        device.infer(x(1, 2, 3))
 
     def deaf(number: int, data: bytes) -> tuple[bytes, ...]:
         piece = data.strip(b"\0")
         return () if piece and wire.decode(piece).type == Message.INFER else (data,)
 
-    board = ToyBoard(to_board=deaf)
-    with pytest.raises((NoAnswer, Restarted), match="INFER"):
-        opened(board).infer(x(1, 2, 3))
-    assert board.now < 300
+    board.to_board = deaf
+    began = board.now
+    with pytest.raises(NoAnswer, match="says hello but never answers INFER"):
+        device.infer(x(1, 2, 3))
+    assert board.now - began < 40
+
+
+def test_requests_slower_than_the_first_timeout_are_learned() -> None:
+    """Each retry keeps such a board busy for as long again."""
+    board = ToyBoard()
+    device = opened(board)
+    board.compute = 1.4
+    for _ in range(4):
+        device.infer(x(1, 2, 3))
+    assert device.faults.restarts == 0
+    before = device.faults.timeouts
+    device.infer(x(1, 2, 3))
+    assert device.faults.timeouts == before
+
+
+def test_a_reply_is_waited_for_as_long_as_its_line_takes() -> None:
+    """At 50 baud the bytes of one request and its reply take longer than any computing."""
+    trip = RoundTrip()
+    for _ in range(9):
+        trip.back_off()
+    assert trip.timeout(wire_time=25.0) > 25.0 + 2.9
 
 
 class Flooding(ToyBoard):
@@ -156,6 +189,32 @@ def test_a_flood_does_not_hold_up_a_pause() -> None:
     board.floods = True
     device._exchange.pause(0.5)
     assert board.now < 2.0
+
+
+def test_a_save_that_never_ends_and_weights_that_never_rest_are_faults_of_the_board() -> None:
+    """They ended with the exit code of a mistake in the input."""
+
+    class Restless(ToyBoard):
+        def _save(self, payload: bytes) -> tuple[wire.Status, bytes]:
+            return wire.Status.OK, struct.pack("<II", self.gen, 9)
+
+        def _getw(self, payload: bytes) -> tuple[wire.Status, bytes]:
+            self.gen += 1
+            return super()._getw(payload)
+
+    device = opened(Restless())
+    for request, said in ((device.save, "has not stored"), (device.parameters, "change while")):
+        with pytest.raises(LinkError, match=said) as error:
+            request()
+        assert error.value.exit_code == 3
+
+
+def test_the_sentence_on_a_lost_session_has_one_comma() -> None:
+    board = ToyBoard()
+    device = opened(board)
+    board.session = 0
+    with pytest.raises(Restarted, match="said hello to it, and what was on the way"):
+        device.infer(x(1, 2, 3))
 
 
 def test_gen_is_asked_for_after_a_backward_that_was_interrupted() -> None:

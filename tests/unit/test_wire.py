@@ -237,7 +237,6 @@ def test_a_reply_comes_back_and_has_one_length(
         (wire.gradients, (2,), "<ii", (1, -2), (1, -2)),
         (wire.parameters, (2, 2), "<Ihh", (9, 1, -2), (9, [1, -2])),
         (wire.parameters, (2, 3), "<IhhBB", (9, 1, -1, 2, 255), (9, [258, -1])),
-        (wire.only_gen, (), "<I", (9,), 9),
         (wire.saved, (), "<II", (9, 8), (9, 8)),
         (wire.loaded, (), "<II", (9, 8), (9, 8)),
         (wire.plain, (2,), "<2s", (b"ab",), b"ab"),

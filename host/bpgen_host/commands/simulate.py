@@ -75,20 +75,19 @@ def simulate(
     require_simulator(board_name)
     if pace and board_name not in AVR_CORES:
         raise BpgenError(f"--pace is not for {board_name}: leave it out")
-    if memory is not None and not memory.is_dir():
-        raise BpgenError(f"the folder {memory} does not exist: create it first")
     with ExitStack() as stack:
         if model_file is not None:
             firmware, _ = stack.enter_context(built(board_name, load_model(model_file), baud))
         assert firmware is not None
         running = stack.enter_context(start(board_name, firmware, memory, baud=baud, pace=pace))
-        if as_json:
-            print_json({"board": board_name, "port": running.port, "baud": baud})
-        else:
-            click.echo(f"{board_name} runs at {running.port}, {baud} baud; Ctrl-C ends it")
-        # Whoever waits for the port reads it from a pipe.
-        sys.stdout.flush()
+        # Whoever has read the port may switch the board off at once.
         with contextlib.suppress(KeyboardInterrupt):
+            if as_json:
+                print_json({"board": board_name, "port": running.port, "baud": baud})
+            else:
+                click.echo(f"{board_name} runs at {running.port}, {baud} baud; Ctrl-C ends it")
+            # Whoever waits for the port reads it from a pipe.
+            sys.stdout.flush()
             _wait(running)
 
 

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from bpgen.commands.group import INTERRUPTED
 from bpgen.commands.shared import (
     Name,
+    check_distinct,
     complain,
     learning_rate_decay_option,
     path_argument,
@@ -106,10 +107,15 @@ def stream(
         --epochs 50 --log iris.log
     """
     from bpgen.evaluate import raw_samples
+    from bpgen_host.training_log import log_is_taken
 
     _check_options(trains, settings)
     model = board.require_model("columns become inputs by the rule of a model")
     log, resume = settings["log"], settings["resume"]
+    if log is not None and not resume:
+        check_distinct([board.model_file, data_file], [log])
+        if log.exists() and not board.force:
+            raise log_is_taken(log)
     board.check_files([data_file], [None if resume else log])
     if trains and model.training is None:
         raise BpgenError(

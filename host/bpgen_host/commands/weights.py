@@ -24,14 +24,17 @@ class Subcommands(click.Group):
         return list(self.commands)
 
 
-@click.group(cls=Subcommands)
-def weights() -> None:
+@click.group(cls=Subcommands, invoke_without_command=True)
+@click.pass_context
+def weights(ctx: click.Context) -> None:
     """Read, write or compare the weights of a board, every bit of them.
 
     \b
     Example:
       bpgen-host weights get --port /dev/ttyACM0 -o learned.npz
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 @weights.command()

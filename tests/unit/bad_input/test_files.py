@@ -13,7 +13,6 @@ import pytest
 from tests.unit.bad_input.refusal import (
     HEADER,
     ROWS,
-    is_one_sentence,
     refuses,
     run,
     train_arguments,
@@ -59,12 +58,17 @@ def test_an_unknown_column_is_refused(folder: Path) -> None:
     refuses(folder, "no column 'a'", "check", "model.json", "--data", "other.csv")
 
 
-def test_a_plot_that_is_no_image_is_refused(folder: Path) -> None:
-    result = run(*train_arguments(), "--plot", "curve.xyz")
-    assert result.exit_code == 2
-    assert is_one_sentence(result.stderr)
-    assert not Path("curve.xyz").exists()
-    assert not Path("out.npz").exists()
+@pytest.mark.parametrize("name", ["curve.xyz", "curve.gif", "curve"])
+def test_a_plot_of_another_kind_than_help_says_is_refused(folder: Path, name: str) -> None:
+    refuses(folder, f"{name} is no image", *train_arguments(), "--plot", name)
+
+
+def test_an_output_is_named_after_what_is_written(folder: Path) -> None:
+    training = train_arguments()[:-1]
+    refuses(folder, "out.txt is no name for a trained network: name it .npz", *training, "out.txt")
+    quantizing = ("quantize", "net.npz", "-o")
+    refuses(folder, "out.csv is no name for a model: name it .json", *quantizing, "out.csv")
+    refuses(folder, "out is no name for a model: name it .json", *quantizing, "out")
 
 
 def edited(change: Callable[[dict[str, Any]], object]) -> str:

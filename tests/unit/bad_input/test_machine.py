@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def test_without_a_compiler_the_real_command_line_says_so(folder: Path) -> None:
     assert is_one_sentence(done.stderr)
 
 
-def test_ctrl_c_ends_quietly_with_130_and_writes_nothing(folder: Path) -> None:
+def test_ctrl_c_ends_with_one_word_and_130_and_writes_nothing(folder: Path) -> None:
     before = listing(folder)
     # What a shell starts in the background ignores SIGINT, and so would all that the tests start.
     program = (
@@ -70,8 +71,56 @@ def test_ctrl_c_ends_quietly_with_130_and_writes_nothing(folder: Path) -> None:
             process.kill()
     assert process.returncode == 130
     assert out.strip() == ""
-    assert err.strip() == ""
+    assert err == "bpgen: interrupted.\n"
     assert listing(folder) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["TERM", "HUP"])
+def test_a_signal_that_ends_a_command_leaves_nothing_behind(
+    folder: Path, number: signal.Signals, tool: Callable[[str], str]
+) -> None:
+    """A simulation's folder in TMPDIR stayed there."""
+    tool("gcc")
+    temporary = folder / "temporary"
+    temporary.mkdir()
+    simulation = [
+        "simulate",
+        "model.json",
+        "--data",
+        "data.csv",
+        "--train",
+        "--epochs",
+        "100000000",
+    ]
+    with subprocess.Popen(
+        [sys.executable, "-m", "bpgen", *simulation, "--compare-steps", "0"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"TMPDIR": str(temporary)},
+    ) as process:  # fmt: skip
+        try:
+            # The compiler has files of its own there until it is done.
+            while process.poll() is None and not (
+                len(list(temporary.iterdir())) == 1 and list(temporary.rglob("*.so"))
+            ):
+                time.sleep(0.05)
+            process.send_signal(number)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert (process.returncode, out, err) == (128 + number, "", "bpgen: interrupted.\n")
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_signal_that_is_to_be_ignored_stays_ignored(folder: Path) -> None:
+    """As nohup asks for."""
+    program = (
+        "import os, signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "from bpgen.commands.boards import boards\n"
+        "boards.callback = lambda **_: os.kill(os.getpid(), signal.SIGHUP)\n"
+        "from bpgen.__main__ import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program, "boards"], check=False)
+    assert done.returncode == 0
 
 
 def test_an_interrupt_inside_a_command_gives_130(
@@ -83,7 +132,7 @@ def test_an_interrupt_inside_a_command_gives_130(
     monkeypatch.setattr(checkpoint, "train", interrupt)
     result = run(*train_arguments())
     assert result.exit_code == 130
-    assert result.stderr == ""
+    assert result.stderr == "bpgen: interrupted.\n"
     assert not Path("out.npz").exists()
 
 

@@ -77,6 +77,11 @@ def test_a_prefix_that_only_looks_reserved_is_taken(folder: Path, prefix: str) -
     assert run("generate", "model.json", "--prefix", prefix, "-o", "out").exit_code == 0
 
 
+def test_an_s8_model_asks_for_data_by_the_name_of_its_option(folder: Path) -> None:
+    refuses(folder, "is negative: add --data FILE.\n", "quantize", "net.npz", "-o", "out.json",
+            "--weights", "s8", "--inference-only")  # fmt: skip
+
+
 def test_settings_of_quantize_that_exclude_each_other_are_refused(folder: Path) -> None:
     base = ("quantize", "net.npz", "-o", "out.json")
     refuses(folder, "add --inference-only", *base, "--weights", "s8")

@@ -27,6 +27,10 @@ def test_every_help_of_weights_shows_an_example(command: str) -> None:
     assert f"Example:\n    bpgen-host weights {command}" in done("weights", command, "--help")
 
 
+def test_weights_alone_prints_its_help_as_the_tool_alone_does() -> None:
+    assert done("weights") == done("weights", "--help")
+
+
 def test_help_lists_the_commands_in_the_order_of_use_and_the_exit_codes() -> None:
     text = done("--help")
     places = [text.index(f"\n  {command} ") for command in COMMANDS]

@@ -242,13 +242,46 @@ def test_simulate_prints_a_port_and_ends_with_ctrl_c(folder: Path, model: IntMod
     assert process.returncode == 0
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["TERM", "HUP"])
+def test_a_signal_switches_a_simulated_board_off_and_removes_its_folders(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    model = str(folder / "iris.json")
+    with started("simulate", "--board", "posix", "--model", model) as process:
+        assert process.stdout is not None
+        assert "posix runs at" in process.stdout.readline()
+        assert len(list(tmp_path.iterdir())) == 2
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (128 + number, "bpgen-host: interrupted.\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_simulate_takes_one_firmware(folder: Path, tmp_path: Path) -> None:
     complaint(2, "simulate", "--board", "posix")
     complaint(2, "simulate", "--board", "posix", "--firmware", "a", "--model", "b")
     complaint(2, "simulate", "--board", "posix", "--firmware", tmp_path / "none.elf")
     complaint(2, "simulate", "--board", "nothing", "--firmware", "a")
     complaint(2, "simulate", "--board", "posix", "--pace", "--firmware", "a")
-    complaint(2, "simulate", "--board", "posix", "--firmware", "a", "--memory", tmp_path / "no")
+
+
+@pytest.mark.usefixtures("running")
+def test_simulate_makes_the_folder_of_a_memory(folder: Path, tmp_path: Path) -> None:
+    """The manual's own command was refused, as the folder was not there."""
+    image, memory = str(folder / "firmware" / "build" / "net.elf"), tmp_path / "new" / "eeprom"
+    command = ("simulate", "--board", "posix", "--firmware", image, "--memory", str(memory))
+    with started(*command) as process:
+        assert process.stdout is not None
+        port = process.stdout.readline().split(",")[0].rpartition(" ")[2]
+        done("save", "--port", port)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    store = memory / "store.bin"
+    assert store.stat().st_size > 0
+    for wrong in (store, store / "below"):
+        text = complaint(2, *command[:-1], wrong)
+        assert "choose another folder" in text
 
 
 def test_doctor_names_ports_boards_and_versions(monkeypatch: pytest.MonkeyPatch) -> None:

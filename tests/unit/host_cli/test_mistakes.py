@@ -39,11 +39,13 @@ def test_a_file_that_is_there_is_not_overwritten(folder: Path, tmp_path: Path) -
     for command in (
         ("info", *port, "--capture", taken),
         ("predict", IRIS, *port, "--output-file", taken),
-        ("stream", IRIS, *port, "--train", "--log", taken),
         ("weights", "get", *port, "-o", taken),
         ("grads", *port, "--data", IRIS, "--csv", taken),
     ):
         assert "exists: choose another name or add --force" in complaint(2, *command)
+    stream = ("stream", IRIS, *port, "--train", "--log")
+    assert "exists: go on with it by --resume" in complaint(2, *stream, taken)
+    assert "is read and would be overwritten" in complaint(2, *stream, IRIS)
     assert taken.read_text() == "kept"
 
 
@@ -81,6 +83,14 @@ def test_a_port_without_permission_names_the_group(
     text = complaint(3, "info", "--port", running.port)
     assert f"you may not open {running.port}" in text
     assert re.search(r"sudo usermod -aG \w+ \$USER|ask for the right", text)
+
+
+def test_firmware_of_another_machine_is_one_instruction(tmp_path: Path) -> None:
+    image = tmp_path / "net.elf"
+    image.write_text("no program")
+    image.chmod(0o755)
+    text = complaint(2, "simulate", "--board", "posix", "--firmware", image)
+    assert f"check that {image} is a program for this machine" in text
 
 
 def test_a_file_is_no_port(tmp_path: Path) -> None:

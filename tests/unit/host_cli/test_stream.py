@@ -134,7 +134,7 @@ def test_a_log_of_another_run_is_refused(fresh: list[str], tmp_path: Path) -> No
     log = tmp_path / "run.log"
     command = ("stream", IRIS, *fresh, "--train", "--epochs", "1", "--log", log)
     done(*command)
-    assert "exists" in complaint(2, *command)
+    assert f"{log} exists: go on with it by --resume, choose another" in complaint(2, *command)
     assert "is of another run" in complaint(2, *command, "--resume", "--seed", "1")
     done(*command, "--force")
 

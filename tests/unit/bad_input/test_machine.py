@@ -17,6 +17,14 @@ from bpgen import checkpoint
 from bpgen.simulate import compiler
 from tests.unit.bad_input.refusal import is_one_sentence, listing, refuses, run, train_arguments
 
+# What a shell starts in the background ignores SIGINT, what nohup starts SIGHUP, and so would all
+# that the tests start.
+HEARS_SIGNALS = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL); "
+    "from bpgen.__main__ import main; main()"
+)
+
 
 def test_no_compiler_is_one_sentence_with_the_line_that_installs_one(
     folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -54,13 +62,8 @@ def test_without_a_compiler_the_real_command_line_says_so(folder: Path) -> None:
 
 def test_ctrl_c_ends_with_one_word_and_130_and_writes_nothing(folder: Path) -> None:
     before = listing(folder)
-    # What a shell starts in the background ignores SIGINT, and so would all that the tests start.
-    program = (
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from bpgen.__main__ import main; main()"
-    )
     with subprocess.Popen(
-        [sys.executable, "-c", program, *train_arguments(), "--epochs", "100000000"],
+        [sys.executable, "-c", HEARS_SIGNALS, *train_arguments(), "--epochs", "100000000"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         time.sleep(2.5)
@@ -93,7 +96,7 @@ def test_a_signal_that_ends_a_command_leaves_nothing_behind(
         "100000000",
     ]
     with subprocess.Popen(
-        [sys.executable, "-m", "bpgen", *simulation, "--compare-steps", "0"],
+        [sys.executable, "-c", HEARS_SIGNALS, *simulation, "--compare-steps", "0"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"TMPDIR": str(temporary)},
     ) as process:  # fmt: skip

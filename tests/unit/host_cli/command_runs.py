@@ -46,9 +46,11 @@ def complaint(code: int, *arguments: object) -> str:
 @contextlib.contextmanager
 def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     """The command line as a process of its own, to be interrupted."""
-    # What a shell starts in the background ignores SIGINT, and so would all that the tests start.
+    # What a shell starts in the background ignores SIGINT, what nohup starts SIGHUP, and so would
+    # all that the tests start.
     program = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL); "
         "from bpgen_host.__main__ import main; main()"
     )
     with subprocess.Popen(

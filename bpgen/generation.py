@@ -44,6 +44,7 @@ CORE_FILES = (
     "bpgen_avx512_backward.h",
     "bpgen_avx512_update.h",
     "bpgen_thumb_forward.h",
+    "bpgen_thumb_blocks.h",
     "bpgen_thumb_backward.h",
     "bpgen_thumb_update.h",
     "bpgen_kernels.c",

@@ -19,7 +19,7 @@ from bpgen.errors import BpgenError
 AVR_ARRAY_BYTES = 32_767
 AVR_NEAR_BYTES = 65_000
 
-# What bpgen_thumb_forward.h makes a list of.
+# What bpgen_thumb_blocks.h makes a list of.
 LISTED_INPUTS = 64
 
 ELEMENT_BYTES = {

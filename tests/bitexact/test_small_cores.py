@@ -11,6 +11,7 @@ from benchmarks.speed.cores import CORES, Core
 from tests.bitexact.side_by_side import Tool, differing, mutant
 
 LANES = "bpgen_kernels_lanes.h"
+THUMB_BLOCKS = "bpgen_thumb_blocks.h"
 PARTS = ("forward", "backward", "update")
 FORWARD, BACKWARD, UPDATE = (f"bpgen_lanes_{part}.h" for part in PARTS)
 THUMB_FORWARD, THUMB_BACKWARD, THUMB_UPDATE = (f"bpgen_thumb_{part}.h" for part in PARTS)
@@ -77,18 +78,18 @@ MUTANTS = [
     ("dense", M0, THUMB_FORWARD, ('"sxth r6, r6\\n\\t" \\', '"" \\')),
     ("dense", M0, THUMB_FORWARD, ('"lsls r3, r0\\n\\t" \\', '"" \\')),
     ("dense", M0, THUMB_FORWARD, ("again = 0;", "return;")),
-    ("dense", M0, THUMB_FORWARD, ("layer->block > BLOCK", "layer->block > 7")),
-    ("dense", M0, THUMB_FORWARD, ('ADD_INPUT("mov")', 'ADD_INPUT("add")')),
-    ("dense", M0, THUMB_FORWARD, ('"lsrs r5, " low', '"asrs r5, " low')),
-    ("dense", M0, THUMB_FORWARD, ('WRAPS("13")', 'WRAPS("14")')),
-    ("dense", M0, THUMB_FORWARD, ("asrs r5, r4, #26", "lsrs r5, r4, #26")),
-    ("dense", M0, THUMB_FORWARD, ("0x02082080", "0x02080080")),
-    ("dense", M0, THUMB_FORWARD, ("+ (half >> 6)", "")),
-    ("dense", M0, THUMB_FORWARD, ('CLIP_Z("2", "r2")', '""')),
-    ("dense", M0, THUMB_FORWARD, ('"bls 6f', '"b 6f')),
-    ("dense_sigmoid", M0, THUMB_FORWARD, (', r11\\n" \\\n    "1" n', ', r7\\n" \\\n    "1" n')),
-    ("dense_sigmoid", M0, THUMB_FORWARD, ("adds r6, #8", "adds r6, #7")),
-    ("dense_sigmoid", M0, THUMB_FORWARD, ('"ands r4, r7', '"ands r4, r6')),
+    ("dense", M0, THUMB_BLOCKS, ("layer->block > BLOCK", "layer->block > 7")),
+    ("dense", M0, THUMB_BLOCKS, ('ADD_INPUT("mov")', 'ADD_INPUT("add")')),
+    ("dense", M0, THUMB_BLOCKS, ('"lsrs r5, " low', '"asrs r5, " low')),
+    ("dense", M0, THUMB_BLOCKS, ('WRAPS("13")', 'WRAPS("14")')),
+    ("dense", M0, THUMB_BLOCKS, ("asrs r5, r4, #26", "lsrs r5, r4, #26")),
+    ("dense", M0, THUMB_BLOCKS, ("0x02082080", "0x02080080")),
+    ("dense", M0, THUMB_BLOCKS, ("+ (half >> 6)", "")),
+    ("dense", M0, THUMB_BLOCKS, ('CLIP_Z("2", "r2")', '""')),
+    ("dense", M0, THUMB_BLOCKS, ('"bls 6f', '"b 6f')),
+    ("dense_sigmoid", M0, THUMB_BLOCKS, (', r11\\n" \\\n    "1" n', ', r7\\n" \\\n    "1" n')),
+    ("dense_sigmoid", M0, THUMB_BLOCKS, ("adds r6, #8", "adds r6, #7")),
+    ("dense_sigmoid", M0, THUMB_BLOCKS, ('"ands r4, r7', '"ands r4, r6')),
     ("sigmoid", M0, THUMB_FORWARD, ("mov r6, r12", "mov r6, r10")),
     ("dense", M3, THUMB_FORWARD, ('"r9", "10")', '"r9", "8")')),
     ("update_residual", M0, THUMB_UPDATE, ('"bvc 1" n to', '"bpl 1" n to')),

@@ -34,7 +34,7 @@ from bpgen.model import (
 )
 from bpgen.proof import WEIGHT_LIMIT, LayerProof, Sum, derivative_fraction, prove
 
-CORE_ABI = 4
+CORE_ABI = 5
 
 
 def build_view(model: IntModel, prefix: str, self_test: SelfTest, *, small: bool = False) -> View:
@@ -213,6 +213,7 @@ def _layer(
         delta_rounded=_rounded("error", _delta_shift(model, layer)) if has_dz and is_output else "",
         delta_call=_delta_call(layer, k) if has_dz and not is_output else "",
         output_delta_call=_output_delta_call(model, layer, k) if has_dz and is_output else "",
+        learn_output_call=_learn_output_call(model, layer, k) if has_dz and is_output else "",
         sum_frac=(layer.dz_frac or 0) + 4,
         backward=_sum(backward) if backward else None,
         p=f"p{k}" if layer.sparsity and has_dz else "",
@@ -315,6 +316,16 @@ def _output_delta_call(model: IntModel, layer: Dense, k: int) -> str:
     )
 
 
+def _learn_output_call(model: IntModel, layer: Dense, k: int) -> str:
+    """The same and the output's part of a step; "" where that takes two calls."""
+    if "_plain" not in _output_delta_call(model, layer, k):
+        return ""
+    return (
+        f"bp_learn_output_sigmoid(s->dz{k}, g{k}, s->a{k}, t, {layer.a_format.frac}, "
+        f"{_delta_shift(model, layer)}, {layer.dz_top}, mantissa, BP_COUNTERS(s), {layer.outputs});"
+    )
+
+
 def _sparsity(model: IntModel, layer: Dense) -> SparsityView:
     assert model.training is not None and model.training.sparsity is not None
     assert layer.sparsity is not None
@@ -367,7 +378,7 @@ def _training(
         fused=() if chain else fused,
         chain=chain,
         last=learning[:1],
-        calls=(f"{prefix}_learn(s);",) if chain else tuple(_calls(model, prefix, fused)),
+        calls=(f"{prefix}_learn(s, t);",) if chain else tuple(_calls(model, prefix, fused)),
     )
 
 
@@ -382,7 +393,8 @@ def _is_fused(model: IntModel, k: int) -> bool:
 
 
 def _calls(model: IntModel, prefix: str, fused: tuple[LayerView, ...]) -> Iterator[str]:
-    """What train does behind the delta of the output, layer by layer (section 10)."""
+    """What train does behind the forward pass, layer by layer (section 10)."""
+    yield f"{prefix}_delta{len(model.layers)}(s, t);"
     for k in range(len(model.layers), 0, -1):
         if k in [layer.k for layer in fused]:
             yield f"{prefix}_learn{k}(s);"
@@ -413,6 +425,8 @@ def _state_inputs(model: IntModel, layers: tuple[LayerView, ...]) -> Iterator[St
     for layer in layers[:-1]:
         bits = 8 if layer.a_cast else 16
         sources.append((layer.a, layer.outputs, bits, f"activations, {layer.a_format}"))
+        if layer.dz:
+            sources.append((layer.dz, layer.outputs, 16, f"delta, {layer.dz_format}"))
     for name, n, bits, comment in sources:
         # A whole number of words.
         kind, length = (
@@ -448,9 +462,8 @@ def _state16(model: IntModel, layers: tuple[LayerView, ...]) -> Iterator[StateMe
         yield _array("int16_t", f"b{layer.k}", layer.outputs, f"biases, {w_format}", 2)
     output = layers[-1]
     yield _array("int16_t", output.a, output.outputs, f"activations, {output.a_format}", 2)
-    for layer in layers:
-        if layer.dz:
-            yield _array("int16_t", layer.dz, layer.outputs, f"delta, {layer.dz_format}", 2)
+    if output.dz:
+        yield _array("int16_t", output.dz, output.outputs, f"delta, {output.dz_format}", 2)
     if model.training is not None:
         yield StateMember("uint16_t learning_rate_mantissa", "u16q15, times 2^-exponent", 2)
         if model.training.update == "stochastic":

@@ -136,6 +136,7 @@ class LayerView:
     delta_rounded: str
     delta_call: str
     output_delta_call: str
+    learn_output_call: str
     sum_frac: int
     backward: SumView | None
     p: str

@@ -1,139 +1,18 @@
 /* bpgen_avr_backward.h -- deltas for AVR cores with a multiplier, in assembly.
  *
  * bpgen_avr_update.h includes this; the C of bpgen_kernels_backward.h says what each of these
- * computes. No time depends on the data, but for some 20 cycles where a delta comes near its top.
- * Cycles are those of an ATmega328P.
- *
- * A product of 16-bit numbers is four of bytes, in r1:r0 each. MULSU leaves its sign in the carry,
- * for SBC to extend, and takes r16..r23 only, the constraint "a". r1 is the compiler's zero: `zero`
- * or r2 stands in for it, and each block that multiplies clears it at the end.
+ * computes, and bpgen_delta_avr.h how bytes are multiplied. No time depends on the data, but for
+ * some 20 cycles where a delta comes near its top. Cycles are those of an ATmega328P.
  * SPDX-License-Identifier: 0BSD
  */
 #ifndef BPGEN_AVR_BACKWARD_H
 #define BPGEN_AVR_BACKWARD_H
 
+#include "bpgen_delta_avr.h"
 #include "bpgen_unit.h"
 
 /* Counting clips would cost every kernel here. */
 #if !BPGEN_COUNTERS
-
-/* ---- Products, derivatives and clips -------------------------------------------------------- */
-
-/* s += w * dz, both signed: 4 cycles to load w and 21. The sum is in d:c:b:a, dz in r17:r16, and
- * `carry` and `borrow` lead to what is above 32 bits.
- */
-#define BP_AVR_ADD_PRODUCT(a, b, c, d, borrow, carry)                                              \
-    "ld r22, Z+\n\t"                                                                               \
-    "ld r23, Z+\n\t"                                                                               \
-    "mulsu r23, r16\n\t"                                                                           \
-    "sbc " d ", r2\n\t" borrow "add " b ", r0\n\t"                                                 \
-    "adc " c ", r1\n\t"                                                                            \
-    "adc " d ", r2\n\t" carry "mulsu r17, r22\n\t"                                                 \
-    "sbc " d ", r2\n\t" borrow "add " b ", r0\n\t"                                                 \
-    "adc " c ", r1\n\t"                                                                            \
-    "adc " d ", r2\n\t" carry "muls r23, r17\n\t" borrow "movw r24, r0\n\t"                        \
-    "mul r22, r16\n\t"                                                                             \
-    "add " a ", r0\n\t"                                                                            \
-    "adc " b ", r1\n\t"                                                                            \
-    "adc " c ", r24\n\t"                                                                           \
-    "adc " d ", r25\n\t" carry
-
-/* For an output a = r17:r16 of a sigmoid, r23:r22 = A = a * 2^(16 - frac), of which r14 is the
- * lowest byte, or for fracs up to 8, with T set, 2^(8 - frac): 6 and 8 cycles.
- */
-#define BP_AVR_BYTES                                                                               \
-    "mul r16, r14\n\t"                                                                             \
-    "movw r22, r0\n\t"                                                                             \
-    "mul r17, r14\n\t"                                                                             \
-    "add r23, r0\n\t"
-
-#define BP_AVR_NORMAL                                                                              \
-    BP_AVR_BYTES                                                                                   \
-    "brtc .+4\n\t"                                                                                 \
-    "mov r23, r22\n\t"                                                                             \
-    "clr r22\n\t"
-
-/* The derivative of A is (2^30 + 2^15 - x * x) >> 16 with x = A - 2^15, to r17:r16: 18 cycles,
- * or 17 where `quarter`, which makes that 2^14, copies it. The lower half of x * x is never 2^15,
- * for 15 is odd, so its highest bit tells on which side it is.
- */
-#define BP_AVR_QUARTER "ldi r16, 0x00\n\tldi r17, 0x40\n\t"
-#define BP_AVR_DERIVATIVE(quarter)                                                                 \
-    "subi r23, 0x80\n\t"                                                                           \
-    "muls r23, r23\n\t"                                                                            \
-    "movw r24, r0\n\t"                                                                             \
-    "mul r22, r22\n\t"                                                                             \
-    "mov r16, r1\n\t"                                                                              \
-    "fmulsu r23, r22\n\t"                                                                          \
-    "sbc r25, r2\n\t"                                                                              \
-    "add r16, r0\n\t"                                                                              \
-    "adc r24, r1\n\t"                                                                              \
-    "adc r25, r2\n\t"                                                                              \
-    "lsl r16\n\t"                                                                                  \
-    quarter                                                                                        \
-    "sbc r16, r24\n\t"                                                                             \
-    "sbc r17, r25\n\t"
-
-/* r22:r23, and above them the highest four bits of r25, = round(s * d, 20) for s = r22:s1:s0 and a
- * derivative d = r17:r16 up to 2^14: 38 cycles. `spare` and s0 may be spoilt. An s of -2^23 gives
- * what -2^23 + 1 would. The product's third byte starts with the half; nibbles move at the end.
- */
-#define BP_AVR_DELTA(spare, s0, s1)                                                                \
-    "mul " s0 ", r16\n\t"                                                                          \
-    "mov " spare ", r1\n\t"                                                                        \
-    "mulsu r22, r17\n\t"                                                                           \
-    "movw r24, r0\n\t"                                                                             \
-    "mul " s0 ", r17\n\t"                                                                          \
-    "ldi r23, 8\n\t"                                                                               \
-    "add " spare ", r0\n\t"                                                                        \
-    "adc r23, r1\n\t"                                                                              \
-    "mul " s1 ", r16\n\t"                                                                          \
-    "add " spare ", r0\n\t"                                                                        \
-    "adc r23, r1\n\t"                                                                              \
-    "adc r24, r2\n\t"                                                                              \
-    "adc r25, r2\n\t"                                                                              \
-    "mul " s1 ", r17\n\t"                                                                          \
-    "add r23, r0\n\t"                                                                              \
-    "adc r24, r1\n\t"                                                                              \
-    "adc r25, r2\n\t"                                                                              \
-    "mulsu r22, r16\n\t"                                                                           \
-    "sbc r25, r2\n\t"                                                                              \
-    "add r23, r0\n\t"                                                                              \
-    "adc r24, r1\n\t"                                                                              \
-    "adc r25, r2\n\t"                                                                              \
-    "swap r23\n\t"                                                                                 \
-    "swap r24\n\t"                                                                                 \
-    "eor r23, r24\n\t"                                                                             \
-    "andi r23, 0x0F\n\t"                                                                           \
-    "eor r23, r24\n\t"                                                                             \
-    "mov r22, r25\n\t"                                                                             \
-    "swap r22\n\t"                                                                                 \
-    "eor r24, r22\n\t"                                                                             \
-    "andi r24, 0x0F\n\t"                                                                           \
-    "eor r22, r24\n\t"
-
-/* above:high:low clipped to [-top, top], with top in r11:r10, in 10 to 12 cycles: what is above top
- * becomes top, and the rest moves by top, loses what is below 0 and moves back.
- */
-#define BP_AVR_CLIP_BY_TOP(above, low, high)                                                       \
-    "cp r10, " low "\n\t"                                                                          \
-    "cpc r11, " high "\n\t"                                                                        \
-    "cpc r2, " above "\n\t"                                                                        \
-    "brge 3f\n\t"                                                                                  \
-    "mov " low ", r10\n\t"                                                                         \
-    "mov " high ", r11\n\t"                                                                        \
-    "rjmp 5f\n"                                                                                    \
-    "3:\n\t"                                                                                       \
-    "add " low ", r10\n\t"                                                                         \
-    "adc " high ", r11\n\t"                                                                        \
-    "adc " above ", r2\n\t"                                                                        \
-    "brpl 4f\n\t"                                                                                  \
-    "clr " low "\n\t"                                                                              \
-    "clr " high "\n"                                                                               \
-    "4:\n\t"                                                                                       \
-    "sub " low ", r10\n\t"                                                                         \
-    "sbc " high ", r11\n"                                                                          \
-    "5:\n\t"
 
 /* ---- Deltas of inputs ----------------------------------------------------------------------- */
 
@@ -163,12 +42,15 @@
     "sbrc r25, 7\n\t"                                                                              \
     "dec " fifth "\n\t"
 
+/* w[j] of the next output. */
+#define BP_AVR_LOAD_W "ld r22, Z+\n\tld r23, Z+\n\t"
+
 #define BP_AVR_PLAIN_SUMS                                                                          \
     "11:\n"                                                                                        \
     "ld r16, X+\n\t"                                                                               \
     "ld r17, X+\n\t"                                                                               \
-    BP_AVR_ADD_PRODUCT("r4", "r5", "r6", "r7", "", "")                                             \
-    BP_AVR_ADD_PRODUCT("r8", "r9", "r10", "r11", "", "")                                           \
+    BP_AVR_LOAD_W BP_AVR_ADD_PRODUCT("r4", "r5", "r6", "r7", "", "")                               \
+    BP_AVR_LOAD_W BP_AVR_ADD_PRODUCT("r8", "r9", "r10", "r11", "", "")                             \
     "dec r18\n\t"                                                                                  \
     "brne 11b\n\t"                                                                                 \
     "dec r19\n\t"                                                                                  \
@@ -187,21 +69,6 @@
     "brne 11b\n\t"                                                                                 \
     "dec r19\n\t"                                                                                  \
     "brne 11b\n\t"
-
-/* They end in the upper three bytes of four. */
-#define BP_AVR_CLIP40(fifth, high, mid, low)                                                       \
-    "mov r22, " high "\n\t"                                                                        \
-    "lsl r22\n\t"                                                                                  \
-    "sbc r22, r22\n\t"                                                                             \
-    "cp r22, " fifth "\n\t"                                                                        \
-    "breq .+14\n\t"                                                                                \
-    "lsl " fifth "\n\t"                                                                            \
-    "sbc " low ", " low "\n\t"                                                                     \
-    "com " low "\n\t"                                                                              \
-    "mov " mid ", " low "\n\t"                                                                     \
-    "mov " high ", " low "\n\t"                                                                    \
-    "ldi r22, 0x80\n\t"                                                                            \
-    "eor " high ", r22\n\t"
 
 #define BP_AVR_CLIP_SUMS(fifth0, fifth1)                                                           \
     BP_AVR_CLIP40(fifth0, "r7", "r6", "r5")                                                        \
@@ -271,7 +138,7 @@
     BP_AVR_MOVE_UP("r20", "r21")                                                                   \
     "rjmp 13b\n\t"
 
-/* dz_in and g_in. First the sums of all pairs of inputs, 57 cycles an output, onto the stack:
+/* dz_in and p_in. First the sums of all pairs of inputs, 57 cycles an output, onto the stack:
  *
  *     r3       pairs left           r14, r15  dz                    X  dz
  *     r4-r7    sum of the first     r16, r17  dz[j]                 Y  what it is told
@@ -279,15 +146,14 @@
  *     r12, r13 outputs              r20, r21  half
  *     T        sums to be moved     r22-r25   w[j], products
  *
- * then all inputs, from the last, 109 cycles each:
+ * then all inputs, from the last, 106 cycles each:
  *
  *     r4-r6    sum                  r14       2^(16 - frac)         X  a_in
  *     r8, r9   inputs left          r15       fence                 Y  dz_in
- *     r10, r11 top                  r20, r21  2^16 - 2 * mantissa   Z  g_in
+ *     r10, r11 top                  r20, r21  2^16 - 2 * mantissa   Z  p_in
  *     r12, r13 2^14                 r16-r25   a, derivative, delta
  *
- * g_in = round(-2 * mantissa * dz_in, 16) is made as bp_descent() does. A delta beyond the fence,
- * which is on or below the top, takes 19 cycles more.
+ * A delta beyond the fence, which is on or below the top, takes 16 to 21 cycles more.
  */
 #define BP_AVR_DELTAS_TEXT(sums, clip, move)                                                       \
     "push r28\n\t"                                                                                 \
@@ -339,8 +205,8 @@
     "20:\n"                                                                                        \
     "ldd r10, Y+%[top]\n\t"                                                                        \
     "ldd r11, Y+%[top]+1\n\t"                                                                      \
-    "ldd r20, Y+%[factor]\n\t"                                                                     \
-    "ldd r21, Y+%[factor]+1\n\t"                                                                   \
+    "ldd r20, Y+%[rate]\n\t"                                                                       \
+    "ldd r21, Y+%[rate]+1\n\t"                                                                     \
     "ldd r14, Y+%[scale_a]\n\t"                                                                    \
     "mov r16, r11\n\t"                                                                             \
     "swap r16\n\t"                                                                                 \
@@ -353,8 +219,8 @@
     "clr r12\n\t"                                                                                  \
     "ldd r26, Y+%[a_end]\n\t"                                                                      \
     "ldd r27, Y+%[a_end]+1\n\t"                                                                    \
-    "ldd r30, Y+%[g_end]\n\t"                                                                      \
-    "ldd r31, Y+%[g_end]+1\n\t"                                                                    \
+    "ldd r30, Y+%[p_end]\n\t"                                                                      \
+    "ldd r31, Y+%[p_end]+1\n\t"                                                                    \
     "ldd r16, Y+%[dz_end]\n\t"                                                                     \
     "ldd r17, Y+%[dz_end]+1\n\t"                                                                   \
     "movw r28, r16\n\t"                                                                            \
@@ -366,33 +232,16 @@
     "pop r22\n\t"                                                                                  \
     "pop r6\n\t"                                                                                   \
     "pop r5\n\t"                                                                                   \
-    BP_AVR_DELTA("r4", "r5", "r6")                                                                 \
+    BP_AVR_DELTA("r4", "r5", "r6", "r22")                                                          \
     "add r25, r15\n\t"                                                                             \
     "cp r25, r3\n\t"                                                                               \
     "brsh 23f\n\t"                                                                                 \
     "22:\n"                                                                                        \
     "st -Y, r22\n\t"                                                                               \
     "st -Y, r23\n\t"                                                                               \
-    "mulsu r22, r21\n\t"                                                                           \
-    "movw r24, r0\n\t"                                                                             \
-    "mul r23, r20\n\t"                                                                             \
-    "mov r4, r1\n\t"                                                                               \
-    "mulsu r22, r20\n\t"                                                                           \
-    "sbc r25, r2\n\t"                                                                              \
-    "add r4, r0\n\t"                                                                               \
-    "adc r24, r1\n\t"                                                                              \
-    "adc r25, r2\n\t"                                                                              \
-    "mul r23, r21\n\t"                                                                             \
-    "add r4, r0\n\t"                                                                               \
-    "adc r24, r1\n\t"                                                                              \
-    "adc r25, r2\n\t"                                                                              \
-    "lsl r4\n\t"                                                                                   \
-    "adc r24, r2\n\t"                                                                              \
-    "adc r25, r2\n\t"                                                                              \
-    "sub r24, r23\n\t"                                                                             \
-    "sbc r25, r22\n\t"                                                                             \
-    "st -Z, r25\n\t"                                                                               \
-    "st -Z, r24\n\t"                                                                               \
+    BP_AVR_STEP("r4", "r22", "r23", "r21", "r20")                                                  \
+    "st -Z, r22\n\t"                                                                               \
+    "st -Z, r23\n\t"                                                                               \
     "dec r8\n\t"                                                                                   \
     "breq .+2\n\t"                                                                                 \
     "rjmp 21b\n\t"                                                                                 \
@@ -409,7 +258,7 @@
     "asr r25\n\t"                                                                                  \
     "asr r25\n\t"                                                                                  \
     "asr r25\n\t"                                                                                  \
-    BP_AVR_CLIP_BY_TOP("r25", "r23", "r22")                                                        \
+    BP_AVR_CLIP_BY_TOP("r25", "r22", "r23", "r11", "r10")                                          \
     "rjmp 22b\n\t"
 
 #define BP_AVR_AT(member) [member] "i"(offsetof(bp_avr_deltas_t, member))
@@ -419,8 +268,8 @@
         BP_AVR_DELTAS_TEXT(BP_AVR_##kind##_SUMS, BP_AVR_##kind##_CLIP, BP_AVR_##kind##_MOVE)       \
         :                                                                                          \
         : BP_AVR_AT(moves), BP_AVR_AT(left), BP_AVR_AT(outputs), BP_AVR_AT(half),                  \
-          BP_AVR_AT(inputs), BP_AVR_AT(top), BP_AVR_AT(factor), BP_AVR_AT(scale_a),                \
-          BP_AVR_AT(a_end), BP_AVR_AT(dz_end), BP_AVR_AT(g_end))
+          BP_AVR_AT(inputs), BP_AVR_AT(top), BP_AVR_AT(rate), BP_AVR_AT(scale_a),                  \
+          BP_AVR_AT(a_end), BP_AVR_AT(dz_end), BP_AVR_AT(p_end))
 
 /* These save no register but Y: who calls them does, once for all. */
 __attribute__((naked)) void bp_avr_plain_deltas(void) { BP_AVR_DELTAS(PLAIN); }
@@ -459,44 +308,8 @@ static inline void bp_avr_output_deltas(int16_t *deltas, const int16_t *outputs,
                          "1:\n\t"
                          "ld r16, X+\n\t"
                          "ld r17, X+\n\t"
-                         "movw r18, r16\n\t"
-                         "ld r0, Z+\n\t"
-                         "sub r18, r0\n\t"
-                         "ld r0, Z+\n\t"
-                         "sbc r19, r0\n\t"
-                         "ldi r20, 0xFF\n\t"
-                         "brlt .+2\n\t"
-                         "ldi r20, 0x00\n\t" BP_AVR_NORMAL BP_AVR_DERIVATIVE(BP_AVR_QUARTER)
-                         "mul r19, r17\n\t"
-                         "movw r24, r0\n\t"
-                         "mul r18, r16\n\t"
-                         "movw r22, r0\n\t"
-                         "mul r19, r16\n\t"
-                         "add r23, r0\n\t"
-                         "adc r24, r1\n\t"
-                         "adc r25, r2\n\t"
-                         "mul r18, r17\n\t"
-                         "add r23, r0\n\t"
-                         "adc r24, r1\n\t"
-                         "adc r25, r2\n\t"
-                         "and r16, r20\n\t"
-                         "and r17, r20\n\t"
-                         "sub r24, r16\n\t"
-                         "sbc r25, r17\n\t"
-                         "mov r18, r25\n\t"
-                         "mul r23, r21\n\t"
-                         "mov r20, r0\n\t"
-                         "mov r22, r1\n\t"
-                         "mul r24, r21\n\t"
-                         "or r22, r0\n\t"
-                         "mov r23, r1\n\t"
-                         "mulsu r18, r21\n\t"
-                         "or r23, r0\n\t"
-                         "lsl r20\n\t"
-                         "adc r22, r2\n\t"
-                         "adc r23, r2\n\t"
-                         "adc r1, r2\n\t"
-                         BP_AVR_CLIP_BY_TOP("r1", "r22", "r23")
+                         BP_AVR_OUTPUT_DELTA("ld r0, Z+\n\t", BP_AVR_NORMAL)
+                         BP_AVR_CLIP_BY_TOP("r1", "r23", "r22", "r11", "r10")
                          "st Y+, r22\n\t"
                          "st Y+, r23\n\t"
                          "dec r12\n\t"
@@ -596,8 +409,10 @@ static inline const int16_t *bp_avr_backward(int32_t *sum, const int16_t *w, con
     __asm__ __volatile__("1:\n\t"
                          "ld r16, X+\n\t"
                          "ld r17, X+\n\t"
+                         BP_AVR_LOAD_W
                          BP_AVR_ADD_PRODUCT("r4", "r5", "r6", "r7", "sbc r14, r2\n\t",
                                             "adc r14, r2\n\t")
+                         BP_AVR_LOAD_W
                          BP_AVR_ADD_PRODUCT("r8", "r9", "r10", "r11", "sbc r15, r2\n\t",
                                             "adc r15, r2\n\t")
                          "dec r18\n\t"
@@ -678,12 +493,12 @@ void bp_delta_sigmoid(int16_t *deltas, const int32_t *sums, const int16_t *outpu
                          "mov r20, r18\n\t"
                          "subi r20, 0x80\n"
                          "2:\n\t"
-                         "mov r22, r20\n\t" BP_AVR_DELTA("r21", "r18", "r19")
+                         "mov r22, r20\n\t" BP_AVR_DELTA("r21", "r18", "r19", "r22")
                          "asr r25\n\t"
                          "asr r25\n\t"
                          "asr r25\n\t"
                          "asr r25\n\t"
-                         BP_AVR_CLIP_BY_TOP("r25", "r23", "r22")
+                         BP_AVR_CLIP_BY_TOP("r25", "r22", "r23", "r11", "r10")
                          "st Y+, r23\n\t"
                          "st Y+, r22\n\t"
                          "dec r12\n\t"

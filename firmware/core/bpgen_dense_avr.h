@@ -64,13 +64,15 @@
     needs                                                                                          \
     "%~call %x[ends] + " end "\n\t"
 
-/* Groups of four, then the rest. */
+/* Groups of four, then the rest. Without a group of four, registers are left for the caller's Y. */
 #define BP_AVR_GROUPS(pointers, needs)                                                             \
-    "push r28\n\t"                                                                                 \
-    "push r29\n\t"                                                                                 \
     "clr r21\n\t"                                                                                  \
     ".if %[outputs] > 3\n\t"                                                                       \
+    "push r28\n\t"                                                                                 \
+    "push r29\n\t"                                                                                 \
     "set\n\t"                                                                                      \
+    ".else\n\t"                                                                                    \
+    "movw r2, r28\n\t"                                                                             \
     ".endif\n\t"                                                                                   \
     ".irp group, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15\n\t"                         \
     ".if 4 * \\group + 3 < %[outputs]\n\t"                                                         \
@@ -86,16 +88,20 @@
                  pointers, needs)                                                                  \
     ".endif\n\t"                                                                                   \
     "clr r1\n\t"                                                                                   \
+    ".if %[outputs] > 3\n\t"                                                                       \
     "pop r29\n\t"                                                                                  \
-    "pop r28"
+    "pop r28\n\t"                                                                                  \
+    ".else\n\t"                                                                                    \
+    "movw r28, r2\n\t"                                                                             \
+    ".endif"
 
 /* A group changes these, and of four, three or two outputs those as well. */
 #define BP_AVR_CHANGES                                                                             \
-    "r0", "r14", "r15", "r16", "r17", "r18", "r19", "r20", "r21", "r22", "r23", "r24", "r25",      \
-        "r30", "r31", "memory"
+    "r0", "r2", "r3", "r14", "r15", "r16", "r17", "r18", "r19", "r20", "r21", "r22", "r23", "r24", \
+        "r25", "r30", "r31", "memory"
 #define BP_AVR_CHANGES_2 "r10", "r11", "r12", "r13", BP_AVR_CHANGES
 #define BP_AVR_CHANGES_3 "r6", "r7", "r8", "r9", BP_AVR_CHANGES_2
-#define BP_AVR_CHANGES_4 "r2", "r3", "r4", "r5", BP_AVR_CHANGES_3
+#define BP_AVR_CHANGES_4 "r4", "r5", BP_AVR_CHANGES_3
 
 #define BP_AVR_LAYER(pointers, needs, where_b, where_w, ...)                                       \
     __asm__ __volatile__(                                                                          \

@@ -223,7 +223,9 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n);
 
 /* ---- Updates: w[j][i] += g[j] * a_in[i] * learning rate, b[j] likewise, saturating ----------- */
 
-/* 24-bit masters: w and b, and their low bytes. */
+/* 24-bit masters: w and b, and their low bytes. A core may turn g into its negative meanwhile, so
+ * it must not lie in flash.
+ */
 void bp_update_residual(int16_t *w, uint8_t *w_low, int16_t *b, uint8_t *b_low,
                         const bp_layer_t *layer, const int16_t *a_in, const int16_t *g,
                         bp_alignment_t alignment, bp_counters_t *counters);
@@ -261,10 +263,13 @@ void bp_learn_stochastic(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_
                          const int16_t *a_in, const int16_t *dz, const int16_t *g,
                          bp_alignment_t alignment, uint16_t dither, bp_counters_t *counters);
 
-/* The same, and the steps g_in of the inputs' deltas, for an a_in_frac of 9 to 15: plain
- * where sums fit 32 bits, wide for up to 512 outputs, both for a sum_shift of 1 to 16. All arrays
- * but g and g_in are in *s, from which a core with few registers finds them. And
- * bp_output_delta_sigmoid() for a shift of 9 to 16.
+/* A step in parts, from the output down: each makes the g of the next, which is that of
+ * bp_descent() or, on some cores, its negative, and for these calls alone. All other arrays are in
+ * *s, from which a core with few registers finds them. The parts are the output, for a sigmoid's
+ * squared error of a shift of 9 to 16 or behind its deltas; layers as bp_learn_residual() or
+ * bp_learn_stochastic() have them, for an a_in_frac of 9 to 15 and a sum_shift of 1 to 16, plain
+ * where sums fit 32 bits, wide for up to 512 outputs; and the first layer that learns. A layer's
+ * dither is that of the parameter which is `index` behind the one of `dither`.
  */
 #if BP_AVR && !BPGEN_COUNTERS && !BP_SMALL && !defined(__cplusplus)
 #include "bpgen_dense_avr.h"
@@ -272,6 +277,16 @@ void bp_learn_stochastic(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_
 void bp_output_delta_sigmoid_plain(int16_t *dz, const int16_t *a, const int16_t *t, uint8_t frac,
                                    uint8_t shift, int16_t top, bp_counters_t *counters, size_t n);
 #else
+#define bp_output_delta_sigmoid_plain bp_output_delta_sigmoid
+#define bp_learn_output bp_descent
+static inline void bp_learn_output_sigmoid(int16_t *dz, int16_t *g, const int16_t *a,
+                                           const int16_t *t, uint8_t frac, uint8_t shift,
+                                           int16_t top, uint16_t mantissa,
+                                           bp_counters_t *counters, size_t n)
+{
+    bp_output_delta_sigmoid(dz, a, t, frac, shift, top, counters, n);
+    bp_descent(g, dz, mantissa, n);
+}
 static inline void bp_learn_residual_plain(const void *s, int16_t *dz_in, int16_t *g_in, int16_t *w,
                                            uint8_t *w_low, int16_t *b, uint8_t *b_low,
                                            const bp_layer_t *layer, const int16_t *a_in,
@@ -287,15 +302,23 @@ static inline void bp_learn_stochastic_plain(const void *s, int16_t *dz_in, int1
                                              const int16_t *a_in, const int16_t *dz,
                                              const int16_t *g, uint16_t mantissa,
                                              bp_alignment_t alignment, uint16_t dither,
-                                             bp_counters_t *counters)
+                                             size_t index, bp_counters_t *counters)
 {
     (void)s;
-    bp_learn_stochastic(dz_in, w, b, layer, a_in, dz, g, alignment, dither, counters);
+    bp_learn_stochastic(dz_in, w, b, layer, a_in, dz, g, alignment, bp_dither_at(dither, index),
+                        counters);
     bp_descent(g_in, dz_in, mantissa, bp_rom_u16(&layer->inputs));
+}
+static inline void bp_learn_stochastic_first(int16_t *w, int16_t *b, const bp_layer_t *layer,
+                                             const int16_t *a_in, const int16_t *g,
+                                             bp_alignment_t alignment, uint16_t dither,
+                                             size_t index, bp_counters_t *counters)
+{
+    bp_update_stochastic(w, b, layer, a_in, g, alignment, bp_dither_at(dither, index), counters);
 }
 #define bp_learn_residual_wide bp_learn_residual_plain
 #define bp_learn_stochastic_wide bp_learn_stochastic_plain
-#define bp_output_delta_sigmoid_plain bp_output_delta_sigmoid
+#define bp_learn_residual_first bp_update_residual
 #endif
 
 /* Sums over a batch. */

@@ -42,6 +42,11 @@ typedef struct {
 } memory_t;
 
 static memory_t fast, slow;
+
+/* Activations, and deltas right behind them, before them or far behind, as one object has them. */
+#define A_IN(memory) ((memory).dz_in + UNITS)
+#define DZ_IN(memory, place) ((memory).dz_in + ((place) == 0 ? 2 * UNITS : (place) == 1 ? 0 : 120))
+
 static int16_t a[OUTPUTS], g[OUTPUTS], dz[OUTPUTS];
 static uint16_t differing;
 
@@ -51,18 +56,23 @@ static limits_t limits;
 static bp_alignment_t alignment;
 static uint8_t round_;
 
-/* Within [-top, top]: a limit, a small number or any of any magnitude. */
+/* Within [-top, top]: a limit, a small number, 2^14 of which mantissas make halves, or any of any
+ * magnitude.
+ */
 static int16_t any(int16_t top)
 {
     int16_t x;
 
-    switch (below(5)) {
+    switch (below(6)) {
     case 0:
         return top;
     case 1:
         return (int16_t)-top;
     case 2:
         x = (int16_t)((int16_t)below(5) - 2);
+        break;
+    case 3:
+        x = (int16_t)(below(2) ? 16384 : -16384);
         break;
     default:
         x = (int16_t)((int16_t)random16() >> below(15));
@@ -111,6 +121,7 @@ static void fill(void)
     }
     alignment.shift = below(3) ? limits.shift : (int8_t)(8 * below(4));
     alignment.frac = limits.frac;
+    memcpy(A_IN(fast), a, UNITS * sizeof *a);
     slow = fast;
 }
 
@@ -148,6 +159,15 @@ static void update_stochastic(void)
 {
     uint16_t dither = random16();
 
+    /* The smallest step that the smallest dither keeps. */
+    if (below(4) == 0) {
+        alignment.shift = 24;
+        alignment.frac = pgm_read_byte(&layer->a_in_frac);
+        g[0] = -1;
+        a[0] = 1;
+        dither = 0;
+    }
+
     bp_update_stochastic(fast.w, fast.b, layer, a, g, alignment, dither, &fast.counters);
     portable_bp_update_stochastic(slow.w, slow.b, layer, a, g, alignment, dither, &slow.counters);
     compare_memory();
@@ -165,6 +185,30 @@ static uint8_t kind(void)
     return pgm_read_word(&layer->delta_block) >= pgm_read_word(&layer->outputs) ? 1 : 2;
 }
 
+/* The parts of a step hold g as its negative where they are in assembly. */
+static void turn(int16_t *x, uint16_t n)
+{
+#ifdef BPGEN_PASS_AVR_H
+    uint16_t i;
+
+    for (i = 0; i < n; i++) {
+        x[i] = (int16_t)-x[i];
+    }
+#else
+    (void)x;
+    (void)n;
+#endif
+}
+
+/* A part, and what it leaves for the next. */
+#define PART(inputs, call)                                                                         \
+    do {                                                                                           \
+        turn(g, OUTPUTS);                                                                          \
+        call;                                                                                      \
+        turn(g, OUTPUTS);                                                                          \
+        turn(fast.g_in, inputs);                                                                   \
+    } while (0)
+
 static uint16_t any_mantissa(void)
 {
     return below(4) ? (uint16_t)(16385 + 2 * below(8192)) : 32768u;
@@ -172,45 +216,49 @@ static uint16_t any_mantissa(void)
 
 static void learn_residual(void)
 {
-    uint16_t mantissa = any_mantissa();
+    uint16_t mantissa = any_mantissa(), inputs = pgm_read_word(&layer->inputs);
 
     if (kind() == 0) {
         bp_learn_residual(fast.dz_in, fast.w, fast.w_low, fast.b, fast.b_low, layer, a, dz, g,
                           alignment, &fast.counters);
     } else if (kind() == 1) {
-        bp_learn_residual_plain(&fast, fast.dz_in, fast.g_in, fast.w, fast.w_low, fast.b,
-                                fast.b_low, layer, a, dz, g, mantissa, alignment, &fast.counters);
+        PART(inputs, bp_learn_residual_plain(&fast, fast.dz_in, fast.g_in, fast.w, fast.w_low,
+                                             fast.b, fast.b_low, layer, a, dz, g, mantissa,
+                                             alignment, &fast.counters));
     } else {
-        bp_learn_residual_wide(&fast, fast.dz_in, fast.g_in, fast.w, fast.w_low, fast.b, fast.b_low,
-                               layer, a, dz, g, mantissa, alignment, &fast.counters);
+        PART(inputs, bp_learn_residual_wide(&fast, fast.dz_in, fast.g_in, fast.w, fast.w_low,
+                                            fast.b, fast.b_low, layer, a, dz, g, mantissa,
+                                            alignment, &fast.counters));
     }
     portable_bp_learn_residual(slow.dz_in, slow.w, slow.w_low, slow.b, slow.b_low, layer, a, dz, g,
                                alignment, &slow.counters);
     if (kind() != 0) {
-        portable_bp_descent(slow.g_in, slow.dz_in, mantissa, pgm_read_word(&layer->inputs));
+        portable_bp_descent(slow.g_in, slow.dz_in, mantissa, inputs);
     }
     compare_memory();
 }
 
 static void learn_stochastic(void)
 {
-    uint16_t mantissa = any_mantissa();
-    uint16_t dither = random16();
+    uint16_t mantissa = any_mantissa(), inputs = pgm_read_word(&layer->inputs);
+    uint16_t dither = random16(), index = below(3000);
 
     if (kind() == 0) {
-        bp_learn_stochastic(fast.dz_in, fast.w, fast.b, layer, a, dz, g, alignment, dither,
-                            &fast.counters);
+        bp_learn_stochastic(fast.dz_in, fast.w, fast.b, layer, a, dz, g, alignment,
+                            bp_dither_at(dither, index), &fast.counters);
     } else if (kind() == 1) {
-        bp_learn_stochastic_plain(&fast, fast.dz_in, fast.g_in, fast.w, fast.b, layer, a, dz, g,
-                                  mantissa, alignment, dither, &fast.counters);
+        PART(inputs, bp_learn_stochastic_plain(&fast, fast.dz_in, fast.g_in, fast.w, fast.b,
+                                               layer, a, dz, g, mantissa, alignment, dither,
+                                               index, &fast.counters));
     } else {
-        bp_learn_stochastic_wide(&fast, fast.dz_in, fast.g_in, fast.w, fast.b, layer, a, dz, g,
-                                 mantissa, alignment, dither, &fast.counters);
+        PART(inputs, bp_learn_stochastic_wide(&fast, fast.dz_in, fast.g_in, fast.w, fast.b,
+                                              layer, a, dz, g, mantissa, alignment, dither,
+                                              index, &fast.counters));
     }
-    portable_bp_learn_stochastic(slow.dz_in, slow.w, slow.b, layer, a, dz, g, alignment, dither,
-                                 &slow.counters);
+    portable_bp_learn_stochastic(slow.dz_in, slow.w, slow.b, layer, a, dz, g, alignment,
+                                 bp_dither_at(dither, index), &slow.counters);
     if (kind() != 0) {
-        portable_bp_descent(slow.g_in, slow.dz_in, mantissa, pgm_read_word(&layer->inputs));
+        portable_bp_descent(slow.g_in, slow.dz_in, mantissa, inputs);
     }
     compare_memory();
 }
@@ -287,6 +335,105 @@ static void descent(void)
     compare_memory();
 }
 
+/* ---- Layers of which all is known, and so the network's own code ----------------------------- */
+
+#define LAYER(n, near, ...) static const bp_layer_t known##n BP_ROM = {__VA_ARGS__};
+KNOWN_LAYERS(LAYER)
+
+#define LEARN(n, place, ...)                                                                       \
+    static void known_residual##n(void)                                                            \
+    {                                                                                              \
+        uint16_t mantissa = any_mantissa();                                                        \
+                                                                                                   \
+        PART(known##n.inputs,                                                                      \
+             bp_learn_residual_plain(&fast, DZ_IN(fast, place), fast.g_in, fast.w, fast.w_low,     \
+                                     fast.b, fast.b_low, &known##n, A_IN(fast), dz, g, mantissa,   \
+                                     alignment, &fast.counters));                                  \
+        portable_bp_learn_residual(DZ_IN(slow, place), slow.w, slow.w_low, slow.b, slow.b_low,     \
+                                   &known##n, A_IN(slow), dz, g, alignment, &slow.counters);       \
+        portable_bp_descent(slow.g_in, DZ_IN(slow, place), mantissa, known##n.inputs);             \
+        compare_memory();                                                                          \
+    }                                                                                              \
+    static void known_stochastic##n(void)                                                          \
+    {                                                                                              \
+        uint16_t mantissa = any_mantissa(), dither = random16(), index = below(3000);              \
+                                                                                                   \
+        PART(known##n.inputs,                                                                      \
+             bp_learn_stochastic_plain(&fast, DZ_IN(fast, place), fast.g_in, fast.w, fast.b,       \
+                                       &known##n, A_IN(fast), dz, g, mantissa, alignment, dither,  \
+                                       index, &fast.counters));                                    \
+        portable_bp_learn_stochastic(DZ_IN(slow, place), slow.w, slow.b, &known##n, A_IN(slow),    \
+                                     dz, g, alignment, bp_dither_at(dither, index),                \
+                                     &slow.counters);                                              \
+        portable_bp_descent(slow.g_in, DZ_IN(slow, place), mantissa, known##n.inputs);             \
+        compare_memory();                                                                          \
+    }
+KNOWN_LAYERS(LEARN)
+
+#define FIRST(n, place, ...)                                                                       \
+    static void known_first_residual##n(void)                                                      \
+    {                                                                                              \
+        PART(0, bp_learn_residual_first(fast.w, fast.w_low, fast.b, fast.b_low, &known##n,         \
+                                        A_IN(fast), g, alignment, &fast.counters));                \
+        portable_bp_update_residual(slow.w, slow.w_low, slow.b, slow.b_low, &known##n, A_IN(slow), \
+                                    g, alignment, &slow.counters);                                 \
+        compare_memory();                                                                          \
+    }                                                                                              \
+    static void known_first_stochastic##n(void)                                                    \
+    {                                                                                              \
+        uint16_t dither = random16(), index = below(3000);                                         \
+                                                                                                   \
+        PART(0, bp_learn_stochastic_first(fast.w, fast.b, &known##n, A_IN(fast), g, alignment,     \
+                                          dither, index, &fast.counters));                         \
+        portable_bp_update_stochastic(slow.w, slow.b, &known##n, A_IN(slow), g, alignment,         \
+                                      bp_dither_at(dither, index), &slow.counters);                \
+        compare_memory();                                                                          \
+    }
+FIRST_LAYERS(LAYER)
+FIRST_LAYERS(FIRST)
+
+#define OUTPUT(n, place, frac, shift, top, count)                                                  \
+    static void known_output##n(void)                                                              \
+    {                                                                                              \
+        uint16_t mantissa = any_mantissa();                                                        \
+        uint8_t i;                                                                                 \
+                                                                                                   \
+        for (i = 0; i < UNITS; i++) {                                                              \
+            int16_t x = any((int16_t)((1u << (frac)) - 1u));                                       \
+                                                                                                   \
+            A_IN(fast)[i] = A_IN(slow)[i] = (int16_t)(x < 0 ? -x : x);                             \
+            dz[i] = below(4) ? any(32767) : -32768;                                                \
+        }                                                                                          \
+        PART(count, bp_learn_output_sigmoid(DZ_IN(fast, place), fast.g_in, A_IN(fast), dz, frac,   \
+                                            shift, top, mantissa, &fast.counters, count));         \
+        portable_bp_output_delta_sigmoid(DZ_IN(slow, place), A_IN(slow), dz, frac, shift, top,     \
+                                         &slow.counters, count);                                   \
+        portable_bp_descent(slow.g_in, DZ_IN(slow, place), mantissa, count);                       \
+        compare_memory();                                                                          \
+    }
+KNOWN_OUTPUTS(OUTPUT)
+
+/* Many times each: a layer has one alignment a time. */
+#define KNOWN_ROUNDS 24
+#define CHECK(n, kind, one)                                                                        \
+    layer = &one;                                                                                  \
+    for (round_ = 0; round_ < KNOWN_ROUNDS; round_++) {                                            \
+        memcpy_P(&limits, known_limits + 8 * (n) + below(8), sizeof limits);                       \
+        fill();                                                                                    \
+        kind##n();                                                                                 \
+    }
+#define CHECK_RESIDUAL(n, ...) CHECK(n, known_residual, known##n)
+#define CHECK_STOCHASTIC(n, ...) CHECK(n, known_stochastic, known##n)
+#define CHECK_FIRST_RESIDUAL(n, ...) CHECK(n, known_first_residual, known##n)
+#define CHECK_FIRST_STOCHASTIC(n, ...) CHECK(n, known_first_stochastic, known##n)
+#define CHECK_OUTPUT(n, ...) CHECK(n, known_output, known0)
+
+static void known(const char *name)
+{
+    report(name, differing);
+    differing = 0;
+}
+
 int main(void)
 {
     state = SEED;
@@ -299,6 +446,16 @@ int main(void)
     check("output_delta", UPDATE_LAYERS, LAYERS, output_delta);
     check("descent", 0, LAYERS, descent);
     sigmoid_derivative();
+    KNOWN_LAYERS(CHECK_RESIDUAL)
+    known("known_residual");
+    KNOWN_LAYERS(CHECK_STOCHASTIC)
+    known("known_stochastic");
+    FIRST_LAYERS(CHECK_FIRST_RESIDUAL)
+    known("first_residual");
+    FIRST_LAYERS(CHECK_FIRST_STOCHASTIC)
+    known("first_stochastic");
+    KNOWN_OUTPUTS(CHECK_OUTPUT)
+    known("known_output");
     finish();
     return 0;
 }

@@ -12,6 +12,8 @@ from tests.bitexact.avr_side_by_side import Enough, never, said
 from tests.bitexact.side_by_side import Edit, Tool, counts, mutant
 
 BACKWARD, UPDATE = "bpgen_avr_backward.h", "bpgen_avr_update.h"
+DELTA, MASTER = "bpgen_delta_avr.h", "bpgen_master_avr.h"
+LEARN, FEW = "bpgen_learn_avr.h", "bpgen_few_avr.h"
 PROGRAM = Path(__file__).parent / "avr_learn.c"
 KERNELS = {
     "update_residual",
@@ -23,6 +25,11 @@ KERNELS = {
     "output_delta",
     "descent",
     "sigmoid_derivative",
+    "known_residual",
+    "known_stochastic",
+    "first_residual",
+    "first_stochastic",
+    "known_output",
 }
 SEED = 20260
 MAX_INPUTS = 9
@@ -52,7 +59,7 @@ def _layer(rng: np.random.Generator, case: int, *, sigmoid: bool) -> tuple[str, 
         sum_shift, dz_top = 1, 32767
     plain = WEIGHT_LIMIT * outputs * dz_top + (1 << sum_shift >> 1) < 2**31
     block = outputs if plain else block_size(dz_top)
-    dz_in_top = 32767 if rng.integers(2) else int(rng.integers(1, 32768))
+    dz_in_top = int((32767, 16384, rng.integers(1, 32768), rng.integers(1, 32768))[rng.integers(4)])
     shift = int(rng.choice([8, 16, 24]))
     layer = (
         f"{{.inputs = {inputs}, .outputs = {outputs}, .delta_block = {block}, "
@@ -62,25 +69,75 @@ def _layer(rng: np.random.Generator, case: int, *, sigmoid: bool) -> tuple[str, 
     return layer, limits, (inputs + inputs % 2) * outputs
 
 
+def _known(rng: np.random.Generator, n: int, *, sigmoid: bool) -> tuple[str, list[str]]:
+    """
+    One layer of one to three outputs as arguments of a macro, and eight limits for its numbers.
+
+    Its deltas are right behind its inputs, before them or far behind, by the second argument.
+    """
+    inputs, outputs = int(rng.integers(1, MAX_INPUTS + 1)), 1 + n % 3
+    excess = 0 if sigmoid else int(rng.integers(0, 4))
+    frac = int(rng.integers(9 if sigmoid else 7, 16 - excess))
+    sum_shift = int((8, rng.integers(1, 8), rng.integers(9, 16), 16, 8)[n % 5])
+    dz_top = int(plain_delta_top(outputs, sum_shift))
+    dz_in_top = int((32767, 16384, rng.integers(1, 32768), rng.integers(1, 32768))[rng.integers(4)])
+    layer = (
+        f"{n}, {n // 3 % 3}, .inputs = {inputs}, .outputs = {outputs}, .delta_block = {outputs}, "
+        f".dz_in_top = {dz_in_top}, .a_in_frac = {frac}, .sum_shift = {sum_shift}"
+    )
+    top = (1 << (frac + excess)) - 1
+    limits = [
+        f"{{{top}, {dz_top}, {8 if i % 2 else 16}, {int(rng.integers(8 - excess, 16 - excess))}, "
+        f"{int(sigmoid)}}}"
+        for i in range(8)
+    ]
+    return layer, limits
+
+
+def _known_output(rng: np.random.Generator, n: int) -> str:
+    frac = 4 + n % 12
+    top = int((32767, 16384, rng.integers(1, 32768))[n % 3])
+    return f"{n}, {n % 3}, {frac}, {int(rng.integers(9, 17))}, {top}, {1 + n % 5}"
+
+
+def _macro(name: str, calls: list[str]) -> str:
+    return f"#define {name}(X) " + " ".join(f"X({arguments})" for arguments in calls) + "\n"
+
+
 def layers() -> str:
-    """layers.h: layers to update, then layers to learn, which have sigmoids for inputs."""
+    """
+    layers.h: layers to update, then layers to learn, which have sigmoids for inputs.
+
+    And those that are known when it is compiled: layers of few outputs behind sigmoids, first
+    layers of few outputs, and sigmoid outputs.
+    """
     rng = np.random.default_rng(SEED)
     some = [_layer(rng, case, sigmoid=False) for case in range(60)]
     more = [_layer(rng, case, sigmoid=True) for case in range(80)]
     both = some + more
+    known = [_known(rng, n, sigmoid=True) for n in range(15)]
+    first = [_known(rng, n, sigmoid=False) for n in range(15, 24)]
+    known_limits = [limits for _, several in known + first for limits in several]
     return (
-        f"#define SEED {SEED}u\n"
-        f"#define UPDATE_LAYERS {len(some)}\n"
-        f"#define LAYERS {len(both)}\n"
-        f"#define WEIGHTS {max(weights for _, _, weights in both)}\n"
-        f"#define OUTPUTS {LONGEST}\n"
-        "typedef struct {\n"
-        "    int16_t a_top, dz_top;\n"
-        "    int8_t shift;\n"
-        "    uint8_t frac, sigmoid;\n"
-        "} limits_t;\n"
-        f"static const bp_layer_t layers[] BP_ROM = {{{', '.join(x for x, _, _ in both)}}};\n"
-        f"static const limits_t layer_limits[] BP_ROM = {{{', '.join(x for _, x, _ in both)}}};\n"
+        _macro("KNOWN_LAYERS", [layer for layer, _ in known])
+        + _macro("FIRST_LAYERS", [layer for layer, _ in first])
+        + _macro("KNOWN_OUTPUTS", [_known_output(rng, n) for n in range(12)])
+        + (
+            f"#define SEED {SEED}u\n"
+            f"#define UPDATE_LAYERS {len(some)}\n"
+            f"#define LAYERS {len(both)}\n"
+            f"#define WEIGHTS {max(weights for _, _, weights in both)}\n"
+            f"#define OUTPUTS {LONGEST}\n"
+            "typedef struct {\n"
+            "    int16_t a_top, dz_top;\n"
+            "    int8_t shift;\n"
+            "    uint8_t frac, sigmoid;\n"
+            "} limits_t;\n"
+            f"static const bp_layer_t layers[] BP_ROM = {{{', '.join(x for x, _, _ in both)}}};\n"
+            "static const limits_t layer_limits[] BP_ROM = "
+            f"{{{', '.join(x for _, x, _ in both)}}};\n"
+            f"static const limits_t known_limits[] BP_ROM = {{{', '.join(known_limits)}}};\n"
+        )
     )
 
 
@@ -109,11 +166,9 @@ MUTANTS = {
     BACKWARD: [
         ({"learn_residual", "learn_stochastic"}, '"pop r22', '"pop r4', 0),
         ({"learn_residual", "learn_stochastic"}, '"dec " fifth', '"inc " fifth', 0),
-        ({"learn_residual", "learn_stochastic"}, '"cp r22, " fifth "', '"cp r22, r22', 0),
         ({"learn_residual", "learn_stochastic"}, '"cpse r16, r2', '"cpse r16, r16', 0),
         ({"learn_residual", "learn_stochastic"}, '"asr r11', '"lsr r11', 0),
         ({"learn_residual", "learn_stochastic"}, '"brsh 23f', '"brvs 23f', 0),
-        ({"learn_residual", "learn_stochastic"}, '"sbc r25, r22', '"nop', 0),
         ({"learn_residual", "learn_stochastic"}, '"movw r16, r12', '"movw r16, r10', 0),
         ({"delta_sigmoid"}, '"cp r0, r21', '"cp r0, r0', 0),
         ({"learn_residual", "learn_stochastic"}, '"rol r7', '"lsl r7', 0),
@@ -121,27 +176,76 @@ MUTANTS = {
         ({"learn_residual", "learn_stochastic"}, 'BP_AVR_CLIP_SUMS("r18", "r19")', "", 0),
         ({"learn_residual", "learn_stochastic"}, 'BP_AVR_CLIP_SUMS("r20", "r21")', "", 1),
         ({"learn_residual", "learn_stochastic"}, "ldd r21, Y+%[half]+1", "ldi r21, 0x7F", 0),
-        ({"output_delta"}, '"adc r1, r2', '"nop', 0),
         ({"backward"}, "adc r15, r2", "nop", -1),
         ({"backward"}, "lsl %[dropped]", "clc", 0),
         ({"backward"}, "subi %D[low], 0x80", "subi %D[low], 0x81", 0),
     ],
-    UPDATE: [
-        ({"update_residual", "learn_residual"}, '"subi " high ", 0x80', '"subi " high ", 0x81', 0),
-        ({"update_residual", "learn_residual"}, '"cp r17, r25', '"cp r17, r17', 0),
-        ({"update_residual", "learn_residual"}, '"adc r24, r25', '"add r24, r25', 0),
-        ({"update_stochastic", "learn_stochastic"}, "hi8(-40503)", "hi8(-40247)", 2),
-        ({"update_stochastic", "learn_stochastic"}, '"cpc r16, r25', '"cp r16, r24', 0),
-        ({"update_stochastic", "learn_stochastic"}, '"add r0, r29', '"add r0, r28', 0),
+    DELTA: [
+        ({"learn_residual", "known_residual"}, '"cp r22, " fifth "', '"cp r22, r22', 0),
+        ({"output_delta", "known_output"}, '"adc r1, r2', '"nop', 0),
+        ({"descent", "known_output", "known_residual"}, '"sbc r25, r2', '"nop', -1),
+        ({"descent", "known_output", "known_residual"}, '"lsl " spare', '"tst " spare', 0),
+    ],
+    LEARN: [
+        ({"known_residual", "known_stochastic"}, '"sbci r20, 0xFF', '"sbci r20, 0x00', 0),
+        ({"known_residual", "known_stochastic"}, '"sbrs r15, 0', '"sbrc r15, 0', 0),
+        ({"known_residual", "known_stochastic"}, '"d r22, Z+8"', '"d r22, Z+4"', 0),
+        ({"known_residual", "known_stochastic"}, '"asr r21', '"lsr r21', 0),
+        ({"known_residual", "known_stochastic"}, '"rol r24', '"lsl r24', 0),
+        ({"known_residual", "known_stochastic"}, 'BP_AVR_CLIP40("r24"', 'BP_AVR_CLIP40("r21"', 0),
+        ({"known_residual", "known_stochastic"}, '"brsh 7f', '"brvs 7f', 0),
+        ({"known_residual", "known_stochastic"}, '"ldi r17, hi8(%[top])', '"ldi r17, 1', 1),
+        ({"known_output"}, ".if %[frac] <= 8", ".if %[frac] < 8", 0),
+        ({"known_output"}, '"movw r16, r4', '"movw r16, r10', 0),
+    ],
+    MASTER: [
+        ({"update_residual", "known_residual"}, '"ldi " high ", 0x80', '"ldi " high ", 0x81', 0),
+        (
+            {"update_stochastic", "first_stochastic"},
+            '"ldi " high ", 0x80',
+            '"ldi " high ", 0x7F',
+            1,
+        ),
+        ({"update_residual", "known_residual"}, '"sbc r24, r25', '"sub r24, r25', 0),
+        ({"update_residual"}, '"cp r2, r22', '"cp r2, r2', 0),
+        ({"update_stochastic"}, '"cp r2, r22', '"cp r2, r2', 1),
+        ({"update_stochastic"}, '"adc r24, r29', '"nop', 0),
+        ({"update_stochastic", "first_stochastic"}, '"add r0, r29', '"add r0, r28', 0),
+        ({"update_stochastic", "first_stochastic"}, "hi8(40503)", "hi8(40247)", 0),
         ({"learn_residual", "learn_stochastic"}, '"mov " u_high ", r0', '"mov " u_high ", r1', 0),
+        ({"known_residual", "known_stochastic"}, '"mul r16, " u_high', '"mul r17, " u_high', 0),
+    ],
+    UPDATE: [
+        ({"update_residual", "learn_residual"}, '"cp r17, r25', '"cp r17, r17', 0),
+        ({"update_stochastic", "learn_stochastic"}, '"cpc r16, r25', '"cp r16, r24', 0),
         ({"update_residual", "update_stochastic"}, '"ld r20, X+', '"ld r21, X+', 0),
+        ({"update_residual", "update_stochastic"}, '"neg r22', '"com r22', 0),
+        ({"update_residual"}, '"cp r18, r0', '"cp r2, r0', 0),
+        ({"update_residual"}, '"sbrc r5, 3', '"sbrs r5, 3', 0),
         ({"update_stochastic", "learn_stochastic"}, '"sbrc r22, 0', '"sbrs r22, 0', 0),
-        ({"update_stochastic", "learn_stochastic"}, '"movw r10, r22', '"movw r10, r12', 0),
         ({"update_stochastic", "learn_stochastic"}, '"adc r24, r29', '"nop', 0),
-        ({"update_stochastic", "learn_stochastic"}, '"sbc r22, r22', '"clr r22', 1),
         ({"update_stochastic", "learn_stochastic"}, "rjmp 39f", "rjmp 38f", 0),
-        ({"update_stochastic", "learn_stochastic"}, "sbrs r5, 4", "sbrs r5, 3", 0),
-        ({"descent"}, '"sbc %D[p], %B[d]', '"nop', 0),
+        ({"update_stochastic", "learn_stochastic"}, '"sbrs r5, 4', '"sbrs r5, 3', 1),
+        ({"update_residual", "update_stochastic"}, '"or r4, r1', '"nop', 0),
+        ({"update_residual", "update_stochastic"}, "*p = (int16_t)-*p", "*p = (int16_t)~*p", 0),
+    ],
+    FEW: [
+        ({"known_residual", "first_residual"}, '"or r3, r1', '"nop', 0),
+        ({"known_stochastic", "first_stochastic"}, "(%[inputs] - 1))", "(%[inputs] - 2))", 0),
+        ({"known_stochastic", "first_stochastic"}, "hi8(40503 - 40503", "hi8(40247 - 40503", 0),
+        (
+            {"first_residual"},
+            "BP_AVR_FEW_STEPS(24, BP_AVR_SIGNED",
+            "BP_AVR_FEW_STEPS(24, BP_AVR_UNSIGNED",
+            0,
+        ),
+        (
+            {"first_stochastic"},
+            "BP_AVR_FEW_STEPS(16, BP_AVR_SIGNED",
+            "BP_AVR_FEW_STEPS(16, BP_AVR_UNSIGNED",
+            0,
+        ),
+        ({"first_residual", "first_stochastic"}, "(alignment)->frac >= 8", "1", 0),
     ],
 }
 

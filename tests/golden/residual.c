@@ -6,16 +6,16 @@
  */
 #include "residual.h"
 
-#if BPGEN_CORE_ABI != 4
-#error "regenerate residual.c: it needs bpgen core ABI 4"
+#if BPGEN_CORE_ABI != 5
+#error "regenerate residual.c: it needs bpgen core ABI 5"
 #endif
 
 /* The members leave no holes; a compiler may round the end up to 4 bytes. */
 #if BPGEN_COUNTERS
-BP_STATIC_ASSERT(sizeof(residual_state_t) - sizeof(bp_counters_t) - 94 <= 3,
+BP_STATIC_ASSERT(sizeof(residual_state_t) - sizeof(bp_counters_t) - 96 <= 3,
     residual_state_size);
 #else
-BP_STATIC_ASSERT(sizeof(residual_state_t) - 94 <= 3,
+BP_STATIC_ASSERT(sizeof(residual_state_t) - 96 <= 3,
     residual_state_size);
 #endif
 
@@ -147,18 +147,19 @@ static void residual_update2(residual_state_t *s)
         &residual_layer2, s->a1, g, s->alignment2, BP_COUNTERS(s));
 }
 
-/* The steps of all layers from the last, each with the deltas of the layer below. */
-static void residual_learn(residual_state_t *s)
+/* The deltas and steps of all layers from the last. */
+static void residual_learn(residual_state_t *s,
+    const int16_t t[RESIDUAL_N_OUT])
 {
     uint16_t mantissa = s->learning_rate_mantissa;
     int16_t g1[3];
     int16_t g2[2];
 
-    bp_descent(g2, s->dz2, mantissa, 2);
+    bp_learn_output_sigmoid(s->dz2, g2, s->a2, t, 11, 16, 8000, mantissa, BP_COUNTERS(s), 2);
     bp_learn_residual_plain(s, s->dz1, g1, s->w2, s->w2_low, s->b2, s->b2_low,
         &residual_layer2, s->a1, s->dz2, g2, mantissa, s->alignment2, BP_COUNTERS(s));
     BP_FORGET(s);
-    bp_update_residual(s->w1, s->w1_low, s->b1, s->b1_low,
+    bp_learn_residual_first(s->w1, s->w1_low, s->b1, s->b1_low,
         &residual_layer1, s->a0, g1, s->alignment1, BP_COUNTERS(s));
 }
 
@@ -241,8 +242,7 @@ void residual_train(residual_state_t *s,
     const int16_t t[RESIDUAL_N_OUT])
 {
     residual_forward(s);
-    residual_delta2(s, t);
-    residual_learn(s);
+    residual_learn(s, t);
     s->steps++;
 }
 

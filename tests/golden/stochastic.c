@@ -6,16 +6,16 @@
  */
 #include "stochastic.h"
 
-#if BPGEN_CORE_ABI != 4
-#error "regenerate stochastic.c: it needs bpgen core ABI 4"
+#if BPGEN_CORE_ABI != 5
+#error "regenerate stochastic.c: it needs bpgen core ABI 5"
 #endif
 
 /* The members leave no holes; a compiler may round the end up to 4 bytes. */
 #if BPGEN_COUNTERS
-BP_STATIC_ASSERT(sizeof(stochastic_state_t) - sizeof(bp_counters_t) - 95 <= 3,
+BP_STATIC_ASSERT(sizeof(stochastic_state_t) - sizeof(bp_counters_t) - 97 <= 3,
     stochastic_state_size);
 #else
-BP_STATIC_ASSERT(sizeof(stochastic_state_t) - 95 <= 3,
+BP_STATIC_ASSERT(sizeof(stochastic_state_t) - 97 <= 3,
     stochastic_state_size);
 #endif
 

@@ -34,13 +34,13 @@ extern "C" {
 typedef struct {
     BP_ALIGNED int16_t a0[4]; /* input, s16q12, at most 32767 in magnitude */
     BP_ALIGNED int16_t a1[4]; /* activations, s16q11 */
+    BP_ALIGNED int16_t dz1[4]; /* delta, s16q10 */
     uint32_t steps; /* updates since the reset */
     BP_ALIGNED int16_t w1[12]; /* weights [2][3][2], s16q12 */
     BP_ALIGNED int16_t w2[8]; /* weights [2][2][2], s16q12 */
     int16_t b1[3]; /* biases, s16q12 */
     int16_t b2[2]; /* biases, s16q12 */
     int16_t a2[2]; /* activations, s16q11 */
-    int16_t dz1[3]; /* delta, s16q10 */
     int16_t dz2[2]; /* delta, s16q11 */
     uint16_t learning_rate_mantissa; /* u16q15, times 2^-exponent */
     uint16_t seed; /* of the dither */

@@ -1,0 +1,312 @@
+/* bpgen_learn_avr.h -- the parts of a step that are the network's own code on AVR cores.
+ *
+ * bpgen_kernels.h includes this. Where all is known of a layer, its constants are instructions: the
+ * deltas and steps of outputs, and the deltas of the inputs of a layer of one to three outputs. All
+ * that such a layer back-propagates fits the registers, so an input's sum and its delta follow one
+ * another. Layers of more outputs have bp_avr_plain_deltas(). Cycles are those of an ATmega328P.
+ * SPDX-License-Identifier: 0BSD
+ */
+#ifndef BPGEN_LEARN_AVR_H
+#define BPGEN_LEARN_AVR_H
+
+#include "bpgen_delta_avr.h"
+#include "bpgen_kernels.h"
+
+#define BP_AVR_INLINE __attribute__((always_inline)) static inline
+
+/* 2^bit for a bit up to 7: 7 cycles. */
+BP_AVR_INLINE uint8_t bp_avr_power(uint8_t bit)
+{
+    uint8_t power;
+
+    if (__builtin_constant_p(bit)) {
+        return (uint8_t)(1u << bit);
+    }
+    __asm__("ldi %[power], 1\n\t"
+            "sbrc %[bit], 1\n\t"
+            "ldi %[power], 4\n\t"
+            "sbrc %[bit], 0\n\t"
+            "lsl %[power]\n\t"
+            "sbrc %[bit], 2\n\t"
+            "swap %[power]"
+            : [power] "=&d"(power)
+            : [bit] "r"(bit));
+    return power;
+}
+
+/* What BP_AVR_STEP wants of a learning rate. */
+BP_AVR_INLINE uint16_t bp_avr_rate(uint16_t mantissa) { return (uint16_t)(0u - 2u * mantissa); }
+
+/* A member of a layer, which is known unless the layer is one of many. */
+#define BP_AVR_KNOWN(member, read) (__builtin_constant_p(member) ? (member) : read(&(member)))
+
+/* ---- Outputs --------------------------------------------------------------------------------- */
+
+/* dz and p of sigmoid outputs, 119 cycles each:
+ *
+ *     r2       zero                 r14       2^(-frac & 7)         X  p
+ *     r4, r5   2^16 - 2 * mantissa  r16, r17  a; derivative         Y  a
+ *     r6, r7   the caller's Y       r18-r20   e; product's sign     Z  t
+ *     r10, r11 top                  r21       2^(16 - shift)
+ *     r12      outputs left         r22-r25   product, dz; step
+ */
+#define BP_AVR_OUTPUTS                                                                             \
+    "movw r6, r28\n\t"                                                                             \
+    "movw r28, r24\n\t"                                                                            \
+    "clr r2\n\t"                                                                                   \
+    "ldi r16, lo8(%[top])\n\t"                                                                     \
+    "ldi r17, hi8(%[top])\n\t"                                                                     \
+    "movw r10, r16\n\t"                                                                            \
+    "ldi r16, %[outputs]\n\t"                                                                      \
+    "mov r12, r16\n\t"                                                                             \
+    "ldi r16, %[scale_a]\n\t"                                                                      \
+    "mov r14, r16\n\t"                                                                             \
+    "ldi r21, %[scale]\n"                                                                          \
+    "1:\n\t"                                                                                       \
+    "ld r16, Y+\n\t"                                                                               \
+    "ld r17, Y+\n\t"                                                                               \
+    BP_AVR_OUTPUT_DELTA("ld r0, Z+\n\t", BP_AVR_BYTES                                              \
+                        ".if %[frac] <= 8\n\t"                                                     \
+                        "mov r23, r22\n\t"                                                         \
+                        "clr r22\n\t"                                                              \
+                        ".endif\n\t")                                                              \
+    BP_AVR_CLIP_BY_TOP("r1", "r23", "r22", "r11", "r10")                                           \
+    BP_AVR_STORE_DZ("r23", "r22")                                                                  \
+    "movw r16, r4\n\t"                                                                             \
+    BP_AVR_STEP("r18", "r23", "r22", "r17", "r16")                                                 \
+    "st X+, r22\n\t"                                                                               \
+    "st X+, r23\n\t"                                                                               \
+    "dec r12\n\t"                                                                                  \
+    "breq .+2\n\t"                                                                                 \
+    "rjmp 1b\n\t"                                                                                  \
+    "movw r28, r6\n\t"                                                                             \
+    "clr r1"
+
+/* dz of the a before Y: it is `to_dz` bytes behind that. */
+#define BP_AVR_STORE_DZ(high, low)                                                                 \
+    ".if %[to_dz] >= 2 && %[to_dz] < 65\n\t"                                                       \
+    "std Y+%[to_dz]-2, " low "\n\t"                                                                \
+    "std Y+%[to_dz]-1, " high "\n\t"                                                               \
+    ".else\n\t"                                                                                    \
+    "subi r28, lo8(2 - (%[to_dz]))\n\t"                                                            \
+    "sbci r29, hi8(2 - (%[to_dz]))\n\t"                                                            \
+    "st Y, " low "\n\t"                                                                            \
+    "std Y+1, " high "\n\t"                                                                        \
+    "subi r28, lo8(%[to_dz] - 2)\n\t"                                                              \
+    "sbci r29, hi8(%[to_dz] - 2)\n\t"                                                              \
+    ".endif\n\t"
+
+BP_AVR_INLINE void bp_avr_known_outputs(int16_t *p, const int16_t *a, const int16_t *t,
+                                        int16_t to_dz, uint8_t frac, uint8_t shift, int16_t top,
+                                        uint16_t rate, uint8_t outputs)
+{
+    register int16_t *in_p __asm__("r26") = p;
+    register const int16_t *in_a __asm__("r24") = a;
+    register const int16_t *in_t __asm__("r30") = t;
+    register uint16_t in_rate __asm__("r4") = rate;
+
+    __asm__ __volatile__(BP_AVR_OUTPUTS
+                         : "+r"(in_p), "+r"(in_a), "+r"(in_t)
+                         : "r"(in_rate), [to_dz] "n"(to_dz), [frac] "n"(frac), [top] "n"(top),
+                           [scale_a] "n"(1u << (-frac & 7)), [scale] "n"(1u << (16 - shift)),
+                           [outputs] "n"(outputs)
+                         : "r0", "r2", "r6", "r7", "r10", "r11", "r12", "r14", "r16", "r17",
+                           "r18", "r19", "r20", "r21", "r22", "r23", "memory");
+}
+
+/* Those of more outputs than a byte counts, or of which not all is known, take two calls. */
+void bp_avr_steps(int16_t *p, const int16_t *dz, uint16_t rate, size_t n);
+
+#define bp_learn_output(p, dz, mantissa, n) bp_avr_steps(p, dz, bp_avr_rate(mantissa), n)
+#define bp_learn_output_sigmoid(dz, p, a, t, frac, shift, top, mantissa, counters, n)              \
+    (__builtin_constant_p(BP_AVR_DISTANCE(dz, a)) && (n) <= 255                                    \
+         ? bp_avr_known_outputs(p, a, t, BP_AVR_DISTANCE(dz, a), frac, shift, top,                 \
+                                bp_avr_rate(mantissa), (uint8_t)(n))                               \
+         : (bp_output_delta_sigmoid_plain(dz, a, t, frac, shift, top, counters, n),                \
+            bp_learn_output(p, dz, mantissa, n)))
+
+/* ---- Inputs of a layer of one to three outputs ----------------------------------------------- */
+
+/* sum = w * dz + 2^(shift - 1) for the first output, whose dz is in `dz`: 27 cycles. And for
+ * another sum += w * dz: 26 cycles.
+ */
+#define BP_AVR_FEW_FIRST(dz, low, high)                                                            \
+    "movw r16, " dz "\n\t"                                                                         \
+    "ld" low "\n\t"                                                                                \
+    "ld" high "\n\t"                                                                               \
+    "muls r23, r17\n\t"                                                                            \
+    "movw r20, r0\n\t"                                                                             \
+    "mul r22, r16\n\t"                                                                             \
+    "movw r18, r0\n\t"                                                                             \
+    "mulsu r23, r16\n\t"                                                                           \
+    "sbc r21, r2\n\t"                                                                              \
+    "add r19, r0\n\t"                                                                              \
+    "adc r20, r1\n\t"                                                                              \
+    "adc r21, r2\n\t"                                                                              \
+    "mulsu r17, r22\n\t"                                                                           \
+    "sbc r21, r2\n\t"                                                                              \
+    "add r19, r0\n\t"                                                                              \
+    "adc r20, r1\n\t"                                                                              \
+    "adc r21, r2\n\t"                                                                              \
+    "subi r18, lo8(-(1 << (%[shift] - 1)))\n\t"                                                    \
+    "sbci r19, hi8(-(1 << (%[shift] - 1)))\n\t"                                                    \
+    "sbci r20, 0xFF\n\t"                                                                           \
+    "sbci r21, 0xFF\n\t"
+
+#define BP_AVR_FEW_OTHER(dz, low, high)                                                            \
+    "movw r16, " dz "\n\t"                                                                         \
+    "ld" low "\n\t"                                                                                \
+    "ld" high "\n\t"                                                                               \
+    BP_AVR_ADD_PRODUCT("r18", "r19", "r20", "r21", "", "")
+
+/* s = round(sum, shift) to r21:r20:r19, clipped to 24 bits. Upper bytes move by what the shift is
+ * more or less than 8; the half is in the sum.
+ */
+#define BP_AVR_FEW_MOVE                                                                            \
+    ".if %[shift] == 16\n\t"                                                                       \
+    "mov r19, r20\n\t"                                                                             \
+    "mov r20, r21\n\t"                                                                             \
+    "lsl r21\n\t"                                                                                  \
+    "sbc r21, r21\n\t"                                                                             \
+    ".elseif %[shift] >= 8\n\t"                                                                    \
+    ".rept %[shift] - 8\n\t"                                                                       \
+    "asr r21\n\t"                                                                                  \
+    "ror r20\n\t"                                                                                  \
+    "ror r19\n\t"                                                                                  \
+    ".endr\n\t"                                                                                    \
+    ".else\n\t"                                                                                    \
+    "mov r24, r21\n\t"                                                                             \
+    "lsl r24\n\t"                                                                                  \
+    "sbc r24, r24\n\t"                                                                             \
+    ".rept 8 - %[shift]\n\t"                                                                       \
+    "lsl r18\n\t"                                                                                  \
+    "rol r19\n\t"                                                                                  \
+    "rol r20\n\t"                                                                                  \
+    "rol r21\n\t"                                                                                  \
+    "rol r24\n\t"                                                                                  \
+    ".endr\n\t"                                                                                    \
+    BP_AVR_CLIP40("r24", "r21", "r20", "r19")                                                      \
+    ".endif\n\t"
+
+/* dz_in and p_in, each input in 105 cycles and 26 an output:
+ *
+ *     r2       zero                 r14       2^(16 - frac)         X  p_in
+ *     r4-r9    dz, or in r8 and r9  r15       inputs left           Y  a_in
+ *              the caller's Y       r16, r17  dz[j]; a, derivative  Z  w
+ *     r10, r11 2^16 - 2 * mantissa  r18-r21   sum
+ *     r12, r13 2^14                 r22-r25   w[j], products; delta, step
+ *
+ * Of a pair of inputs the second one's weights follow the first one's, each output's 4 bytes behind
+ * those of the output before. A delta beyond the fence, on or below the top, takes 18 to 23 cycles
+ * more.
+ */
+#define BP_AVR_FEW_DELTAS                                                                          \
+    ".if %[outputs] > 2\n\t"                                                                       \
+    "push r28\n\t"                                                                                 \
+    "push r29\n\t"                                                                                 \
+    ".else\n\t"                                                                                    \
+    "movw r8, r28\n\t"                                                                             \
+    ".endif\n\t"                                                                                   \
+    "movw r28, r16\n\t"                                                                            \
+    "ldd r4, Y+0\n\t"                                                                              \
+    "ldd r5, Y+1\n\t"                                                                              \
+    ".if %[outputs] > 1\n\t"                                                                       \
+    "ldd r6, Y+2\n\t"                                                                              \
+    "ldd r7, Y+3\n\t"                                                                              \
+    ".endif\n\t"                                                                                   \
+    ".if %[outputs] > 2\n\t"                                                                       \
+    "ldd r8, Y+4\n\t"                                                                              \
+    "ldd r9, Y+5\n\t"                                                                              \
+    ".endif\n\t"                                                                                   \
+    "movw r28, r24\n\t"                                                                            \
+    "clr r2\n\t"                                                                                   \
+    "ldi r17, 0x40\n\t"                                                                            \
+    "ldi r16, 0x00\n\t"                                                                            \
+    "movw r12, r16\n\t"                                                                            \
+    "ldi r16, %[scale_a]\n\t"                                                                      \
+    "mov r14, r16\n\t"                                                                             \
+    "ldi r16, %[inputs]\n\t"                                                                       \
+    "mov r15, r16\n"                                                                               \
+    "1:\n\t"                                                                                       \
+    ".if %[outputs] == 1\n\t"                                                                      \
+    BP_AVR_FEW_FIRST("r4", " r22, Z+", " r23, Z+")                                                 \
+    ".else\n\t"                                                                                    \
+    ".if %[outputs] == 3\n\t"                                                                      \
+    BP_AVR_FEW_FIRST("r8", "d r22, Z+8", "d r23, Z+9")                                             \
+    BP_AVR_FEW_OTHER("r6", "d r22, Z+4", "d r23, Z+5")                                             \
+    ".else\n\t"                                                                                    \
+    BP_AVR_FEW_FIRST("r6", "d r22, Z+4", "d r23, Z+5")                                             \
+    ".endif\n\t"                                                                                   \
+    BP_AVR_FEW_OTHER("r4", " r22, Z+", " r23, Z+")                                                 \
+    ".endif\n\t"                                                                                   \
+    ".if %[outputs] > 1\n\t"                                                                       \
+    ".if %[inputs] & 1\n\t"                                                                        \
+    "sbrs r15, 0\n\t"                                                                              \
+    ".else\n\t"                                                                                    \
+    "sbrc r15, 0\n\t"                                                                              \
+    ".endif\n\t"                                                                                   \
+    "adiw r30, 4 * (%[outputs] - 1)\n\t"                                                           \
+    ".endif\n\t"                                                                                   \
+    BP_AVR_FEW_MOVE                                                                                \
+    "ld r16, Y+\n\t"                                                                               \
+    "ld r17, Y+\n\t"                                                                               \
+    BP_AVR_BYTES                                                                                   \
+    BP_AVR_DERIVATIVE("movw r16, r12\n\t")                                                         \
+    BP_AVR_DELTA("r18", "r19", "r20", "r21")                                                       \
+    "subi r25, -(%[top] >> 12)\n\t"                                                                \
+    "cpi r25, 2 * (%[top] >> 12)\n\t"                                                              \
+    "brsh 7f\n"                                                                                    \
+    "2:\n\t"                                                                                       \
+    BP_AVR_STORE_DZ("r22", "r23")                                                                  \
+    "movw r16, r10\n\t"                                                                            \
+    BP_AVR_STEP("r18", "r22", "r23", "r17", "r16")                                                 \
+    "st X+, r23\n\t"                                                                               \
+    "st X+, r22\n\t"                                                                               \
+    "dec r15\n\t"                                                                                  \
+    "breq 8f\n\t"                                                                                  \
+    "rjmp 1b\n"                                                                                    \
+    "7:\n\t"                                                                                       \
+    "subi r25, %[top] >> 12\n\t"                                                                   \
+    "asr r25\n\t"                                                                                  \
+    "asr r25\n\t"                                                                                  \
+    "asr r25\n\t"                                                                                  \
+    "asr r25\n\t"                                                                                  \
+    "ldi r16, lo8(%[top])\n\t"                                                                     \
+    "ldi r17, hi8(%[top])\n\t"                                                                     \
+    BP_AVR_CLIP_BY_TOP("r25", "r22", "r23", "r17", "r16")                                          \
+    "rjmp 2b\n"                                                                                    \
+    "8:\n\t"                                                                                       \
+    ".if %[outputs] > 2\n\t"                                                                       \
+    "pop r29\n\t"                                                                                  \
+    "pop r28\n\t"                                                                                  \
+    ".else\n\t"                                                                                    \
+    "movw r28, r8\n\t"                                                                             \
+    ".endif\n\t"                                                                                   \
+    "clr r1"
+
+/* dz_in is `to_dz` bytes behind a_in. */
+BP_AVR_INLINE void bp_avr_few_deltas(int16_t *p_in, const int16_t *w, const bp_layer_t *layer,
+                                     const int16_t *a_in, const int16_t *dz, int16_t to_dz,
+                                     uint16_t rate)
+{
+    register const int16_t *in_w __asm__("r30") = w;
+    register int16_t *in_p __asm__("r26") = p_in;
+    register const int16_t *in_a __asm__("r24") = a_in;
+    register const int16_t *in_dz __asm__("r16") = dz;
+    register uint16_t in_rate __asm__("r10") = rate;
+
+    __asm__ __volatile__(BP_AVR_FEW_DELTAS
+                         : "+r"(in_w), "+r"(in_p), "+r"(in_a), "+r"(in_dz)
+                         : "r"(in_rate), [inputs] "n"(layer->inputs),
+                           [outputs] "n"(layer->outputs), [shift] "n"(layer->sum_shift),
+                           [scale_a] "n"(1u << (16 - layer->a_in_frac)),
+                           [top] "n"(layer->dz_in_top), [to_dz] "n"(to_dz)
+                         : "r0", "r2", "r4", "r5", "r6", "r7", "r8", "r9", "r12", "r13",
+                           "r14", "r15", "r18", "r19", "r20", "r21", "r22", "r23", "memory");
+}
+
+/* Whether the compiler knows a layer, whose sums fit 32 bits, and it has few outputs. */
+#define BP_AVR_IS_FEW(layer)                                                                       \
+    (__builtin_constant_p((layer)->outputs) && (layer)->outputs <= 3 && (layer)->inputs <= 255)
+
+#endif

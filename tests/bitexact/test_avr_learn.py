@@ -231,7 +231,12 @@ MUTANTS = {
     ],
     FEW: [
         ({"known_residual", "first_residual"}, '"or r3, r1', '"nop', 0),
-        ({"known_stochastic", "first_stochastic"}, "(%[inputs] - 1))", "(%[inputs] - 2))", 0),
+        (
+            {"known_stochastic", "first_stochastic"},
+            "hi8(40503 * (%[inputs] - 1))",
+            "hi8(40503 * (%[inputs] - 2))",
+            0,
+        ),
         ({"known_stochastic", "first_stochastic"}, "hi8(40503 - 40503", "hi8(40247 - 40503", 0),
         (
             {"first_residual"},

@@ -54,16 +54,7 @@
 #define BP_AVR_FEW_UPDATE(bits, product)                                                           \
     "movw r10, r28\n\t"                                                                            \
     "movw r28, r24\n\t"                                                                            \
-    "ldd r4, Y+0\n\t"                                                                              \
-    "ldd r5, Y+1\n\t"                                                                              \
-    ".if %[outputs] > 1\n\t"                                                                       \
-    "ldd r6, Y+2\n\t"                                                                              \
-    "ldd r7, Y+3\n\t"                                                                              \
-    ".endif\n\t"                                                                                   \
-    ".if %[outputs] > 2\n\t"                                                                       \
-    "ldd r8, Y+4\n\t"                                                                              \
-    "ldd r9, Y+5\n\t"                                                                              \
-    ".endif\n\t"                                                                                   \
+    BP_AVR_LOAD_FEW                                                                                \
     "movw r28, r18\n\t"                                                                            \
     "clr r2\n\t"                                                                                   \
     "ldi r20, 1\n\t"                                                                               \

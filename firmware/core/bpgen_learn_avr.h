@@ -127,6 +127,19 @@ void bp_avr_steps(int16_t *p, const int16_t *dz, uint16_t rate, size_t n);
 
 /* ---- Inputs of a layer of one to three outputs ----------------------------------------------- */
 
+/* To r4-r9 the numbers at Y, one of 16 bits for each output. */
+#define BP_AVR_LOAD_FEW                                                                            \
+    "ldd r4, Y+0\n\t"                                                                              \
+    "ldd r5, Y+1\n\t"                                                                              \
+    ".if %[outputs] > 1\n\t"                                                                       \
+    "ldd r6, Y+2\n\t"                                                                              \
+    "ldd r7, Y+3\n\t"                                                                              \
+    ".endif\n\t"                                                                                   \
+    ".if %[outputs] > 2\n\t"                                                                       \
+    "ldd r8, Y+4\n\t"                                                                              \
+    "ldd r9, Y+5\n\t"                                                                              \
+    ".endif\n\t"
+
 /* sum = w * dz + 2^(shift - 1) for the first output, whose dz is in `dz`: 27 cycles. And for
  * another sum += w * dz: 26 cycles.
  */
@@ -208,16 +221,7 @@ void bp_avr_steps(int16_t *p, const int16_t *dz, uint16_t rate, size_t n);
     "movw r8, r28\n\t"                                                                             \
     ".endif\n\t"                                                                                   \
     "movw r28, r16\n\t"                                                                            \
-    "ldd r4, Y+0\n\t"                                                                              \
-    "ldd r5, Y+1\n\t"                                                                              \
-    ".if %[outputs] > 1\n\t"                                                                       \
-    "ldd r6, Y+2\n\t"                                                                              \
-    "ldd r7, Y+3\n\t"                                                                              \
-    ".endif\n\t"                                                                                   \
-    ".if %[outputs] > 2\n\t"                                                                       \
-    "ldd r8, Y+4\n\t"                                                                              \
-    "ldd r9, Y+5\n\t"                                                                              \
-    ".endif\n\t"                                                                                   \
+    BP_AVR_LOAD_FEW                                                                                \
     "movw r28, r24\n\t"                                                                            \
     "clr r2\n\t"                                                                                   \
     "ldi r17, 0x40\n\t"                                                                            \

@@ -11,38 +11,25 @@
 #ifndef BPGEN_MASTER_AVR_H
 #define BPGEN_MASTER_AVR_H
 
-/* r25:r24:r23:r22 = p * u with p in r17:r16: 18 cycles. */
+/* r25:r24:r23:r22 = p * u with p in r17:r16: 18 cycles, or 17 for a u that is not negative. `last`
+ * is the product of u's upper byte and p's lower one.
+ */
+#define BP_AVR_PRODUCT(u_low, u_high, last)                                                        \
+    "muls r17, " u_high "\n\t"                                                                     \
+    "movw r24, r0\n\t"                                                                             \
+    "mul r16, " u_low "\n\t"                                                                       \
+    "movw r22, r0\n\t"                                                                             \
+    "mulsu r17, " u_low "\n\t"                                                                     \
+    "sbc r25, r2\n\t"                                                                              \
+    "add r23, r0\n\t"                                                                              \
+    "adc r24, r1\n\t"                                                                              \
+    "adc r25, r2\n\t" last "add r23, r0\n\t"                                                       \
+    "adc r24, r1\n\t"                                                                              \
+    "adc r25, r2\n\t"
 #define BP_AVR_SIGNED(u_low, u_high)                                                               \
-    "muls r17, " u_high "\n\t"                                                                     \
-    "movw r24, r0\n\t"                                                                             \
-    "mul r16, " u_low "\n\t"                                                                       \
-    "movw r22, r0\n\t"                                                                             \
-    "mulsu r17, " u_low "\n\t"                                                                     \
-    "sbc r25, r2\n\t"                                                                              \
-    "add r23, r0\n\t"                                                                              \
-    "adc r24, r1\n\t"                                                                              \
-    "adc r25, r2\n\t"                                                                              \
-    "mulsu " u_high ", r16\n\t"                                                                    \
-    "sbc r25, r2\n\t"                                                                              \
-    "add r23, r0\n\t"                                                                              \
-    "adc r24, r1\n\t"                                                                              \
-    "adc r25, r2\n\t"
-
-/* The same of a u that is not negative: 17 cycles. */
+    BP_AVR_PRODUCT(u_low, u_high, "mulsu " u_high ", r16\n\tsbc r25, r2\n\t")
 #define BP_AVR_UNSIGNED(u_low, u_high)                                                             \
-    "muls r17, " u_high "\n\t"                                                                     \
-    "movw r24, r0\n\t"                                                                             \
-    "mul r16, " u_low "\n\t"                                                                       \
-    "movw r22, r0\n\t"                                                                             \
-    "mulsu r17, " u_low "\n\t"                                                                     \
-    "sbc r25, r2\n\t"                                                                              \
-    "add r23, r0\n\t"                                                                              \
-    "adc r24, r1\n\t"                                                                              \
-    "adc r25, r2\n\t"                                                                              \
-    "mul r16, " u_high "\n\t"                                                                      \
-    "add r23, r0\n\t"                                                                              \
-    "adc r24, r1\n\t"                                                                              \
-    "adc r25, r2\n\t"
+    BP_AVR_PRODUCT(u_low, u_high, "mul r16, " u_high "\n\t")
 
 /* The master at Y and Z is in high:mid:low, and the overflow flag tells whether it left 24 bits:
  * then a borrow says that it was too high. 8 cycles, and 3 more at a limit.

@@ -174,7 +174,7 @@ MUTANTS = {
         ({"learn_residual", "learn_stochastic"}, '"rol r7', '"lsl r7', 0),
         ({"learn_residual", "learn_stochastic"}, '"asr r20', '"lsr r20', 0),
         ({"learn_residual", "learn_stochastic"}, 'BP_AVR_CLIP_SUMS("r18", "r19")', "", 0),
-        ({"learn_residual", "learn_stochastic"}, 'BP_AVR_CLIP_SUMS("r20", "r21")', "", 1),
+        ({"learn_residual"}, 'BP_AVR_CLIP_SUMS("r20", "r21")', "", 1),
         ({"learn_residual", "learn_stochastic"}, "ldd r21, Y+%[half]+1", "ldi r21, 0x7F", 0),
         ({"backward"}, "adc r15, r2", "nop", -1),
         ({"backward"}, "lsl %[dropped]", "clc", 0),

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from bpgen import __version__, lut
 from bpgen.emit import cfmt
 from bpgen.emit.avr import AVR_WIDE_OUTPUTS, kernel_of
+from bpgen.emit.state import even, members
 from bpgen.emit.view import (
     FeatureView,
     HiddenDelta,
@@ -18,7 +19,6 @@ from bpgen.emit.view import (
     SelfTest,
     SelfTestView,
     SparsityView,
-    StateMember,
     SumView,
     TrainingView,
     View,
@@ -51,7 +51,7 @@ def build_view(model: IntModel, prefix: str, self_test: SelfTest, *, small: bool
     layers = tuple(_layers(model, prefix, proofs))
     sums = [total for proof in proofs for total in (proof.forward, proof.backward) if total]
     small = small and all(total.bound < 1 << 39 for total in sums)
-    state = tuple(_state(model, layers))
+    state = tuple(members(model, layers))
     squared = model.loss == "squared_error"
     output = layers[-1]
     return View(
@@ -150,7 +150,7 @@ def _layer(
     squashes = layer.activation in TABLE_ACTIVATIONS
     before_table = squashes or layer.activation == "softmax"
     z_top = INT16_MAX if before_table else layer.a_top
-    stored = _even(layer.inputs) * layer.outputs
+    stored = even(layer.inputs) * layer.outputs
     aligned = None
     if learns and model.training:
         aligned = model.alignment(k, model.training.learning_rate.exponent)
@@ -164,12 +164,12 @@ def _layer(
         constants=f"{prefix}_layer{k}",
         inputs=layer.inputs,
         outputs=layer.outputs,
-        outputs_even=_even(layer.outputs),
+        outputs_even=even(layer.outputs),
         weights=layer.inputs * layer.outputs,
         stored=stored,
         weight_index=f"(i / 2 * {layer.outputs} + j) * 2 + i % 2",
         index=index,
-        block=_even(layer.inputs) if proof.forward.plain else proof.forward.block,
+        block=even(layer.inputs) if proof.forward.plain else proof.forward.block,
         delta_block=backward.block if backward else 0,
         activation=layer.activation,
         is_byte=is_byte,
@@ -197,7 +197,7 @@ def _layer(
         sum_shift=backward.shift if backward else 0,
         table=_table_name(prefix, layer),
         table_or_null=_table_name(prefix, layer) if squashes else "NULL",
-        pairs=_even(layer.inputs) // 2,
+        pairs=even(layer.inputs) // 2,
         avr_sums=avr.sums,
         avr_at_once=avr.at_once,
         avr_kernel=avr.name,
@@ -228,11 +228,6 @@ def _layer(
         update_shift=update_shift,
         update_frac=update_frac,
     )
-
-
-def _even(n: int) -> int:
-    """The length in memory of what kernels read in pairs."""
-    return n + n % 2
 
 
 def _rounded(name: str, shift: int) -> str:
@@ -405,95 +400,6 @@ def _calls(model: IntModel, prefix: str, fused: tuple[LayerView, ...]) -> Iterat
             yield f"{prefix}_update{k}(s);"
 
 
-def _state(model: IntModel, layers: tuple[LayerView, ...]) -> Iterator[StateMember]:
-    """
-    Members in an order that leaves no holes, arrays that kernels read by words on word boundaries.
-
-    What a save keeps lies in two pieces: from behind the inputs of all layers to the biases, and
-    from the learning rate to the end.
-    """
-    yield from _state_inputs(model, layers)
-    yield from _state32(model, layers)
-    yield from _state16(model, layers)
-    yield from _state8(model, layers)
-
-
-def _state_inputs(model: IntModel, layers: tuple[LayerView, ...]) -> Iterator[StateMember]:
-    a0 = model.input
-    text = f"input, {a0.a_format}, at most {a0.a_top} in magnitude"
-    sources = [("a0", a0.size, a0.a_format.bits, text)]
-    for layer in layers[:-1]:
-        bits = 8 if layer.a_cast else 16
-        sources.append((layer.a, layer.outputs, bits, f"activations, {layer.a_format}"))
-        if layer.dz:
-            sources.append((layer.dz, layer.outputs, 16, f"delta, {layer.dz_format}"))
-    for name, n, bits, comment in sources:
-        # A whole number of words.
-        kind, length = (
-            ("int16_t", _even(n)) if bits == 16 else ("uint8_t", _even(_even(n) // 2) * 2)
-        )
-        yield _array(kind, name, length, comment, bits // 8, "BP_ALIGNED ")
-
-
-def _state32(model: IntModel, layers: tuple[LayerView, ...]) -> Iterator[StateMember]:
-    if model.training is None:
-        return
-    yield StateMember("uint32_t steps", "updates since the reset", 4)
-    for layer in layers:
-        velocity_frac = model.layers[layer.k - 1].w_format.frac + 16
-        meaning = "velocity" if model.training.update == "momentum" else "sum over the batch"
-        if layer.vw:
-            text = f"{meaning}, s32q{velocity_frac}"
-            yield _array("int32_t", f"vw{layer.k}", layer.stored, text, 4)
-            yield _array("int32_t", f"vb{layer.k}", layer.outputs, text, 4)
-        if layer.p:
-            text = f"running means of a{layer.k}, s32q{layer.a_frac + 15}"
-            yield _array("int32_t", layer.p, layer.outputs, text, 4)
-
-
-def _state16(model: IntModel, layers: tuple[LayerView, ...]) -> Iterator[StateMember]:
-    learning = [layer for layer in layers if model.learns(layer.k)]
-    for layer in learning:
-        w_format = model.layers[layer.k - 1].w_format
-        shape = f"weights [{_even(layer.inputs) // 2}][{layer.outputs}][2], {w_format}"
-        yield _array("int16_t", f"w{layer.k}", layer.stored, shape, 2, "BP_ALIGNED ")
-    for layer in learning:
-        w_format = model.layers[layer.k - 1].w_format
-        yield _array("int16_t", f"b{layer.k}", layer.outputs, f"biases, {w_format}", 2)
-    output = layers[-1]
-    yield _array("int16_t", output.a, output.outputs, f"activations, {output.a_format}", 2)
-    if output.dz:
-        yield _array("int16_t", output.dz, output.outputs, f"delta, {output.dz_format}", 2)
-    if model.training is not None:
-        yield StateMember("uint16_t learning_rate_mantissa", "u16q15, times 2^-exponent", 2)
-        if model.training.update == "stochastic":
-            yield StateMember("uint16_t seed", "of the dither", 2)
-        if model.training.decay:
-            yield StateMember("uint16_t decay", "learning rate * L2, u15q24", 2)
-        if model.training.update == "momentum":
-            yield StateMember("uint16_t momentum", "u16q16", 2)
-
-
-def _state8(model: IntModel, layers: tuple[LayerView, ...]) -> Iterator[StateMember]:
-    low = [layer for layer in layers if layer.has_low]
-    for layer in low:
-        yield _array("uint8_t", f"w{layer.k}_low", layer.stored, "low byte of each master", 1)
-    for layer in low:
-        yield _array("uint8_t", f"b{layer.k}_low", layer.outputs, "low byte of each master", 1)
-    for layer in layers:
-        if model.learns(layer.k):
-            text = f"how layer {layer.k} shifts its steps"
-            yield StateMember(f"bp_alignment_t alignment{layer.k}", text, 2)
-    if model.training is not None:
-        yield StateMember("int8_t learning_rate_exponent", "set both by set_learning_rate", 1)
-
-
-def _array(
-    type_: str, name: str, length: int, comment: str, size: int, prefix: str = ""
-) -> StateMember:
-    return StateMember(f"{prefix}{type_} {name}[{length}]", comment, length * size)
-
-
 def _stored(layer: Dense) -> list[int]:
     """The weights in the order of bp_weight_index()."""
     rows = [(*row, 0) for row in layer.w] if layer.inputs % 2 else layer.w
@@ -506,7 +412,7 @@ def _rom(
     for view, layer in zip(layers, model.layers, strict=True):
         if model.learns(view.k):
             continue
-        shape = f"[{_even(view.inputs) // 2}][{view.outputs}][2], {layer.w_format}"
+        shape = f"[{even(view.inputs) // 2}][{view.outputs}][2], {layer.w_format}"
         text = f"Layer {view.k} weights, {shape}."
         kind = "bp_w8_t" if view.is_byte else "int16_t"
         stored = _stored(layer)
@@ -583,7 +489,7 @@ def _rom_initial(model: IntModel, prefix: str) -> Iterator[RomArray]:
         return
     parts = [
         (
-            f"w{k} [{_even(layer.inputs) // 2}][{layer.outputs}][2], {layer.w_format}",
+            f"w{k} [{even(layer.inputs) // 2}][{layer.outputs}][2], {layer.w_format}",
             _stored(layer),
         )
         for k, layer in _learning(model)

@@ -140,7 +140,7 @@
                          : "r0", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11",     \
                            "r16", "r17", "r20", "r21", "r23", "memory")
 
-/* The inputs of the first layer may be negative, and nothing says that they are not. */
+/* Inputs of the `first` layer that learns may be negative; those of others are sigmoids. */
 BP_AVR_INLINE void bp_avr_few_residual(uint8_t first, int16_t *w, uint16_t low, int16_t *b,
                                        uint16_t b_low, const bp_layer_t *layer,
                                        const int16_t *a_in, const int16_t *p, uint8_t u_frac)

@@ -116,7 +116,7 @@ BP_AVR_INLINE void bp_avr_update_stochastic(int16_t *w, int16_t *b, const bp_lay
 }
 
 /* The step of a layer: that of few outputs where the code does not grow too much. It takes some 150
- * bytes an output and 200 more, and with low bytes 4-16-3 has to fit 3,800.
+ * bytes an output and 200 more; docs/speed.md has why three outputs are too many with low bytes.
  */
 BP_AVR_INLINE void bp_avr_step_residual(uint8_t first, int16_t *w, uint8_t *w_low, int16_t *b,
                                         uint8_t *b_low, const bp_layer_t *layer,
@@ -194,9 +194,7 @@ BP_AVR_INLINE void bp_avr_input_deltas(uint8_t kind, int16_t *dz_in, int16_t *p_
  */
 #define BP_AVR_IN(base, p) ((__typeof__(p))((base) + ((uint16_t)(p) - (uint16_t)s)))
 
-/* Whether a layer of few outputs, of which all is known, makes the deltas: dz_in is to_dz bytes
- * behind a_in.
- */
+/* The deltas and steps of the inputs; dz_in is to_dz bytes behind a_in. */
 BP_AVR_INLINE void bp_avr_deltas_of_state(uint8_t kind, const void *s, int16_t *dz_in,
                                           int16_t to_dz, int16_t *p_in, const int16_t *w,
                                           const bp_layer_t *layer, const int16_t *a_in,

@@ -14,6 +14,7 @@ from tests.bitexact.side_by_side import Edit, Tool, counts, mutant
 BACKWARD, UPDATE = "bpgen_avr_backward.h", "bpgen_avr_update.h"
 DELTA, MASTER = "bpgen_delta_avr.h", "bpgen_master_avr.h"
 LEARN, FEW = "bpgen_learn_avr.h", "bpgen_few_avr.h"
+SHIFTS = "bpgen_avr_shifts.h"
 PROGRAM = Path(__file__).parent / "avr_learn.c"
 KERNELS = {
     "update_residual",
@@ -216,18 +217,20 @@ MUTANTS = {
         ({"known_residual", "known_stochastic"}, '"mul r16, " u_high', '"mul r17, " u_high', 0),
     ],
     UPDATE: [
-        ({"update_residual", "learn_residual"}, '"cp r17, r25', '"cp r17, r17', 0),
-        ({"update_stochastic", "learn_stochastic"}, '"cpc r16, r25', '"cp r16, r24', 0),
         ({"update_residual", "update_stochastic"}, '"ld r20, X+', '"ld r21, X+', 0),
-        ({"update_residual", "update_stochastic"}, '"neg r22', '"com r22', 0),
-        ({"update_residual"}, '"cp r18, r0', '"cp r2, r0', 0),
         ({"update_residual"}, '"sbrc r5, 3', '"sbrs r5, 3', 0),
         ({"update_stochastic", "learn_stochastic"}, '"sbrc r22, 0', '"sbrs r22, 0', 0),
-        ({"update_stochastic", "learn_stochastic"}, '"adc r24, r29', '"nop', 0),
-        ({"update_stochastic", "learn_stochastic"}, "rjmp 39f", "rjmp 38f", 0),
         ({"update_stochastic", "learn_stochastic"}, '"sbrs r5, 4', '"sbrs r5, 3', 1),
         ({"update_residual", "update_stochastic"}, '"or r4, r1', '"nop', 0),
         ({"update_residual", "update_stochastic"}, "*p = (int16_t)-*p", "*p = (int16_t)~*p", 0),
+    ],
+    SHIFTS: [
+        ({"update_residual", "learn_residual"}, '"cp r17, r25', '"cp r17, r17', 0),
+        ({"update_stochastic", "learn_stochastic"}, '"cpc r16, r25', '"cp r16, r24', 0),
+        ({"update_residual", "update_stochastic"}, '"neg r22', '"com r22', 0),
+        ({"update_residual"}, '"cp r18, r0', '"cp r2, r0', 0),
+        ({"update_stochastic", "learn_stochastic"}, '"adc r24, r29', '"nop', 0),
+        ({"update_stochastic", "learn_stochastic"}, "rjmp 39f", "rjmp 38f", 0),
     ],
     FEW: [
         ({"known_residual", "first_residual"}, '"or r3, r1', '"nop', 0),
@@ -271,4 +274,20 @@ def test_a_wrong_instruction_is_noticed(
         edit=edit,
         enough=lambda found: kernels <= found.keys(),
     )
+    assert all(found[kernel] > 0 for kernel in kernels)
+
+
+def _steps_round_a_half_down(text: str) -> str:
+    """bpgen_delta_avr.h where BP_AVR_STEP rounds a half, which mantissas make of 2^14, down."""
+    keep = mutant('"mov " spare ", r1\\n', '"push r3\\n\\tmov r3, r0\\n\\tmov " spare ", r1\\n', -1)
+    compare = (
+        '"push r16\\n\\tldi r16, 0x80\\n\\tcp r2, r3\\n\\tcpc r16, " spare '
+        '"\\n\\tpop r16\\n\\tpop r3\\n'
+    )
+    return mutant('"lsl " spare "\\n', compare, -1)(keep(text))
+
+
+def test_a_half_that_rounds_the_other_way_is_noticed(tool: Tool, tmp_path: Path) -> None:
+    kernels = {"descent", "known_output", "known_residual", "known_stochastic"}
+    found = differing(tmp_path, tool, "-O2", edited=DELTA, edit=_steps_round_a_half_down)
     assert all(found[kernel] > 0 for kernel in kernels)

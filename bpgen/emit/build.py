@@ -34,7 +34,8 @@ from bpgen.model import (
 )
 from bpgen.proof import WEIGHT_LIMIT, LayerProof, Sum, derivative_fraction, prove
 
-CORE_ABI = 5
+CORE_ABI = 6
+NEVER_NEGATIVE = ("sigmoid", "relu")
 
 
 def build_view(model: IntModel, prefix: str, self_test: SelfTest, *, small: bool = False) -> View:
@@ -184,6 +185,7 @@ def _layer(
         a=f"a{k}",
         a_in=f"a{k - 1}",
         a_in_frac=previous.a_format.frac,
+        a_in_signed=int(isinstance(previous, Input) or previous.activation not in NEVER_NEGATIVE),
         a_format=str(layer.a_format),
         a_frac=layer.a_format.frac,
         a_top=layer.a_top,

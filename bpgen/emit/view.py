@@ -107,6 +107,7 @@ class LayerView:
     a: str
     a_in: str
     a_in_frac: int
+    a_in_signed: int
     a_format: str
     a_frac: int
     a_top: int

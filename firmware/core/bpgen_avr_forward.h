@@ -1,16 +1,16 @@
 /* bpgen_avr_forward.h -- layers forward, in assembly for AVR cores with a multiplier.
  *
- * A product of 16-bit numbers is four of bytes, in r1:r0 each. MULSU leaves the sign of its product
- * in the carry, for SBC to extend, and takes r16..r23 only. Sums are made at once or in parts, end
- * in a sigmoid or are clipped, and weights are in RAM or in flash: a kernel for each, of which the
- * constants of a model's layers name those it needs. A sum at once is two kernels, its own and its
- * end, called for a group of outputs by bpgen_dense_avr.h. Cycles are those of an ATmega328P.
+ * Sums (bpgen_sum_avr.h) are made at once or in parts, end in a sigmoid or are clipped, and weights
+ * are in RAM or in flash: a kernel for each, of which the constants of a model's layers name those
+ * it needs. A sum at once is two kernels, its own and its end, called for a group of outputs by
+ * bpgen_dense_avr.h. Cycles are those of an ATmega328P.
  * SPDX-License-Identifier: 0BSD
  */
 #ifndef BPGEN_AVR_FORWARD_H
 #define BPGEN_AVR_FORWARD_H
 
 #include "bpgen_avr_parts.h"
+#include "bpgen_sum_avr.h"
 #include "bpgen_unit.h"
 
 #if !BPGEN_COUNTERS
@@ -19,58 +19,6 @@
 BP_STATIC_ASSERT(offsetof(bp_layer_t, table) - offsetof(bp_layer_t, z_lowest) == 11, avr_z_lowest);
 BP_STATIC_ASSERT(offsetof(bp_layer_t, fast) - offsetof(bp_layer_t, table) == 2, avr_layer_fast);
 BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
-
-/* Four sums of 32 bits side by side, A lowest. A group of fewer outputs has no P. */
-#define P "r2", "r3", "r4", "r5"
-#define Q "r6", "r7", "r8", "r9"
-#define R "r10", "r11", "r12", "r13"
-#define S "r14", "r15", "r24", "r25"
-
-/* ---- A sum's start ---------------------------------------------------------------------------
- *
- * sum = b * 2^f + 2^(shift - 1) + 2^(15 + shift), f the inputs' fraction: the bias, the half that
- * rounds, and an offset that makes z + 2^15 of what is kept. `scale` is 2^(f - 8), and both the
- * half's second byte and the offset's fourth are h = 2^(shift - 9), so that the lowest byte is 0.
- * 13 cycles: r23:r22 the bias, r20 scale, r16 0, r17 h.
- */
-#define START(load, ...) START_(load, __VA_ARGS__)
-#define START_(load, A, B, C, D)                                                                   \
-    load " r22, Z+\n\t" load " r23, Z+\n\t"                                                        \
-    "mulsu r23, r20\n\t"                                                                           \
-    "movw " C ", r0\n\t"                                                                           \
-    "mul r22, r20\n\t"                                                                             \
-    "movw " A ", r16\n\t"                                                                          \
-    "add " B ", r0\n\t"                                                                            \
-    "adc " C ", r1\n\t"                                                                            \
-    "adc " D ", r17\n\t"
-
-/* ---- Two products ----------------------------------------------------------------------------
- *
- * sum += w * a, 25 cycles, of which loading w takes 4: w in r23 and r20, a in `high` and `low`. The
- * product of the high bytes takes the place of w's, beside r22.
- */
-#define PRODUCT(load, low, high, A, B, C, D)                                                       \
-    load " r20, Z+\n\t" load " r23, Z+\n\t"                                                        \
-    "mulsu r23, " low "\n\t"                                                                       \
-    "sbc " D ", r21\n\t"                                                                           \
-    "add " B ", r0\n\t"                                                                            \
-    "adc " C ", r1\n\t"                                                                            \
-    "adc " D ", r21\n\t"                                                                           \
-    "mulsu " high ", r20\n\t"                                                                      \
-    "sbc " D ", r21\n\t"                                                                           \
-    "add " B ", r0\n\t"                                                                            \
-    "adc " C ", r1\n\t"                                                                            \
-    "adc " D ", r21\n\t"                                                                           \
-    "muls r23, " high "\n\t"                                                                       \
-    "movw r22, r0\n\t"                                                                             \
-    "mul " low ", r20\n\t"                                                                         \
-    "add " A ", r0\n\t"                                                                            \
-    "adc " B ", r1\n\t"                                                                            \
-    "adc " C ", r22\n\t"                                                                           \
-    "adc " D ", r23\n\t"
-#define PRODUCTS(load, ...) PRODUCTS_(load, __VA_ARGS__)
-#define PRODUCTS_(load, A, B, C, D)                                                                \
-    PRODUCT(load, "r16", "r17", A, B, C, D) PRODUCT(load, "r18", "r19", A, B, C, D)
 
 /* ---- A neuron's end --------------------------------------------------------------------------
  *
@@ -197,7 +145,8 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
 
 /* Behind ends: where z leaves 16 bits, E + rise * fr is 65513, of 32767, or what that lacks. */
 #define SIGMOID_FAR                                                                                \
-    SIGMOID_LIMIT("0", P) SIGMOID_LIMIT("1", Q) SIGMOID_LIMIT("2", R) SIGMOID_LIMIT("3", S)        \
+    SIGMOID_LIMIT("0", BP_AVR_P) SIGMOID_LIMIT("1", BP_AVR_Q)                                      \
+    SIGMOID_LIMIT("2", BP_AVR_R) SIGMOID_LIMIT("3", BP_AVR_S)                                      \
     "8:\n\t"                                                                                       \
     TOO_FAR                                                                                        \
     "ldi r20, 0x16\n\t"                                                                            \
@@ -230,12 +179,6 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
  *
  * A pair of inputs takes 215 cycles for four outputs, 26.9 a product; 167, 119 and 70 for 3, 2, 1.
  */
-#define INPUTS                                                                                     \
-    "ld r16, X+\n\t"                                                                               \
-    "ld r17, X+\n\t"                                                                               \
-    "ld r18, X+\n\t"                                                                               \
-    "ld r19, X+\n\t"
-
 #define RETURN                                                                                     \
     "pop r29\n\t"                                                                                  \
     "pop r28\n\t"                                                                                  \
@@ -248,22 +191,23 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
 #define SUMS(load)                                                                                 \
     "26:\n\t"                                                                                      \
     "rjmp 29f\n\t"                                                                                 \
-    START(load, P) START(load, Q) START(load, R) START(load, S)                                    \
+    BP_AVR_START(load, BP_AVR_P) BP_AVR_START(load, BP_AVR_Q)                                      \
+    BP_AVR_START(load, BP_AVR_R) BP_AVR_START(load, BP_AVR_S)                                      \
     "movw r30, r18\n\t"                                                                            \
     "brtc 26b\n"                                                                                   \
                                                                                                    \
-    "30:\n\t" INPUTS                                                                               \
-    PRODUCTS(load, P)                                                                              \
-    "32:\n\t" PRODUCTS(load, Q)                                                                    \
-    "33:\n\t" PRODUCTS(load, R)                                                                    \
-    "34:\n\t" PRODUCTS(load, S)                                                                    \
+    "30:\n\t" BP_AVR_INPUTS                                                                        \
+    BP_AVR_PRODUCTS(load, BP_AVR_SIGNED_A, BP_AVR_P)                                               \
+    "32:\n\t" BP_AVR_PRODUCTS(load, BP_AVR_SIGNED_A, BP_AVR_Q)                                     \
+    "33:\n\t" BP_AVR_PRODUCTS(load, BP_AVR_SIGNED_A, BP_AVR_R)                                     \
+    "34:\n\t" BP_AVR_PRODUCTS(load, BP_AVR_SIGNED_A, BP_AVR_S)                                     \
     "subi r28, 4\n\t"                                                                              \
     "brlo 40f\n\t"                                                                                 \
     "add r30, r29\n\t"                                                                             \
     "adc r31, r21\n\t"                                                                             \
     "brtc 29f\n\t"                                                                                 \
     "rjmp 30b\n"                                                                                   \
-    "29:\n\t" INPUTS                                                                               \
+    "29:\n\t" BP_AVR_INPUTS                                                                        \
     TAIL("r28", "32b", "33b", "34b")                                                               \
     "40:\n\t"                                                                                      \
     "ret\n\t"
@@ -271,10 +215,10 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
 /* Its ends. A group of four enters behind TAIL. */
 #define ENDS(end, far)                                                                             \
     TAIL("r28", "46f", "47f", "48f")                                                               \
-    end("0", P)                                                                                    \
-    "46:\n\t" end("1", Q)                                                                          \
-    "47:\n\t" end("2", R)                                                                          \
-    "48:\n\t" end("3", S)                                                                          \
+    end("0", BP_AVR_P)                                                                             \
+    "46:\n\t" end("1", BP_AVR_Q)                                                                   \
+    "47:\n\t" end("2", BP_AVR_R)                                                                   \
+    "48:\n\t" end("3", BP_AVR_S)                                                                   \
     "ret\n"                                                                                        \
     far
 

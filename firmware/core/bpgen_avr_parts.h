@@ -8,6 +8,8 @@
 #ifndef BPGEN_AVR_PARTS_H
 #define BPGEN_AVR_PARTS_H
 
+#include "bpgen_sum_avr.h"
+
 /* The stack frame at Y of a sum in parts, pushed from the last to the first. */
 #define F_LEFT "1"    /* outputs to do */
 #define F_OUT "2"
@@ -162,10 +164,10 @@
                                                                                                    \
     "21:\n\t"                                                                                      \
     "std Y+" F_LEFT ", r18\n\t"                                                                    \
-    START(load, P)                                                                                 \
-    "22:\n\t" START(load, Q)                                                                       \
-    "23:\n\t" START(load, R)                                                                       \
-    "24:\n\t" START(load, S)                                                                       \
+    BP_AVR_START(load, BP_AVR_P)                                                                   \
+    "22:\n\t" BP_AVR_START(load, BP_AVR_Q)                                                         \
+    "23:\n\t" BP_AVR_START(load, BP_AVR_R)                                                         \
+    "24:\n\t" BP_AVR_START(load, BP_AVR_S)                                                         \
     "clr r21\n\t"                                                                                  \
     "std Y+" F_B ", r30\n\t"                                                                       \
     "std Y+" F_B_2 ", r31\n\t"                                                                     \
@@ -214,12 +216,12 @@
                                                                                                    \
     "29:\n\t" TAIL("r2", "32f", "33f", "34f")                                                      \
                                                                                                    \
-    "30:\n\t" INPUTS                                                                               \
+    "30:\n\t" BP_AVR_INPUTS                                                                        \
     "brtc 29b\n\t"                                                                                 \
-    PRODUCTS(load, P)                                                                              \
-    "32:\n\t" PRODUCTS(load, Q)                                                                    \
-    "33:\n\t" PRODUCTS(load, R)                                                                    \
-    "34:\n\t" PRODUCTS(load, S)                                                                    \
+    BP_AVR_PRODUCTS(load, BP_AVR_SIGNED_A, BP_AVR_P)                                               \
+    "32:\n\t" BP_AVR_PRODUCTS(load, BP_AVR_SIGNED_A, BP_AVR_Q)                                     \
+    "33:\n\t" BP_AVR_PRODUCTS(load, BP_AVR_SIGNED_A, BP_AVR_R)                                     \
+    "34:\n\t" BP_AVR_PRODUCTS(load, BP_AVR_SIGNED_A, BP_AVR_S)                                     \
     "add r30, r29\n\t"                                                                             \
     "adc r31, r21\n\t"                                                                             \
                                                                                                    \
@@ -232,8 +234,8 @@
     "in r28, __SP_L__\n\t"                                                                         \
     "in r29, __SP_H__\n\t"                                                                         \
     "brtc 1072f\n\t"                                                                               \
-    FOLD("0", P)                                                                                   \
-    "1072:\n\t" FOLD("1", Q) FOLD("2", R) FOLD("3", S)                                             \
+    FOLD("0", BP_AVR_P)                                                                            \
+    "1072:\n\t" FOLD("1", BP_AVR_Q) FOLD("2", BP_AVR_R) FOLD("3", BP_AVR_S)                        \
     "ldd r16, Y+" F_TO_DO "\n\t"                                                                   \
                                                                                                    \
     /* The next part, or the rest; r16 is the lower byte of what is to do. */                      \
@@ -256,15 +258,15 @@
     "clr r16\n\t"                                                                                  \
     "rjmp 1074b\n\t"                                                                               \
                                                                                                    \
-    AROUND("0", P) AROUND("1", Q) AROUND("2", R) AROUND("3", S)                                    \
+    AROUND("0", BP_AVR_P) AROUND("1", BP_AVR_Q) AROUND("2", BP_AVR_R) AROUND("3", BP_AVR_S)        \
                                                                                                    \
     "1075:\n\t"                                                                                    \
     "ldd r17, Y+" F_HALF "\n\t"                                                                    \
     "ldi r18, 0x7F\n\t"                                                                            \
     "add r18, r17\n\t"                                                                             \
     "brtc 1076f\n\t"                                                                               \
-    UNFOLD("0", P)                                                                                 \
-    "1076:\n\t" UNFOLD("1", Q) UNFOLD("2", R) UNFOLD("3", S)                                       \
+    UNFOLD("0", BP_AVR_P)                                                                          \
+    "1076:\n\t" UNFOLD("1", BP_AVR_Q) UNFOLD("2", BP_AVR_R) UNFOLD("3", BP_AVR_S)                  \
     "ldd r26, Y+" F_OUT "\n\t"                                                                     \
     "ldd r27, Y+" F_OUT_2 "\n\t"                                                                   \
     "ldd r30, Y+" F_END "\n\t"                                                                     \
@@ -272,10 +274,10 @@
     kind##_FROM_FLASH                                                                              \
     "brts 45f\n\t"                                                                                 \
     TAIL("r2", "46f", "47f", "48f")                                                                \
-    "45:\n\t" kind("0", P)                                                                         \
-    "46:\n\t" kind("1", Q)                                                                         \
-    "47:\n\t" kind("2", R)                                                                         \
-    "48:\n\t" kind("3", S)                                                                         \
+    "45:\n\t" kind("0", BP_AVR_P)                                                                  \
+    "46:\n\t" kind("1", BP_AVR_Q)                                                                  \
+    "47:\n\t" kind("2", BP_AVR_R)                                                                  \
+    "48:\n\t" kind("3", BP_AVR_S)                                                                  \
     kind##_FRAME_AGAIN                                                                             \
     "std Y+" F_OUT ", r26\n\t"                                                                     \
     "std Y+" F_OUT_2 ", r27\n\t"                                                                   \

@@ -204,22 +204,22 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "ori r18, 0x04\n\t"
 
 /* Where a pass has its inputs between pairs: a dither leaves it no registers. */
-#define BP_AVR_FIRST_A24 "movw r6, r14\n\tmovw r12, r22\n\t"
+#define BP_AVR_FIRST_A24 "movw r6, r4\n\tmovw r12, r22\n\t"
 #define BP_AVR_LOAD_A24 "movw r26, r6\n\t"
 #define BP_AVR_SAVE_A24 "movw r6, r26\n\t"
 #define BP_AVR_LAST_A24
-#define BP_AVR_FIRST_A16 "push r14\n\tpush r15\n\t"
+#define BP_AVR_FIRST_A16 "push r4\n\tpush r5\n\t"
 #define BP_AVR_LOAD_A16 "pop r27\n\tpop r26\n\t"
 #define BP_AVR_SAVE_A16 "push r26\n\tpush r27\n\t"
 #define BP_AVR_LAST_A16 "pop r27\n\tpop r26\n\t"
 
 /* A pass: biases, then all pairs. On entry
  *
- *     r4, r5   p                    r16, r17  w                     X  alignment
+ *     r4, r5   a_in                 r16, r17  w                     X  alignment
  *     r6, r7   row                  r18, r19  b_low or its dither   Z  b
  *     r8, r9   low or dither        r20       fraction of a_in
  *     r12, r13 twos of outputs      r21       2^(-fraction & 7)
- *     r14, r15 a_in                 r22-r25   outputs, pairs
+ *     r14, r15 p                    r22-r25   outputs, pairs
  *
  * of which row and twos are for dithers. r2 is zero. In r5, beside the shift in bits 3 and 4, bit 7
  * says that u has fewer bits than a_in, bit 6 else that it has more than 7 more, and bit 5 that it
@@ -230,7 +230,6 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "push r29\n\t"                                                                                 \
     "push r25\n\t"                                                                                 \
     BP_AVR_FIRST_A##bits                                                                           \
-    "movw r14, r4\n\t"                                                                             \
     "movw r28, r18\n\t"                                                                            \
     "mov r3, r24\n\t"                                                                              \
     "clr r2\n\t"                                                                                   \
@@ -264,11 +263,15 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     BP_AVR_TO_WEIGHTS##bits                                                                        \
     "1:\n\t"                                                                                       \
     BP_AVR_LOAD_A##bits                                                                            \
-    "sbrs r5, 7\n\t"                                                                               \
-    "rjmp 3f\n\t"                                                                                  \
     "mov r22, r4\n\t"                                                                              \
-    BP_AVR_RESCALE_DOWN("r20", "r21")                                                              \
-    BP_AVR_RESCALE_DOWN("r18", "r19")                                                              \
+    "sbrc r5, 7\n\t"                                                                               \
+    "rjmp 3f\n\t"                                                                                  \
+    "sbrs r5, 5\n\t"                                                                               \
+    "rjmp 5f\n\t"                                                                                  \
+    "ld r20, X+\n\t"                                                                               \
+    "ld r21, X+\n\t"                                                                               \
+    "ld r18, X+\n\t"                                                                               \
+    "ld r19, X+\n"                                                                                 \
     "2:\n\t"                                                                                       \
     BP_AVR_SAVE_A##bits                                                                            \
     "movw r26, r14\n\t"                                                                            \
@@ -289,24 +292,19 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "pop r28\n\t"                                                                                  \
     "clr __zero_reg__\n\t"                                                                         \
     "ret\n"                                                                                        \
-    "5:\n\t"                                                                                       \
-    BP_AVR_RESCALE_FAR_UP("r20", "r21")                                                            \
-    BP_AVR_RESCALE_FAR_UP("r18", "r19")                                                            \
-    "rjmp 2b\n"                                                                                    \
-    "6:\n\t"                                                                                       \
-    "ld r20, X+\n\t"                                                                               \
-    "ld r21, X+\n\t"                                                                               \
-    "ld r18, X+\n\t"                                                                               \
-    "ld r19, X+\n\t"                                                                               \
-    "rjmp 2b\n"                                                                                    \
     "3:\n\t"                                                                                       \
-    "sbrc r5, 5\n\t"                                                                               \
-    "rjmp 6b\n\t"                                                                                  \
-    "mov r22, r4\n\t"                                                                              \
+    BP_AVR_RESCALE_DOWN("r20", "r21")                                                              \
+    BP_AVR_RESCALE_DOWN("r18", "r19")                                                              \
+    "rjmp 2b\n"                                                                                    \
+    "5:\n\t"                                                                                       \
     "sbrc r5, 6\n\t"                                                                               \
-    "rjmp 5b\n\t"                                                                                  \
+    "rjmp 6f\n\t"                                                                                  \
     BP_AVR_RESCALE_UP("r20", "r21")                                                                \
     BP_AVR_RESCALE_UP("r18", "r19")                                                                \
+    "rjmp 2b\n"                                                                                    \
+    "6:\n\t"                                                                                       \
+    BP_AVR_RESCALE_FAR_UP("r20", "r21")                                                            \
+    BP_AVR_RESCALE_FAR_UP("r18", "r19")                                                            \
     "rjmp 2b\n"                                                                                    \
     BP_AVR_RARE_BIASES##bits                                                                       \
     BP_AVR_RARE##bits

@@ -12,18 +12,19 @@
 
 /* ---- Products, derivatives and clips -------------------------------------------------------- */
 
-/* s += w * dz, both signed: 21 cycles. The sum is in d:c:b:a, w in r23:r22, dz in r17:r16, and
- * `carry` and `borrow` lead to what is above 32 bits.
+/* s += w * dz, both signed: 21 cycles. The sum is in d:c:b:a, w in r23:r22, dz in r17:r16 or, `of`
+ * other registers, in dz1:dz0, and `carry` and `borrow` lead to what is above 32 bits.
  */
-#define BP_AVR_ADD_PRODUCT(a, b, c, d, borrow, carry)                                              \
-    "mulsu r23, r16\n\t"                                                                           \
+#define BP_AVR_ADD_PRODUCT(...) BP_AVR_ADD_PRODUCT_OF("r16", "r17", __VA_ARGS__)
+#define BP_AVR_ADD_PRODUCT_OF(dz0, dz1, a, b, c, d, borrow, carry)                                 \
+    "mulsu r23, " dz0 "\n\t"                                                                       \
     "sbc " d ", r2\n\t" borrow "add " b ", r0\n\t"                                                 \
     "adc " c ", r1\n\t"                                                                            \
-    "adc " d ", r2\n\t" carry "mulsu r17, r22\n\t"                                                 \
+    "adc " d ", r2\n\t" carry "mulsu " dz1 ", r22\n\t"                                             \
     "sbc " d ", r2\n\t" borrow "add " b ", r0\n\t"                                                 \
     "adc " c ", r1\n\t"                                                                            \
-    "adc " d ", r2\n\t" carry "muls r23, r17\n\t" borrow "movw r24, r0\n\t"                        \
-    "mul r22, r16\n\t"                                                                             \
+    "adc " d ", r2\n\t" carry "muls r23, " dz1 "\n\t" borrow "movw r24, r0\n\t"                    \
+    "mul r22, " dz0 "\n\t"                                                                         \
     "add " a ", r0\n\t"                                                                            \
     "adc " b ", r1\n\t"                                                                            \
     "adc " c ", r24\n\t"                                                                           \

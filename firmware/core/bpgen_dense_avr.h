@@ -10,6 +10,7 @@
 #define BPGEN_DENSE_AVR_H
 
 #include "bpgen_kernels.h"
+#include "bpgen_sum_avr.h"
 
 /* X += bytes, in as few instructions as it takes. */
 #define BP_AVR_MOVE_X(bytes)                                                                       \
@@ -48,13 +49,18 @@
     "ldi r19, hi8(%[last])\n\t"
 
 /* From X at the inputs to X behind the group's outputs. The sums begin with a jump of 2 bytes and
- * four times START, of 18, of which a smaller group leaves out the first; the ends begin with TAIL,
- * of 10, which a group of four leaves out.
+ * four times START, of 18, of which a smaller group leaves out the first. The ends begin with TAIL,
+ * of 10, which a group of four leaves out, and of which others take their jump alone: the ones at
+ * 2, 6 and 8 are for three, two and one outputs. A stride lasts, but for what a clip needs.
  */
+#define BP_AVR_STRIDE(bytes) "ldi r29, " bytes "\n\t"
+#define BP_AVR_STRIDE_ONCE(group, bytes)                                                           \
+    ".if " group " == 0 || %[a_scale] == 0\n\t" BP_AVR_STRIDE(bytes) ".endif\n\t"
+#define BP_AVR_TAIL_OF(outputs) "8 - (" outputs ") * ((" outputs ") - 1)"
 #define BP_AVR_GROUP(group, stride, entry, end, pointers, needs)                                   \
     pointers(group)                                                                                \
     "ldi r28, %[count]\n\t"                                                                        \
-    "ldi r29, " stride "\n\t"                                                                      \
+    stride                                                                                         \
     "clr r16\n\t"                                                                                  \
     "ldi r17, %[half]\n\t"                                                                         \
     "ldi r20, %[scale]\n\t"                                                                        \
@@ -64,19 +70,16 @@
     needs                                                                                          \
     "%~call %x[ends] + " end "\n\t"
 
-/* Groups of four, then the rest. Without a group of four, registers are left for the caller's Y. */
+/* Groups of four, then the rest. */
 #define BP_AVR_GROUPS(pointers, needs)                                                             \
     "clr r21\n\t"                                                                                  \
-    ".if %[outputs] > 3\n\t"                                                                       \
     "push r28\n\t"                                                                                 \
     "push r29\n\t"                                                                                 \
     "set\n\t"                                                                                      \
-    ".else\n\t"                                                                                    \
-    "movw r2, r28\n\t"                                                                             \
-    ".endif\n\t"                                                                                   \
     ".irp group, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15\n\t"                         \
     ".if 4 * \\group + 3 < %[outputs]\n\t"                                                         \
-    BP_AVR_GROUP("\\group", "4 * %[outputs] - 16", "0", "10", pointers, needs)                     \
+    BP_AVR_GROUP("\\group", BP_AVR_STRIDE_ONCE("\\group", "4 * %[outputs] - 16"), "0", "10",       \
+                 pointers, needs)                                                                  \
     ".if 4 * \\group + 4 < %[outputs]\n\t"                                                         \
     BP_AVR_MOVE_X("(-(%[out]) - 8 * \\group - 8)")                                                 \
     ".endif\n\t"                                                                                   \
@@ -84,51 +87,95 @@
     ".endr\n\t"                                                                                    \
     ".if %[outputs] & 3\n\t"                                                                       \
     "clt\n\t"                                                                                      \
-    BP_AVR_GROUP("(%[outputs] / 4)", "4 * (%[outputs] & 0xFC)", "4 - (%[outputs] & 3)", "0",       \
-                 pointers, needs)                                                                  \
+    BP_AVR_GROUP("(%[outputs] / 4)", BP_AVR_STRIDE("4 * (%[outputs] & 0xFC)"),                     \
+                 "4 - (%[outputs] & 3)", BP_AVR_TAIL_OF("%[outputs] & 3"), pointers, needs)        \
     ".endif\n\t"                                                                                   \
     "clr r1\n\t"                                                                                   \
-    ".if %[outputs] > 3\n\t"                                                                       \
     "pop r29\n\t"                                                                                  \
-    "pop r28\n\t"                                                                                  \
-    ".else\n\t"                                                                                    \
-    "movw r28, r2\n\t"                                                                             \
-    ".endif"
+    "pop r28"
 
-/* A group changes these, and of four, three or two outputs those as well. */
-#define BP_AVR_CHANGES                                                                             \
+/* One to three outputs of weights in RAM, whose sums are made here: a pair of inputs takes 162
+ * cycles for three, and 156 where none is negative. Only their ends are called, and registers are
+ * left for the caller's Y.
+ */
+#define BP_AVR_FEW_OUTPUTS(high_a, needs)                                                          \
+    "clr r21\n\t"                                                                                  \
+    "movw r2, r28\n\t"                                                                             \
+    BP_AVR_FROM_INPUTS("0")                                                                        \
+    "clr r16\n\t"                                                                                  \
+    "ldi r17, %[half]\n\t"                                                                         \
+    "ldi r20, %[scale]\n\t"                                                                        \
+    ".if %[outputs] > 2\n\t"                                                                       \
+    BP_AVR_START("ld", BP_AVR_Q)                                                                   \
+    ".endif\n\t"                                                                                   \
+    ".if %[outputs] > 1\n\t"                                                                       \
+    BP_AVR_START("ld", BP_AVR_R)                                                                   \
+    ".endif\n\t"                                                                                   \
+    BP_AVR_START("ld", BP_AVR_S)                                                                   \
+    "movw r30, r18\n\t"                                                                            \
+    "ldi r28, %[pairs]\n"                                                                          \
+    "1:\n\t"                                                                                       \
+    BP_AVR_INPUTS                                                                                  \
+    ".if %[outputs] > 2\n\t"                                                                       \
+    BP_AVR_PRODUCTS("ld", high_a, BP_AVR_Q)                                                        \
+    ".endif\n\t"                                                                                   \
+    ".if %[outputs] > 1\n\t"                                                                       \
+    BP_AVR_PRODUCTS("ld", high_a, BP_AVR_R)                                                        \
+    ".endif\n\t"                                                                                   \
+    BP_AVR_PRODUCTS("ld", high_a, BP_AVR_S)                                                        \
+    ".if %[pairs] > 1\n\t"                                                                         \
+    "dec r28\n\t"                                                                                  \
+    "breq .+2\n\t"                                                                                 \
+    "rjmp 1b\n\t"                                                                                  \
+    ".endif\n\t"                                                                                   \
+    BP_AVR_MOVE_X("(%[out] - 4 * %[pairs])")                                                       \
+    "ldi r16, %[end_scale]\n\t"                                                                    \
+    needs                                                                                          \
+    "%~call %x[ends] + " BP_AVR_TAIL_OF("%[outputs]") "\n\t"                                       \
+    "clr r1\n\t"                                                                                   \
+    "movw r28, r2"
+
+/* What changes: of four outputs at a time, and of three, two and one. */
+#define BP_AVR_CHANGES_1                                                                           \
     "r0", "r2", "r3", "r14", "r15", "r16", "r17", "r18", "r19", "r20", "r21", "r22", "r23", "r24", \
         "r25", "r30", "r31", "memory"
-#define BP_AVR_CHANGES_2 "r10", "r11", "r12", "r13", BP_AVR_CHANGES
+#define BP_AVR_CHANGES_2 "r10", "r11", "r12", "r13", BP_AVR_CHANGES_1
 #define BP_AVR_CHANGES_3 "r6", "r7", "r8", "r9", BP_AVR_CHANGES_2
 #define BP_AVR_CHANGES_4 "r4", "r5", BP_AVR_CHANGES_3
 
-#define BP_AVR_LAYER(pointers, needs, where_b, where_w, ...)                                       \
-    __asm__ __volatile__(                                                                          \
-        BP_AVR_GROUPS(pointers, needs)                                                             \
-        : "+r"(x)                                                                                  \
-        : [b] where_b, [w] where_w, [out] "n"(to_out), [outputs] "n"(fast->outputs),               \
-          [pairs] "n"(fast->at_once), [count] "n"(fast->count), [half] "n"(fast->half),            \
-          [scale] "n"(fast->scale), [end_scale] "n"(fast->end_scale),                              \
-          [a_scale] "n"(fast->a_scale), [lowest] "n"(layer->z_lowest), [top] "n"(layer->z_top),    \
-          [last] "i"(layer->table + ((1u << layer->table_bits) - 1)), [sums] "i"(fast->sums),      \
-          [ends] "i"(fast->kernel)                                                                 \
-        : __VA_ARGS__)
-#define BP_AVR_LAYERS(pointers, needs, where_b, where_w)                                           \
-    if (fast->outputs > 3) {                                                                       \
-        BP_AVR_LAYER(pointers, needs, where_b, where_w, BP_AVR_CHANGES_4);                         \
-    } else if (fast->outputs > 2) {                                                                \
-        BP_AVR_LAYER(pointers, needs, where_b, where_w, BP_AVR_CHANGES_3);                         \
+#define BP_AVR_OPERANDS(where_b, where_w)                                                          \
+    [b] where_b, [w] where_w, [out] "n"(to_out), [outputs] "n"(fast->outputs),                     \
+        [pairs] "n"(fast->at_once), [half] "n"(fast->half), [scale] "n"(fast->scale),              \
+        [end_scale] "n"(fast->end_scale), [a_scale] "n"(fast->a_scale),                            \
+        [lowest] "n"(layer->z_lowest), [top] "n"(layer->z_top),                                    \
+        [last] "i"(layer->table + ((1u << layer->table_bits) - 1)), [ends] "i"(fast->kernel)
+
+#define BP_AVR_LAYER_OF_GROUPS(pointers, needs, where_b, where_w)                                  \
+    __asm__ __volatile__(BP_AVR_GROUPS(pointers, needs)                                            \
+                         : "+r"(x)                                                                 \
+                         : BP_AVR_OPERANDS(where_b, where_w), [count] "n"(fast->count),            \
+                           [sums] "i"(fast->sums)                                                  \
+                         : BP_AVR_CHANGES_4)
+#define BP_AVR_LAYER_OF_FEW(high_a, needs)                                                         \
+    if (fast->outputs > 2) {                                                                       \
+        BP_AVR_LAYER_OF(high_a, needs, BP_AVR_CHANGES_3);                                          \
     } else if (fast->outputs > 1) {                                                                \
-        BP_AVR_LAYER(pointers, needs, where_b, where_w, BP_AVR_CHANGES_2);                         \
+        BP_AVR_LAYER_OF(high_a, needs, BP_AVR_CHANGES_2);                                          \
     } else {                                                                                       \
-        BP_AVR_LAYER(pointers, needs, where_b, where_w, BP_AVR_CHANGES);                           \
+        BP_AVR_LAYER_OF(high_a, needs, BP_AVR_CHANGES_1);                                          \
     }
-#define BP_AVR_LAYERS_OF_BOTH(pointers, where_b, where_w)                                          \
-    if (fast->a_scale == 0) {                                                                      \
-        BP_AVR_LAYERS(pointers, BP_AVR_LIMITS, where_b, where_w)                                   \
+#define BP_AVR_LAYER_OF(high_a, needs, ...)                                                        \
+    __asm__ __volatile__(BP_AVR_FEW_OUTPUTS(high_a, needs)                                         \
+                         : "+r"(x)                                                                 \
+                         : BP_AVR_OPERANDS("n"(to_b), "n"(to_w))                                   \
+                         : __VA_ARGS__)
+#define BP_AVR_LAYER(needs)                                                                        \
+    if (fast->outputs > 3) {                                                                       \
+        BP_AVR_LAYER_OF_GROUPS(BP_AVR_FROM_INPUTS, needs, "n"(to_b), "n"(to_w));                   \
+    } else if (fast->a_in_signed) {                                                                \
+        BP_AVR_LAYER_OF_FEW(BP_AVR_SIGNED_A, needs)                                                \
     } else {                                                                                       \
-        BP_AVR_LAYERS(pointers, BP_AVR_TABLE, where_b, where_w)                                    \
+        BP_AVR_LAYER_OF_FEW(BP_AVR_UNSIGNED_A, needs)                                              \
     }
 
 /* A layer that is not made of groups, in one call. Constants are count, half, scale and outputs;
@@ -175,7 +222,11 @@ bp_avr_dense(const bp_layer_t *layer, const int16_t *a_in, int16_t to_out, int16
     const bp_layer_fast_t *fast = &layer->fast;
     register const int16_t *x __asm__("r26") = a_in;
 
-    BP_AVR_LAYERS_OF_BOTH(BP_AVR_FROM_INPUTS, "n"(to_b), "n"(to_w))
+    if (fast->a_scale == 0) {
+        BP_AVR_LAYER(BP_AVR_LIMITS)
+    } else {
+        BP_AVR_LAYER(BP_AVR_TABLE)
+    }
 }
 
 __attribute__((always_inline)) static inline void
@@ -185,7 +236,11 @@ bp_avr_dense_rom(const bp_layer_t *layer, const int16_t *a_in, int16_t to_out, c
     const bp_layer_fast_t *fast = &layer->fast;
     register const int16_t *x __asm__("r26") = a_in;
 
-    BP_AVR_LAYERS_OF_BOTH(BP_AVR_FROM_FLASH, "i"(b), "i"(w))
+    if (fast->a_scale == 0) {
+        BP_AVR_LAYER_OF_GROUPS(BP_AVR_FROM_FLASH, BP_AVR_LIMITS, "i"(b), "i"(w));
+    } else {
+        BP_AVR_LAYER_OF_GROUPS(BP_AVR_FROM_FLASH, BP_AVR_TABLE, "i"(b), "i"(w));
+    }
 }
 
 /* Whether that is a sum at once, all of it known; arrays of one object are a known distance apart,

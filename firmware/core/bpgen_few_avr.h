@@ -54,7 +54,7 @@
 #define BP_AVR_FEW_UPDATE(bits, product)                                                           \
     "movw r10, r28\n\t"                                                                            \
     "movw r28, r24\n\t"                                                                            \
-    BP_AVR_LOAD_FEW                                                                                \
+    BP_AVR_LOAD_FEW("r4", "r5")                                                                    \
     "movw r28, r18\n\t"                                                                            \
     "clr r2\n\t"                                                                                   \
     "ldi r20, 1\n\t"                                                                               \
@@ -85,11 +85,16 @@
     "ldi r16, (%[inputs] + 1) / 2\n\t"                                                             \
     "mov r12, r16\n"                                                                               \
     "1:\n\t"                                                                                       \
-    "sbrs r15, 7\n\t"                                                                              \
-    "rjmp 3f\n\t"                                                                                  \
     "mov r22, r3\n\t"                                                                              \
-    BP_AVR_RESCALE_DOWN("r20", "r21")                                                              \
-    BP_AVR_RESCALE_DOWN("r18", "r19")                                                              \
+    "sbrc r15, 7\n\t"                                                                              \
+    "rjmp 3f\n\t"                                                                                  \
+    "tst r15\n\t"                                                                                  \
+    "breq .+2\n\t"                                                                                 \
+    "rjmp 4f\n\t"                                                                                  \
+    "ld r20, X+\n\t"                                                                               \
+    "ld r21, X+\n\t"                                                                               \
+    "ld r18, X+\n\t"                                                                               \
+    "ld r19, X+\n"                                                                                 \
     "2:\n\t"                                                                                       \
     BP_AVR_FEW_WEIGHTS##bits(product, "r4")                                                        \
     ".if %[outputs] > 1\n\t"                                                                       \
@@ -105,17 +110,12 @@
     "breq 5f\n\t"                                                                                  \
     "rjmp 1b\n"                                                                                    \
     "3:\n\t"                                                                                       \
-    "tst r15\n\t"                                                                                  \
-    "breq 4f\n\t"                                                                                  \
-    "mov r22, r3\n\t"                                                                              \
-    BP_AVR_RESCALE_UP("r20", "r21")                                                                \
-    BP_AVR_RESCALE_UP("r18", "r19")                                                                \
+    BP_AVR_RESCALE_DOWN("r20", "r21")                                                              \
+    BP_AVR_RESCALE_DOWN("r18", "r19")                                                              \
     "rjmp 2b\n"                                                                                    \
     "4:\n\t"                                                                                       \
-    "ld r20, X+\n\t"                                                                               \
-    "ld r21, X+\n\t"                                                                               \
-    "ld r18, X+\n\t"                                                                               \
-    "ld r19, X+\n\t"                                                                               \
+    BP_AVR_RESCALE_UP("r20", "r21")                                                                \
+    BP_AVR_RESCALE_UP("r18", "r19")                                                                \
     "rjmp 2b\n"                                                                                    \
     "5:\n\t"                                                                                       \
     "movw r28, r10\n\t"                                                                            \

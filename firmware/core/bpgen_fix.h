@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 /* Generated code refuses to compile against a core with another number. */
-#define BPGEN_CORE_ABI 5
+#define BPGEN_CORE_ABI 6
 
 /* 1 in the copy of the core that --optimize size makes: kernels that take little flash. */
 #ifndef BP_SMALL

@@ -22,6 +22,7 @@ typedef struct {
     uint16_t pairs;
     uint8_t at_once;   /* pairs of a sum at once, else 0 */
     void (*sums)(void); /* and what makes it */
+    uint8_t a_in_signed; /* whether inputs may be negative */
 } bp_layer_fast_t;
 
 void bp_avr_sums(void);
@@ -49,10 +50,12 @@ void bp_avr_any_rom(void);
 #define BP_KERNEL(kernel) 0
 #endif
 #define BP_POWER(bit) (uint8_t)(1u << ((bit) & 7))
-#define BP_LAYER_FAST(sums, at_once, kernel, count, outputs, pairs, a_in_frac, z_shift, a_scale)   \
+#define BP_LAYER_FAST(sums, at_once, kernel, count, outputs, pairs, a_in_frac, z_shift, a_scale,   \
+                      a_in_signed)                                                                 \
     {                                                                                              \
         BP_POWER(16 - (z_shift)), a_scale, BP_KERNEL(kernel), count, (uint8_t)(outputs),           \
-            BP_POWER(a_in_frac), BP_POWER((z_shift) + 7), pairs, at_once, BP_KERNEL(sums)          \
+            BP_POWER(a_in_frac), BP_POWER((z_shift) + 7), pairs, at_once, BP_KERNEL(sums),         \
+            a_in_signed                                                                            \
     },
 
 /* For bpgen_avr_s8.h. */
@@ -72,7 +75,7 @@ void bp_avr_u8_any(uint8_t *a, const int32_t *b, const uint8_t *table, const bp_
     {                                                                                              \
         BP_POWER(8 - (z_shift)), BP_POWER(a_frac), BP_KERNEL(kernel), (outputs) % 6,               \
             (uint8_t)(outputs), (uint8_t)((inputs) + ((inputs) & 1)), BP_POWER((z_shift) + 7), 0,  \
-            0, 0                                                                                   \
+            0, 0, 0                                                                                \
     },
 
 #endif

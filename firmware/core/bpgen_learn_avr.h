@@ -127,10 +127,10 @@ void bp_avr_steps(int16_t *p, const int16_t *dz, uint16_t rate, size_t n);
 
 /* ---- Inputs of a layer of one to three outputs ----------------------------------------------- */
 
-/* To r4-r9 the numbers at Y, one of 16 bits for each output. */
-#define BP_AVR_LOAD_FEW                                                                            \
-    "ldd r4, Y+0\n\t"                                                                              \
-    "ldd r5, Y+1\n\t"                                                                              \
+/* The numbers at Y, one of 16 bits for each output: the first to high:low, others to r6-r9. */
+#define BP_AVR_LOAD_FEW(low, high)                                                                 \
+    "ldd " low ", Y+0\n\t"                                                                         \
+    "ldd " high ", Y+1\n\t"                                                                        \
     ".if %[outputs] > 1\n\t"                                                                       \
     "ldd r6, Y+2\n\t"                                                                              \
     "ldd r7, Y+3\n\t"                                                                              \
@@ -140,44 +140,50 @@ void bp_avr_steps(int16_t *p, const int16_t *dz, uint16_t rate, size_t n);
     "ldd r9, Y+5\n\t"                                                                              \
     ".endif\n\t"
 
-/* sum = w * dz + 2^(shift - 1) for the first output, whose dz is in `dz`: 27 cycles. And for
- * another sum += w * dz: 26 cycles.
+/* sum = w * dz1:dz0 + 2^(shift - 1): 24 cycles, or 26 for shifts above 8. And another product:
+ * sum += w * dz1:dz0, 25 cycles.
  */
-#define BP_AVR_FEW_FIRST(dz, low, high)                                                            \
-    "movw r16, " dz "\n\t"                                                                         \
+#define BP_AVR_FEW_FIRST(dz0, dz1, low, high)                                                      \
     "ld" low "\n\t"                                                                                \
     "ld" high "\n\t"                                                                               \
-    "muls r23, r17\n\t"                                                                            \
+    "muls r23, " dz1 "\n\t"                                                                        \
     "movw r20, r0\n\t"                                                                             \
-    "mul r22, r16\n\t"                                                                             \
-    "movw r18, r0\n\t"                                                                             \
-    "mulsu r23, r16\n\t"                                                                           \
+    "mul r22, " dz0 "\n\t"                                                                         \
+    "movw r4, r0\n\t"                                                                              \
+    ".if %[shift] > 8\n\t"                                                                         \
+    "ldi r24, 1 << (%[shift] - 9)\n\t"                                                             \
+    "add r5, r24\n\t"                                                                              \
+    "adc r20, r2\n\t"                                                                              \
+    "adc r21, r2\n\t"                                                                              \
+    ".endif\n\t"                                                                                   \
+    "mulsu r23, " dz0 "\n\t"                                                                       \
     "sbc r21, r2\n\t"                                                                              \
-    "add r19, r0\n\t"                                                                              \
+    ".if %[shift] > 8\n\t"                                                                         \
+    "add r5, r0\n\t"                                                                               \
+    ".else\n\t"                                                                                    \
+    "ldi r24, 1 << (%[shift] - 1)\n\t"                                                             \
+    "add r4, r24\n\t"                                                                              \
+    "adc r5, r0\n\t"                                                                               \
+    ".endif\n\t"                                                                                   \
     "adc r20, r1\n\t"                                                                              \
     "adc r21, r2\n\t"                                                                              \
-    "mulsu r17, r22\n\t"                                                                           \
+    "mulsu " dz1 ", r22\n\t"                                                                       \
     "sbc r21, r2\n\t"                                                                              \
-    "add r19, r0\n\t"                                                                              \
+    "add r5, r0\n\t"                                                                               \
     "adc r20, r1\n\t"                                                                              \
-    "adc r21, r2\n\t"                                                                              \
-    "subi r18, lo8(-(1 << (%[shift] - 1)))\n\t"                                                    \
-    "sbci r19, hi8(-(1 << (%[shift] - 1)))\n\t"                                                    \
-    "sbci r20, 0xFF\n\t"                                                                           \
-    "sbci r21, 0xFF\n\t"
+    "adc r21, r2\n\t"
 
-#define BP_AVR_FEW_OTHER(dz, low, high)                                                            \
-    "movw r16, " dz "\n\t"                                                                         \
+#define BP_AVR_FEW_OTHER(dz0, dz1, low, high)                                                      \
     "ld" low "\n\t"                                                                                \
     "ld" high "\n\t"                                                                               \
-    BP_AVR_ADD_PRODUCT("r18", "r19", "r20", "r21", "", "")
+    BP_AVR_ADD_PRODUCT_OF(dz0, dz1, "r4", "r5", "r20", "r21", "", "")
 
-/* s = round(sum, shift) to r21:r20:r19, clipped to 24 bits. Upper bytes move by what the shift is
+/* s = round(sum, shift) to r21:r20:r5, clipped to 24 bits. Upper bytes move by what the shift is
  * more or less than 8; the half is in the sum.
  */
 #define BP_AVR_FEW_MOVE                                                                            \
     ".if %[shift] == 16\n\t"                                                                       \
-    "mov r19, r20\n\t"                                                                             \
+    "mov r5, r20\n\t"                                                                              \
     "mov r20, r21\n\t"                                                                             \
     "lsl r21\n\t"                                                                                  \
     "sbc r21, r21\n\t"                                                                             \
@@ -185,63 +191,60 @@ void bp_avr_steps(int16_t *p, const int16_t *dz, uint16_t rate, size_t n);
     ".rept %[shift] - 8\n\t"                                                                       \
     "asr r21\n\t"                                                                                  \
     "ror r20\n\t"                                                                                  \
-    "ror r19\n\t"                                                                                  \
+    "ror r5\n\t"                                                                                   \
     ".endr\n\t"                                                                                    \
     ".else\n\t"                                                                                    \
     "mov r24, r21\n\t"                                                                             \
     "lsl r24\n\t"                                                                                  \
     "sbc r24, r24\n\t"                                                                             \
     ".rept 8 - %[shift]\n\t"                                                                       \
-    "lsl r18\n\t"                                                                                  \
-    "rol r19\n\t"                                                                                  \
+    "lsl r4\n\t"                                                                                   \
+    "rol r5\n\t"                                                                                   \
     "rol r20\n\t"                                                                                  \
     "rol r21\n\t"                                                                                  \
     "rol r24\n\t"                                                                                  \
     ".endr\n\t"                                                                                    \
-    BP_AVR_CLIP40("r24", "r21", "r20", "r19")                                                      \
+    BP_AVR_CLIP40("r24", "r21", "r20", "r5")                                                       \
     ".endif\n\t"
 
-/* dz_in and p_in, each input in 105 cycles and 26 an output:
+/* dz_in and p_in, each input in 102 cycles and 26 an output:
  *
- *     r2       zero                 r14       2^(16 - frac)         X  p_in
- *     r4-r9    dz, or in r8 and r9  r15       inputs left           Y  a_in
- *              the caller's Y       r16, r17  dz[j]; a, derivative  Z  w
- *     r10, r11 2^16 - 2 * mantissa  r18-r21   sum
- *     r12, r13 2^14                 r22-r25   w[j], products; delta, step
+ *     r2, r3   2^14; zero           r14       2^(16 - frac)         X  p_in
+ *     r4, r5   sum, lower half      r15       inputs left           Y  a_in
+ *     r6-r9    dz[1], dz[2]         r16, r17  dz[j]; a, derivative  Z  w
+ *     r10, r11 2^16 - 2 * mantissa  r18, r19  dz[0]
+ *     r12, r13 the caller's Y       r20, r21  sum, upper half
+ *                                   r22-r25   w[j], products; delta, step
  *
  * Of a pair of inputs the second one's weights follow the first one's, each output's 4 bytes behind
  * those of the output before. A delta beyond the fence, on or below the top, takes 18 to 23 cycles
  * more.
  */
 #define BP_AVR_FEW_DELTAS                                                                          \
-    ".if %[outputs] > 2\n\t"                                                                       \
-    "push r28\n\t"                                                                                 \
-    "push r29\n\t"                                                                                 \
-    ".else\n\t"                                                                                    \
-    "movw r8, r28\n\t"                                                                             \
-    ".endif\n\t"                                                                                   \
+    "movw r12, r28\n\t"                                                                            \
     "movw r28, r16\n\t"                                                                            \
-    BP_AVR_LOAD_FEW                                                                                \
+    BP_AVR_LOAD_FEW("r18", "r19")                                                                  \
     "movw r28, r24\n\t"                                                                            \
-    "clr r2\n\t"                                                                                   \
-    "ldi r17, 0x40\n\t"                                                                            \
-    "ldi r16, 0x00\n\t"                                                                            \
-    "movw r12, r16\n\t"                                                                            \
+    BP_AVR_QUARTER                                                                                 \
+    "movw r2, r16\n\t"                                                                             \
     "ldi r16, %[scale_a]\n\t"                                                                      \
     "mov r14, r16\n\t"                                                                             \
     "ldi r16, %[inputs]\n\t"                                                                       \
     "mov r15, r16\n"                                                                               \
     "1:\n\t"                                                                                       \
     ".if %[outputs] == 1\n\t"                                                                      \
-    BP_AVR_FEW_FIRST("r4", " r22, Z+", " r23, Z+")                                                 \
+    BP_AVR_FEW_FIRST("r18", "r19", " r22, Z+", " r23, Z+")                                         \
     ".else\n\t"                                                                                    \
     ".if %[outputs] == 3\n\t"                                                                      \
-    BP_AVR_FEW_FIRST("r8", "d r22, Z+8", "d r23, Z+9")                                             \
-    BP_AVR_FEW_OTHER("r6", "d r22, Z+4", "d r23, Z+5")                                             \
+    "movw r16, r8\n\t"                                                                             \
+    BP_AVR_FEW_FIRST("r16", "r17", "d r22, Z+8", "d r23, Z+9")                                     \
+    "movw r16, r6\n\t"                                                                             \
+    BP_AVR_FEW_OTHER("r16", "r17", "d r22, Z+4", "d r23, Z+5")                                     \
     ".else\n\t"                                                                                    \
-    BP_AVR_FEW_FIRST("r6", "d r22, Z+4", "d r23, Z+5")                                             \
+    "movw r16, r6\n\t"                                                                             \
+    BP_AVR_FEW_FIRST("r16", "r17", "d r22, Z+4", "d r23, Z+5")                                     \
     ".endif\n\t"                                                                                   \
-    BP_AVR_FEW_OTHER("r4", " r22, Z+", " r23, Z+")                                                 \
+    BP_AVR_FEW_OTHER("r18", "r19", " r22, Z+", " r23, Z+")                                         \
     ".endif\n\t"                                                                                   \
     ".if %[outputs] > 1\n\t"                                                                       \
     ".if %[inputs] & 1\n\t"                                                                        \
@@ -255,15 +258,15 @@ void bp_avr_steps(int16_t *p, const int16_t *dz, uint16_t rate, size_t n);
     "ld r16, Y+\n\t"                                                                               \
     "ld r17, Y+\n\t"                                                                               \
     BP_AVR_BYTES                                                                                   \
-    BP_AVR_DERIVATIVE("movw r16, r12\n\t")                                                         \
-    BP_AVR_DELTA("r18", "r19", "r20", "r21")                                                       \
+    BP_AVR_DERIVATIVE("movw r16, r2\n\t")                                                          \
+    BP_AVR_DELTA("r4", "r5", "r20", "r21")                                                         \
     "subi r25, -(%[top] >> 12)\n\t"                                                                \
     "cpi r25, 2 * (%[top] >> 12)\n\t"                                                              \
     "brsh 7f\n"                                                                                    \
     "2:\n\t"                                                                                       \
     BP_AVR_STORE_DZ("r22", "r23")                                                                  \
     "movw r16, r10\n\t"                                                                            \
-    BP_AVR_STEP("r18", "r22", "r23", "r17", "r16")                                                 \
+    BP_AVR_STEP("r4", "r22", "r23", "r17", "r16")                                                  \
     "st X+, r23\n\t"                                                                               \
     "st X+, r22\n\t"                                                                               \
     "dec r15\n\t"                                                                                  \
@@ -280,12 +283,7 @@ void bp_avr_steps(int16_t *p, const int16_t *dz, uint16_t rate, size_t n);
     BP_AVR_CLIP_BY_TOP("r25", "r22", "r23", "r17", "r16")                                          \
     "rjmp 2b\n"                                                                                    \
     "8:\n\t"                                                                                       \
-    ".if %[outputs] > 2\n\t"                                                                       \
-    "pop r29\n\t"                                                                                  \
-    "pop r28\n\t"                                                                                  \
-    ".else\n\t"                                                                                    \
-    "movw r28, r8\n\t"                                                                             \
-    ".endif\n\t"                                                                                   \
+    "movw r28, r12\n\t"                                                                            \
     "clr r1"
 
 /* dz_in is `to_dz` bytes behind a_in. */
@@ -305,7 +303,7 @@ BP_AVR_INLINE void bp_avr_few_deltas(int16_t *p_in, const int16_t *w, const bp_l
                            [outputs] "n"(layer->outputs), [shift] "n"(layer->sum_shift),
                            [scale_a] "n"(1u << (16 - layer->a_in_frac)),
                            [top] "n"(layer->dz_in_top), [to_dz] "n"(to_dz)
-                         : "r0", "r2", "r4", "r5", "r6", "r7", "r8", "r9", "r12", "r13",
+                         : "r0", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r12", "r13",
                            "r14", "r15", "r18", "r19", "r20", "r21", "r22", "r23", "memory");
 }
 

@@ -52,8 +52,8 @@ BP_AVR_INLINE uint16_t bp_avr_half(uint16_t n) { return (uint16_t)((n + 1u) / 2u
 #define BP_AVR_PASS_REGISTERS                                                                      \
     register uint16_t in_b __asm__("r30") = at_b;                                                  \
     register uint16_t in_low __asm__("r8") = at_low;                                               \
-    register uint16_t in_a __asm__("r14") = at_a;                                                  \
-    register const int16_t *in_p __asm__("r4") = p;                                                \
+    register uint16_t in_a __asm__("r4") = at_a;                                                   \
+    register const int16_t *in_p __asm__("r14") = p;                                               \
     register uint16_t in_alignment __asm__("r26") = at_alignment;                                  \
     register uint16_t in_w __asm__("r16") = (uint16_t)w;                                           \
     register uint16_t in_b_low __asm__("r18") = at_b_low;                                          \

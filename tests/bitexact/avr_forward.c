@@ -19,6 +19,7 @@ typedef struct {
     uint16_t outputs;
     int16_t a_top;
     uint8_t is_fused;
+    uint8_t a_in_signed;
     void (*known)(void); /* the layer with constants and arrays known to the compiler, or NULL */
     void (*known_rom)(void);
 } case_t;
@@ -93,6 +94,9 @@ static void fill(const case_t *c, uint8_t round)
     }
     if (c->inputs & 1) {
         net.a_in[c->inputs] = 0;
+    }
+    for (i = 0; i < pairs * 2 && !c->a_in_signed; i++) {
+        net.a_in[i] = (int16_t)(net.a_in[i] < 0 ? -net.a_in[i] : net.a_in[i]);
     }
     for (i = 0; i < c->outputs; i++) {
         net.b[i] = any();

@@ -21,7 +21,7 @@ from tests.bitexact.avr_side_by_side import (
 from tests.bitexact.side_by_side import Edit, Tool, counts, mutant
 
 ASSEMBLY, PARTS = "bpgen_avr_forward.h", "bpgen_avr_parts.h"
-CALLS = "bpgen_dense_avr.h"
+CALLS, SUM = "bpgen_dense_avr.h", "bpgen_sum_avr.h"
 PROGRAM = Path(__file__).parent / "avr_forward.c"
 SUITE_SEED = 4
 ROM = 3000
@@ -42,6 +42,7 @@ class Layer:
     bits: int
     z_lowest: int = -32767
     z_top: int = 32767
+    a_in_signed: bool = True
 
     @property
     def frac(self) -> int:
@@ -87,7 +88,8 @@ class Layer:
                 else f"    BP_LAYER_FAST(0, 0, {kernel}{rom},"
             )
             + f" {count}, {self.outputs}, {pairs},\n"
-            f"                  {self.a_in_frac}, {self.z_shift}, {a_scale})\n}};\n"
+            f"                  {self.a_in_frac}, {self.z_shift}, {a_scale}, "
+            f"{int(self.a_in_signed)})\n}};\n"
             for rom in ("", "_rom")
         ) + self.known(number)
 
@@ -111,6 +113,11 @@ def layers() -> list[Layer]:
     found = [
         *(Layer(4, outputs, 4095, 12, 12, 7) for outputs in range(1, 10)),
         *(Layer(n, 3, 4095, 12, 12, 8) for n in (1, 2, 3, 5, 14, 15)),
+        *(
+            Layer(n, outputs, 4095, 12, 12, bits, a_in_signed=False)
+            for outputs, bits in ((1, 8), (2, 0), (3, 7))
+            for n in (1, 2, 3, 40)
+        ),
         *(Layer(40, outputs, 4095, 12, 12, 0) for outputs in range(1, 10)),
         *(Layer(n, 5, 4095, 12, 13, 8) for n in (15, 16, 17, 28, 29, 30, 31, 33)),
         *(Layer(n, 6, 32767, 15, 15, 7) for n in (1, 2, 3, 4, 5, 9)),
@@ -136,6 +143,7 @@ def layers() -> list[Layer]:
             int(rng.integers(4, 16)),
             int(rng.integers(9, 17)) if rng.integers(4) else int(rng.integers(0, 31)),
             int(rng.choice([0, 7, 7, 8])),
+            a_in_signed=bool(rng.integers(2)),
         )
         if layer.stored <= MOST_WEIGHTS:
             found.append(layer)
@@ -168,7 +176,7 @@ def header() -> str:
     lines.append("static const case_t cases[] BP_ROM = {\n")
     lines += [
         f"    {{&layer_{number}, &layer_{number}_rom, {x.inputs}, {x.outputs}, {x.a_top}, "
-        f"{int(x.is_fused)}, "
+        f"{int(x.is_fused)}, {int(x.a_in_signed)}, "
         + (f"known_{number}, known_{number}_rom}},\n" if x.is_plain else "NULL, NULL},\n")
         for number, x in enumerate(LAYERS)
     ]
@@ -201,9 +209,6 @@ def test_every_layer_gives_the_bits_of_the_portable_c(
 @pytest.mark.parametrize(
     ("line", "broken"),
     [
-        ('"adc " D ", r17', '"add " D ", r17'),  # of START
-        ('"sbc " D ", r21', '"nop'),  # of PRODUCT
-        ('"adc " C ", r22', '"add " C ", r22'),
         ("cpse r1, r21", "cpse r21, r21"),  # of NARROW
         ("cp r16, r1", "cp r1, r16"),  # of TOO_FAR
         ("cpc r23, r29", "cp r23, r29"),  # of CLIP
@@ -222,6 +227,26 @@ def test_every_layer_gives_the_bits_of_the_portable_c(
 def test_a_wrong_instruction_is_noticed(line: str, broken: str, tool: Tool, tmp_path: Path) -> None:
     edit = mutant(line, broken)
     assert wrong(differing(tmp_path, tool, *FLAGS_OF_MUTANTS, edit=edit, enough=one_differs))
+
+
+@pytest.mark.parametrize(
+    ("line", "broken"),
+    [
+        ('"adc " D ", r17', '"add " D ", r17'),  # of START
+        ('"sbc " D ", r21', '"nop'),  # of a product
+        ('", r20\\n\\tsbc " D ", r21', '", r20'),
+        ('"adc " C ", r22', '"add " C ", r22'),
+        ('"mul " high ", r20', '"mul " high ", r23'),  # of inputs that are not negative
+    ],
+)
+def test_a_wrong_instruction_of_a_sum_is_noticed(
+    line: str, broken: str, tool: Tool, tmp_path: Path
+) -> None:
+    edit = mutant(line, broken)
+    found = differing(
+        tmp_path, tool, *FLAGS_OF_MUTANTS, assembly=SUM, edit=edit, enough=one_differs
+    )
+    assert wrong(found)
 
 
 @pytest.mark.parametrize(
@@ -257,6 +282,10 @@ def test_a_wrong_instruction_of_sums_in_parts_is_noticed(
         ("ldi r18, lo8(%[w]", "ldi r18, lo8(2 + %[w]"),  # in flash
         ("ldi r29, hi8(%[lowest]", "ldi r29, hi8(256 + %[lowest]"),
         ("1u << layer->table_bits) - 1", "1u << layer->table_bits)"),
+        ("== 0 || %[a_scale] == 0", "== 0"),  # of the stride
+        ('"8 - (" outputs', '"6 - (" outputs'),  # of TAIL
+        ("else if (fast->a_in_signed)", "else if (!fast->a_in_signed)"),
+        ("dec r28", "clr r28"),  # of few outputs
     ],
 )
 def test_a_wrong_call_of_a_group_is_noticed(

@@ -188,7 +188,9 @@ MUTANTS = {
         ({"descent", "known_output", "known_residual"}, '"lsl " spare', '"tst " spare', 0),
     ],
     LEARN: [
-        ({"known_residual", "known_stochastic"}, '"sbci r20, 0xFF', '"sbci r20, 0x00', 0),
+        ({"known_residual", "known_stochastic"}, '"adc r5, r0', '"add r5, r0', 0),
+        ({"known_residual", "known_stochastic"}, '"adc r20, r2', '"nop', 0),
+        ({"known_residual", "known_stochastic"}, '"movw r16, r2', '"movw r16, r10', 0),
         ({"known_residual", "known_stochastic"}, '"sbrs r15, 0', '"sbrc r15, 0', 0),
         ({"known_residual", "known_stochastic"}, '"d r22, Z+8"', '"d r22, Z+4"', 0),
         ({"known_residual", "known_stochastic"}, '"asr r21', '"lsr r21', 0),
@@ -219,6 +221,8 @@ MUTANTS = {
     UPDATE: [
         ({"update_residual", "update_stochastic"}, '"ld r20, X+', '"ld r21, X+', 0),
         ({"update_residual"}, '"sbrc r5, 3', '"sbrs r5, 3', 0),
+        ({"update_residual", "update_stochastic"}, '"sbrs r5, 5', '"sbrc r5, 5', 0),
+        ({"update_residual", "update_stochastic"}, '"sbrc r5, 6', '"sbrs r5, 6', 0),
         ({"update_stochastic", "learn_stochastic"}, '"sbrc r22, 0', '"sbrs r22, 0', 0),
         ({"update_stochastic", "learn_stochastic"}, '"sbrs r5, 4', '"sbrs r5, 3', 1),
         ({"update_residual", "update_stochastic"}, '"or r4, r1', '"nop', 0),
@@ -234,6 +238,8 @@ MUTANTS = {
     ],
     FEW: [
         ({"known_residual", "first_residual"}, '"or r3, r1', '"nop', 0),
+        ({"known_residual", "first_residual"}, '"sbrc r15, 7', '"sbrs r15, 7', 0),
+        ({"known_stochastic", "first_stochastic"}, '"tst r15', '"cp r15, r15', 0),
         (
             {"known_stochastic", "first_stochastic"},
             "hi8(40503 * (%[inputs] - 1))",

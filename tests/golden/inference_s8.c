@@ -6,8 +6,8 @@
  */
 #include "inference_s8.h"
 
-#if BPGEN_CORE_ABI != 5
-#error "regenerate inference_s8.c: it needs bpgen core ABI 5"
+#if BPGEN_CORE_ABI != 6
+#error "regenerate inference_s8.c: it needs bpgen core ABI 6"
 #endif
 
 /* The members leave no holes; a compiler may round the end up to 4 bytes. */

@@ -6,8 +6,8 @@
  */
 #include "residual.h"
 
-#if BPGEN_CORE_ABI != 5
-#error "regenerate residual.c: it needs bpgen core ABI 5"
+#if BPGEN_CORE_ABI != 6
+#error "regenerate residual.c: it needs bpgen core ABI 6"
 #endif
 
 /* The members leave no holes; a compiler may round the end up to 4 bytes. */
@@ -93,7 +93,7 @@ static const bp_layer_t residual_layer1 BP_ROM = {
     12, 12, 0, 11, /* fractions and shifts */
     7, residual_sigmoid128,
     BP_LAYER_FAST(0, 0, bp_avr_any, 0,
-        3, 1, 12, 12, 0)
+        3, 1, 12, 12, 0, 1)
 };
 
 /* Layer 2: 3 -> 2, sigmoid. The sum has 23 fraction bits, z is s16q12.
@@ -107,7 +107,7 @@ static const bp_layer_t residual_layer2 BP_ROM = {
     11, 11, 9, 11, /* fractions and shifts */
     7, residual_sigmoid128,
     BP_LAYER_FAST(bp_avr_sums, 2, bp_avr_ends_sigmoid_7, 5,
-        2, 2, 11, 11, 8)
+        2, 2, 11, 11, 8, 0)
 };
 
 /* dz2 (s16q11) of the loss: half the squared error. */

@@ -6,8 +6,8 @@
  */
 #include "stochastic.h"
 
-#if BPGEN_CORE_ABI != 5
-#error "regenerate stochastic.c: it needs bpgen core ABI 5"
+#if BPGEN_CORE_ABI != 6
+#error "regenerate stochastic.c: it needs bpgen core ABI 6"
 #endif
 
 /* The members leave no holes; a compiler may round the end up to 4 bytes. */
@@ -160,7 +160,7 @@ static const bp_layer_t stochastic_layer1 BP_ROM = {
     12, 12, 0, 11, /* fractions and shifts */
     8, stochastic_tanh_opt256,
     BP_LAYER_FAST(0, 0, bp_avr_any, 0,
-        3, 2, 12, 12, 0)
+        3, 2, 12, 12, 0, 1)
 };
 
 /* Layer 2: 3 -> 2, softmax. The sum has 23 fraction bits, z is s16q10.
@@ -174,7 +174,7 @@ static const bp_layer_t stochastic_layer2 BP_ROM = {
     11, 13, 9, 11, /* fractions and shifts */
     8, NULL,
     BP_LAYER_FAST(bp_avr_sums, 2, bp_avr_ends_clip, 5,
-        2, 2, 11, 13, 0)
+        2, 2, 11, 13, 0, 1)
 };
 
 /* dz2 (s16q11) of the loss: cross-entropy. */

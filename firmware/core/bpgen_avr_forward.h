@@ -3,7 +3,7 @@
  * Sums (bpgen_sum_avr.h) are made at once or in parts, end in a sigmoid or are clipped, and weights
  * are in RAM or in flash: a kernel for each, of which the constants of a model's layers name those
  * it needs. A sum at once is two kernels, its own and its end, called for a group of outputs by
- * bpgen_dense_avr.h. Cycles are those of an ATmega328P.
+ * bpgen_dense_avr.h, which makes sums of few outputs itself. Cycles are those of an ATmega328P.
  * SPDX-License-Identifier: 0BSD
  */
 #ifndef BPGEN_AVR_FORWARD_H
@@ -36,17 +36,16 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
     "cpse r1, r21\n\t"                                                                             \
     too_far "\n\t"
 
-/* 0 for a z too low, -1 for one too high. The upper 9 of the sum's 32 bits are more than r16 where
- * it is too low (the offset is 2^(15 + shift), so such sums start at 2^31 + 2^(15 + shift), and
+/* In `far` 0 for a z too low, -1 for one too high. The upper 9 of the sum's 32 bits are more than
+ * r16 where it is too low (the offset is 2^(15 + shift), so such sums start at 2^31 plus that, and
  * those too high end below).
  */
-#define TOO_FAR                                                                                    \
+#define TOO_FAR(far)                                                                               \
     "lsl r23\n\t"                                                                                  \
     "rol r1\n\t"                                                                                   \
     "cp r16, r1\n\t"                                                                               \
-    "sbc r23, r23\n\t"                                                                             \
-    "com r23\n\t"                                                                                  \
-    "mov r22, r23\n\t"
+    "sbc " far ", " far "\n\t"                                                                     \
+    "com " far "\n\t"
 
 /* z clipped to r29:r17 and r19:r18: 24 or 25 cycles, 12 more where z leaves 16 bits. */
 #define CLIP(...) CLIP_(__VA_ARGS__)
@@ -68,7 +67,8 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
     "st X+, r23\n\t"
 #define CLIP_FAR                                                                                   \
     "8:\n\t"                                                                                       \
-    TOO_FAR                                                                                        \
+    TOO_FAR("r23")                                                                                 \
+    "mov r22, r23\n\t"                                                                             \
     "ret\n\t"
 
 /* B:A += (r23:r20 - B:A) * r22 * 2^-8, rounded down: from one entry towards its neighbour, by `mul`
@@ -86,7 +86,7 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
 
 /* A sigmoid of 2^fa = r17 * 2^8, for fa from 11 up, where no y reaches 1: the last entry is 65514.
  * The last interval of the table is at r19:r18. With the store 53 cycles; of 256 intervals 56, and
- * 59 for z < 0. Where z leaves 16 bits 42.
+ * 59 for z < 0. Where z leaves 16 bits 34.
  *
  * With u = |z|, y = round(E[i] + rise * fr, 16 - fa). For z < 0 the result is 2^fa - y, which is
  * the same of ~(E[i] + rise * fr): halves round down. The low bits of z + 2^15 then count down from
@@ -146,17 +146,14 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
 /* Behind ends: where z leaves 16 bits, E + rise * fr is 65513, of 32767, or what that lacks. */
 #define SIGMOID_FAR                                                                                \
     SIGMOID_LIMIT("0", BP_AVR_P) SIGMOID_LIMIT("1", BP_AVR_Q)                                      \
-    SIGMOID_LIMIT("2", BP_AVR_R) SIGMOID_LIMIT("3", BP_AVR_S)                                      \
-    "8:\n\t"                                                                                       \
-    TOO_FAR                                                                                        \
-    "ldi r20, 0x16\n\t"                                                                            \
-    "eor r22, r20\n\t"                                                                             \
-    "ret\n\t"
+    SIGMOID_LIMIT("2", BP_AVR_R) SIGMOID_LIMIT("3", BP_AVR_S)
 #define SIGMOID_LIMIT(n, ...) SIGMOID_LIMIT_(n, __VA_ARGS__)
 #define SIGMOID_LIMIT_(n, A, B, C, D)                                                              \
     "7" n ":\n\t"                                                                                  \
-    "rcall 8f\n\t"                                                                                 \
-    "movw " A ", r22\n\t"                                                                          \
+    TOO_FAR(B)                                                                                     \
+    "ldi r22, 0x16\n\t"                                                                            \
+    "eor r22, " B "\n\t"                                                                           \
+    "mov " A ", r22\n\t"                                                                           \
     "rjmp 9" n "b\n"
 
 /* The place of a group of one to three outputs: the low bits of a register are their number - 1. */
@@ -185,8 +182,8 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
     "clr r1\n\t"                                                                                   \
     "ret\n\t"
 
-/* A group's sums, from a START that leaves as many as it has; the low bits of r28 are the number of
- * a smaller group - 1. X is left behind the inputs.
+/* A group's sums, from a BP_AVR_START that leaves as many as it has; the low bits of r28 are the
+ * number of a smaller group - 1. X is left behind the inputs.
  */
 #define SUMS(load)                                                                                 \
     "26:\n\t"                                                                                      \
@@ -212,7 +209,7 @@ BP_STATIC_ASSERT(offsetof(bp_layer_fast_t, pairs) == 8, avr_pairs);
     "40:\n\t"                                                                                      \
     "ret\n\t"
 
-/* Its ends. A group of four enters behind TAIL. */
+/* Its ends. A group of four enters behind TAIL, a smaller one whose size is known at its jump. */
 #define ENDS(end, far)                                                                             \
     TAIL("r28", "46f", "47f", "48f")                                                               \
     end("0", BP_AVR_P)                                                                             \
@@ -362,7 +359,7 @@ static __attribute__((naked, noinline)) void bp_avr_group(void)
                          : [jump] "i"(bp_avr_jump));
 }
 
-/* The entries in words: see BP_AVR_GROUP(). */
+/* The entries in words: see BP_AVR_GROUP(). TAIL finds the jump, as r28 still has the size. */
 static __attribute__((noinline)) void bp_avr_groups(int16_t *out, const bp_layer_t *constants,
                                                     const int16_t *w, const int16_t *b,
                                                     const int16_t *a_in)

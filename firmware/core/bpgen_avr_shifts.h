@@ -261,7 +261,6 @@
 /* A shift of 24, subroutine 74 an output: 90 cycles for two weights. And other shifts. */
 #define BP_AVR_RARE16                                                                              \
     "32:\n\t"                                                                                      \
-    "sbrc r5, 3\n\t"                                                                               \
     "sbrs r5, 4\n\t"                                                                               \
     "rjmp 37f\n\t"                                                                                 \
     "sbrc r5, 2\n\t"                                                                               \

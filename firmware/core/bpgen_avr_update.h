@@ -106,9 +106,9 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "brts 41f\n\t"                                                                                 \
     "rjmp 42f\n"                                                                                   \
     "43:\n\t"                                                                                      \
-    "brts .+2\n\t"                                                                                 \
-    "rjmp 44f\n\t"                                                                                 \
-    "rjmp 42f\n"                                                                                   \
+    "brtc .+2\n\t"                                                                                 \
+    "rjmp 42f\n\t"                                                                                 \
+    "rjmp 44f\n"                                                                                   \
     "30:\n\t"                                                                                      \
     "rjmp 32f\n"                                                                                   \
     "41:\n\t"                                                                                      \
@@ -203,15 +203,19 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "sbrc r22, 0\n\t"                                                                              \
     "ori r18, 0x04\n\t"
 
-/* Where a pass has its inputs between pairs: a dither leaves it no registers. */
+/* Where a pass has its inputs between pairs: a dither leaves it no registers, so there they are on
+ * the stack, and cover the upper byte of the pairs.
+ */
 #define BP_AVR_FIRST_A24 "movw r6, r4\n\tmovw r12, r22\n\t"
 #define BP_AVR_LOAD_A24 "movw r26, r6\n\t"
 #define BP_AVR_SAVE_A24 "movw r6, r26\n\t"
-#define BP_AVR_LAST_A24
+#define BP_AVR_UNCOVER24
+#define BP_AVR_COVER24
 #define BP_AVR_FIRST_A16 "push r4\n\tpush r5\n\t"
 #define BP_AVR_LOAD_A16 "pop r27\n\tpop r26\n\t"
 #define BP_AVR_SAVE_A16 "push r26\n\tpush r27\n\t"
-#define BP_AVR_LAST_A16 "pop r27\n\tpop r26\n\t"
+#define BP_AVR_UNCOVER16 BP_AVR_LOAD_A16
+#define BP_AVR_COVER16 BP_AVR_SAVE_A16
 
 /* A pass: biases, then all pairs. On entry
  *
@@ -280,12 +284,12 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "dec r3\n\t"                                                                                   \
     "breq .+2\n\t"                                                                                 \
     "rjmp 1b\n\t"                                                                                  \
-    BP_AVR_LAST_A##bits                                                                            \
+    BP_AVR_UNCOVER##bits                                                                           \
     "pop r16\n\t"                                                                                  \
     "dec r16\n\t"                                                                                  \
     "breq 4f\n\t"                                                                                  \
     "push r16\n\t"                                                                                 \
-    BP_AVR_SAVE_A##bits                                                                            \
+    BP_AVR_COVER##bits                                                                             \
     "rjmp 1b\n"                                                                                    \
     "4:\n\t"                                                                                       \
     "pop r29\n\t"                                                                                  \

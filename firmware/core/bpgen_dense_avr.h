@@ -1,4 +1,4 @@
-/* bpgen_dense_avr.h -- how AVR cores do a layer forward: the calls of the kernels for its groups.
+/* bpgen_dense_avr.h -- how AVR cores do a layer forward: calls of kernels, and sums of few outputs.
  *
  * bpgen_kernels.h includes this where bpgen_avr_forward.h takes the place of portable kernels. A
  * layer whose constants the compiler knows, as it does in net.c, becomes part of the function that
@@ -49,9 +49,10 @@
     "ldi r19, hi8(%[last])\n\t"
 
 /* From X at the inputs to X behind the group's outputs. The sums begin with a jump of 2 bytes and
- * four times START, of 18, of which a smaller group leaves out the first. The ends begin with TAIL,
- * of 10, which a group of four leaves out, and of which others take their jump alone: the ones at
- * 2, 6 and 8 are for three, two and one outputs. A stride lasts, but for what a clip needs.
+ * four times BP_AVR_START, of 18, of which a smaller group leaves out the first. The ends begin
+ * with TAIL, of 10, which a group of four leaves out, and of which others take their jump alone:
+ * the ones at 2, 6 and 8 are for three, two and one outputs. A stride lasts until a clip has r29
+ * for a limit.
  */
 #define BP_AVR_STRIDE(bytes) "ldi r29, " bytes "\n\t"
 #define BP_AVR_STRIDE_ONCE(group, bytes)                                                           \
@@ -73,9 +74,13 @@
 /* Groups of four, then the rest. */
 #define BP_AVR_GROUPS(pointers, needs)                                                             \
     "clr r21\n\t"                                                                                  \
+    ".if %[outputs] > 3\n\t"                                                                       \
     "push r28\n\t"                                                                                 \
     "push r29\n\t"                                                                                 \
     "set\n\t"                                                                                      \
+    ".else\n\t"                                                                                    \
+    "movw r2, r28\n\t"                                                                             \
+    ".endif\n\t"                                                                                   \
     ".irp group, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15\n\t"                         \
     ".if 4 * \\group + 3 < %[outputs]\n\t"                                                         \
     BP_AVR_GROUP("\\group", BP_AVR_STRIDE_ONCE("\\group", "4 * %[outputs] - 16"), "0", "10",       \
@@ -91,8 +96,12 @@
                  "4 - (%[outputs] & 3)", BP_AVR_TAIL_OF("%[outputs] & 3"), pointers, needs)        \
     ".endif\n\t"                                                                                   \
     "clr r1\n\t"                                                                                   \
+    ".if %[outputs] > 3\n\t"                                                                       \
     "pop r29\n\t"                                                                                  \
-    "pop r28"
+    "pop r28\n\t"                                                                                  \
+    ".else\n\t"                                                                                    \
+    "movw r28, r2\n\t"                                                                             \
+    ".endif"
 
 /* One to three outputs of weights in RAM, whose sums are made here: a pair of inputs takes 162
  * cycles for three, and 156 where none is negative. Only their ends are called, and registers are
@@ -113,7 +122,9 @@
     ".endif\n\t"                                                                                   \
     BP_AVR_START("ld", BP_AVR_S)                                                                   \
     "movw r30, r18\n\t"                                                                            \
-    "ldi r28, %[pairs]\n"                                                                          \
+    ".if %[pairs] > 1\n\t"                                                                         \
+    "ldi r28, %[pairs]\n\t"                                                                        \
+    ".endif\n"                                                                                     \
     "1:\n\t"                                                                                       \
     BP_AVR_INPUTS                                                                                  \
     ".if %[outputs] > 2\n\t"                                                                       \
@@ -150,32 +161,44 @@
         [lowest] "n"(layer->z_lowest), [top] "n"(layer->z_top),                                    \
         [last] "i"(layer->table + ((1u << layer->table_bits) - 1)), [ends] "i"(fast->kernel)
 
-#define BP_AVR_LAYER_OF_GROUPS(pointers, needs, where_b, where_w)                                  \
+#define BP_AVR_LAYER_OF_GROUPS(pointers, needs, where_b, where_w, ...)                             \
     __asm__ __volatile__(BP_AVR_GROUPS(pointers, needs)                                            \
                          : "+r"(x)                                                                 \
                          : BP_AVR_OPERANDS(where_b, where_w), [count] "n"(fast->count),            \
                            [sums] "i"(fast->sums)                                                  \
-                         : BP_AVR_CHANGES_4)
-#define BP_AVR_LAYER_OF_FEW(high_a, needs)                                                         \
-    if (fast->outputs > 2) {                                                                       \
-        BP_AVR_LAYER_OF(high_a, needs, BP_AVR_CHANGES_3);                                          \
-    } else if (fast->outputs > 1) {                                                                \
-        BP_AVR_LAYER_OF(high_a, needs, BP_AVR_CHANGES_2);                                          \
-    } else {                                                                                       \
-        BP_AVR_LAYER_OF(high_a, needs, BP_AVR_CHANGES_1);                                          \
-    }
-#define BP_AVR_LAYER_OF(high_a, needs, ...)                                                        \
+                         : __VA_ARGS__)
+#define BP_AVR_LAYER_OF_FEW(high_a, needs, ...)                                                    \
     __asm__ __volatile__(BP_AVR_FEW_OUTPUTS(high_a, needs)                                         \
                          : "+r"(x)                                                                 \
                          : BP_AVR_OPERANDS("n"(to_b), "n"(to_w))                                   \
                          : __VA_ARGS__)
-#define BP_AVR_LAYER(needs)                                                                        \
+#define BP_AVR_LAYER_IN_RAM(needs, ...)                                                            \
     if (fast->outputs > 3) {                                                                       \
-        BP_AVR_LAYER_OF_GROUPS(BP_AVR_FROM_INPUTS, needs, "n"(to_b), "n"(to_w));                   \
+        BP_AVR_LAYER_OF_GROUPS(BP_AVR_FROM_INPUTS, needs, "n"(to_b), "n"(to_w), __VA_ARGS__);      \
     } else if (fast->a_in_signed) {                                                                \
-        BP_AVR_LAYER_OF_FEW(BP_AVR_SIGNED_A, needs)                                                \
+        BP_AVR_LAYER_OF_FEW(BP_AVR_SIGNED_A, needs, __VA_ARGS__);                                  \
     } else {                                                                                       \
-        BP_AVR_LAYER_OF_FEW(BP_AVR_UNSIGNED_A, needs)                                              \
+        BP_AVR_LAYER_OF_FEW(BP_AVR_UNSIGNED_A, needs, __VA_ARGS__);                                \
+    }
+#define BP_AVR_LAYER_IN_FLASH(needs, ...)                                                          \
+    BP_AVR_LAYER_OF_GROUPS(BP_AVR_FROM_FLASH, needs, "i"(b), "i"(w), __VA_ARGS__);
+
+/* A layer that is a clip or a sigmoid, of so many outputs. */
+#define BP_AVR_LAYER(layer_in)                                                                     \
+    if (fast->a_scale == 0) {                                                                      \
+        BP_AVR_LAYER_OF(layer_in, BP_AVR_LIMITS)                                                   \
+    } else {                                                                                       \
+        BP_AVR_LAYER_OF(layer_in, BP_AVR_TABLE)                                                    \
+    }
+#define BP_AVR_LAYER_OF(layer_in, needs)                                                           \
+    if (fast->outputs > 3) {                                                                       \
+        layer_in(needs, BP_AVR_CHANGES_4)                                                          \
+    } else if (fast->outputs > 2) {                                                                \
+        layer_in(needs, BP_AVR_CHANGES_3)                                                          \
+    } else if (fast->outputs > 1) {                                                                \
+        layer_in(needs, BP_AVR_CHANGES_2)                                                          \
+    } else {                                                                                       \
+        layer_in(needs, BP_AVR_CHANGES_1)                                                          \
     }
 
 /* A layer that is not made of groups, in one call. Constants are count, half, scale and outputs;
@@ -222,11 +245,7 @@ bp_avr_dense(const bp_layer_t *layer, const int16_t *a_in, int16_t to_out, int16
     const bp_layer_fast_t *fast = &layer->fast;
     register const int16_t *x __asm__("r26") = a_in;
 
-    if (fast->a_scale == 0) {
-        BP_AVR_LAYER(BP_AVR_LIMITS)
-    } else {
-        BP_AVR_LAYER(BP_AVR_TABLE)
-    }
+    BP_AVR_LAYER(BP_AVR_LAYER_IN_RAM)
 }
 
 __attribute__((always_inline)) static inline void
@@ -236,11 +255,7 @@ bp_avr_dense_rom(const bp_layer_t *layer, const int16_t *a_in, int16_t to_out, c
     const bp_layer_fast_t *fast = &layer->fast;
     register const int16_t *x __asm__("r26") = a_in;
 
-    if (fast->a_scale == 0) {
-        BP_AVR_LAYER_OF_GROUPS(BP_AVR_FROM_FLASH, BP_AVR_LIMITS, "i"(b), "i"(w));
-    } else {
-        BP_AVR_LAYER_OF_GROUPS(BP_AVR_FROM_FLASH, BP_AVR_TABLE, "i"(b), "i"(w));
-    }
+    BP_AVR_LAYER(BP_AVR_LAYER_IN_FLASH)
 }
 
 /* Whether that is a sum at once, all of it known; arrays of one object are a known distance apart,

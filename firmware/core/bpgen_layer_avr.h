@@ -22,7 +22,7 @@ typedef struct {
     uint16_t pairs;
     uint8_t at_once;   /* pairs of a sum at once, else 0 */
     void (*sums)(void); /* and what makes it */
-    uint8_t a_in_signed; /* whether inputs may be negative */
+    uint8_t a_in_signed; /* whether inputs may be negative, for sums of few outputs */
 } bp_layer_fast_t;
 
 void bp_avr_sums(void);

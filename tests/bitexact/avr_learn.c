@@ -47,7 +47,7 @@ static memory_t fast, slow;
 #define A_IN(memory) ((memory).dz_in + UNITS)
 #define DZ_IN(memory, place) ((memory).dz_in + ((place) == 0 ? 2 * UNITS : (place) == 1 ? 0 : 120))
 
-static int16_t a[OUTPUTS], g[OUTPUTS], dz[OUTPUTS];
+static int16_t a[INPUTS], g[OUTPUTS], dz[OUTPUTS];
 static uint16_t differing;
 
 /* The layer under test, and what its numbers keep to. */
@@ -112,6 +112,9 @@ static void fill(void)
         }
         g[i] = any(32767);
         dz[i] = below(8) ? any(limits.dz_top) : limits.dz_top;
+    }
+    for (i = OUTPUTS; i < INPUTS; i++) {
+        a[i] = any(limits.a_top);
     }
     if (inputs % 2 == 1) {
         a[inputs] = 0;

@@ -217,7 +217,7 @@ def test_every_layer_gives_the_bits_of_the_portable_c(
         ('com " B ', 'tst " B '),
         ("lsl r0", "clc"),  # and of any z
         ("sbc r31, r21", "nop"),  # of the place in the table
-        ("ldi r20, 0x16", "ldi r20, 0x15"),  # of SIGMOID_FAR
+        ("ldi r22, 0x16", "ldi r22, 0x15"),  # of SIGMOID_FAR
         ('"sbrc " size ", 1', '"sbrs " size ", 1'),  # of TAIL, a smaller group
         ("add r30, r29", "nop"),
         ("ldd r29, Y+13", "ldd r29, Y+12"),  # of bp_avr_group

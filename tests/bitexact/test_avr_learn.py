@@ -34,14 +34,18 @@ KERNELS = {
 }
 SEED = 20260
 MAX_INPUTS = 9
-LONGEST = 260  # outputs, more than a byte counts
+# Inputs and outputs: more outputs, or more pairs of inputs, than a byte counts.
+MANY_OUTPUTS = ((1, 260), (1, 256))
+MANY_INPUTS = tuple((n, 1) for n in range(511, 521))
 
 
-def _layer(rng: np.random.Generator, case: int, *, sigmoid: bool) -> tuple[str, str, int]:
+def _layer(
+    rng: np.random.Generator, case: int, corners: tuple[tuple[int, int], ...], *, sigmoid: bool
+) -> tuple[str, str, int]:
     """One layer and the limits of its numbers as C initialisers, and its weights in memory."""
     inputs, outputs = int(rng.integers(1, MAX_INPUTS + 1)), int(rng.integers(1, 10))
-    if case < 2:
-        inputs, outputs = 1, (LONGEST, 256)[case]
+    if case < len(corners):
+        inputs, outputs = corners[case]
     frac = int(rng.integers(9 if sigmoid and rng.integers(4) else 4, 16))
     top = (1 << frac) - 1 if sigmoid else int(rng.integers(1, 32768) >> int(rng.integers(0, 12)))
     top = max(top, 1)
@@ -105,16 +109,21 @@ def _macro(name: str, calls: list[str]) -> str:
     return f"#define {name}(X) " + " ".join(f"X({arguments})" for arguments in calls) + "\n"
 
 
-def layers() -> str:
+def layers(*, many_inputs: bool = False) -> str:
     """
     layers.h: layers to update, then layers to learn, which have sigmoids for inputs.
+
+    The first of these have many outputs, or the first to update `many_inputs`: memory has room for
+    one or the other.
 
     And those that are known when it is compiled: layers of few outputs behind sigmoids, first
     layers of few outputs, and sigmoid outputs.
     """
     rng = np.random.default_rng(SEED)
-    some = [_layer(rng, case, sigmoid=False) for case in range(60)]
-    more = [_layer(rng, case, sigmoid=True) for case in range(80)]
+    corners = MANY_INPUTS if many_inputs else MANY_OUTPUTS
+    some = [_layer(rng, case, corners, sigmoid=False) for case in range(60)]
+    corners = () if many_inputs else MANY_OUTPUTS
+    more = [_layer(rng, case, corners, sigmoid=True) for case in range(80)]
     both = some + more
     known = [_known(rng, n, sigmoid=True) for n in range(15)]
     first = [_known(rng, n, sigmoid=False) for n in range(15, 24)]
@@ -128,7 +137,8 @@ def layers() -> str:
             f"#define UPDATE_LAYERS {len(some)}\n"
             f"#define LAYERS {len(both)}\n"
             f"#define WEIGHTS {max(weights for _, _, weights in both)}\n"
-            f"#define OUTPUTS {LONGEST}\n"
+            f"#define OUTPUTS {140 if many_inputs else 260}\n"
+            f"#define INPUTS {520 if many_inputs else 260}\n"
             "typedef struct {\n"
             "    int16_t a_top, dz_top;\n"
             "    int8_t shift;\n"
@@ -143,11 +153,11 @@ def layers() -> str:
 
 
 def differing(
-    folder: Path, tool: Tool, *flags: str,
+    folder: Path, tool: Tool, *flags: str, header: str = "",
     edited: str = "", edit: Edit = str, enough: Enough = never,
 ) -> dict[str, int]:  # fmt: skip
     """How many results of each kernel differ; `edit` may change the file `edited` first."""
-    text = said(folder, tool, PROGRAM, layers(), edited, *flags, edit=edit, enough=enough)
+    text = said(folder, tool, PROGRAM, header or layers(), edited, *flags, edit=edit, enough=enough)
     return counts(text)
 
 
@@ -156,6 +166,11 @@ def test_every_kernel_gives_the_bits_of_the_portable_c(
     optimisation: str, tool: Tool, tmp_path: Path
 ) -> None:
     assert differing(tmp_path, tool, optimisation) == dict.fromkeys(KERNELS, 0)
+
+
+def test_layers_of_more_than_512_inputs_have_the_bits_too(tool: Tool, tmp_path: Path) -> None:
+    found = differing(tmp_path, tool, "-O2", header=layers(many_inputs=True))
+    assert found == dict.fromkeys(KERNELS, 0)
 
 
 def test_with_counters_the_portable_c_is_in_place(tool: Tool, tmp_path: Path) -> None:

@@ -56,6 +56,9 @@ MODELS: dict[str, Callable[[], IntModel]] = {
     ),
     "learn_five_layers": lambda: model((4, 8, 7, 6, 5, 3), Training(0.2)),
     "learn_few_outputs": lambda: model((4, 3, 3, 2), Training(0.2), update="stochastic"),
+    "learn_few_outputs_of_tanh": lambda: model(
+        (3,) * 5, Training(0.2), "tanh", "softmax", update="stochastic"
+    ),
     "learn_everything": lambda: model(
         (35, 4, 3, 2),
         replace(BATCH, sparsity=Sparsity(0.1, 0.1)),

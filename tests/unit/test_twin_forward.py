@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bpgen.floatnet import HIDDEN_ACTIVATIONS
+from bpgen.generation import view_of
 from bpgen.twin import Counters, Twin, quantize_input
 from tests.unit.twin_models import OUTPUTS, SUITE_SEED, make_model
 
@@ -97,3 +99,12 @@ def test_softmax_outputs_sum_to_one_within_a_unit_each() -> None:
     assert twin.activation(3, np.array([[32767, -32767, -32767, -32767]])).tolist() == [
         [4096, 0, 0, 0]
     ]
+
+
+@pytest.mark.parametrize("kind", HIDDEN_ACTIVATIONS)
+def test_the_c_is_told_which_inputs_may_be_negative(kind: str) -> None:
+    random = np.random.default_rng([SUITE_SEED, 14])
+    model = make_model(random, kinds=(kind, kind, "sigmoid"))
+    a = Twin(model).forward(random.integers(-4095, 4096, (500, 3)))
+    negative = [int(a_in.min() < 0) for a_in in a[:-1]]
+    assert [layer.a_in_signed for layer in view_of(model, "net").layers] == negative

@@ -17,8 +17,12 @@ from bpgen.floatnet import FloatArray
 from bpgen.model import IntModel
 from bpgen.qformat import IntArray
 from bpgen.twin import Twin
-from bpgen_host.device import Device, target_of
+from bpgen_host.device import Deltas, Device, Target, target_of
+from bpgen_host.failures import Refused
 from bpgen_host.follower import all_masters
+
+# So often a gradient is asked for when a late repeat of the request takes it.
+GRADIENT_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -163,10 +167,27 @@ def _twin_of(device: Device, model: IntModel, reset: bool) -> Twin:
     return twin
 
 
+def _gradient(device: Device, a0: IntArray, target: Target) -> tuple[Deltas, IntArray]:
+    """
+    The deltas of a sample and its gradient.
+
+    A BACKWARD that is answered late is sent again. Where it does not raise gen the board does both,
+    and the second may move the tag on while the gradient of the first is read.
+    """
+    tries = 1 if wire.Capability.MEANS in device.info.capabilities else GRADIENT_TRIES
+    while True:
+        answer = device.backward(a0, target)
+        tries -= 1
+        try:
+            return answer, device.gradient(answer.tag)
+        except Refused as error:
+            if error.status != wire.Status.E_STATE or tries == 0:
+                raise
+
+
 def _compare(device: Device, twin: Twin, a0: IntArray, t: IntArray) -> Comparison:
     model = twin.model
-    answer = device.backward(a0, target_of(model, t))
-    raws = device.gradient(answer.tag)
+    answer, raws = _gradient(device, a0, target_of(model, t))
     a = twin.forward(a0[np.newaxis])
     gradient = twin.gradient(a, twin.backward(a, t[np.newaxis]))
     loss = int(twin.losses(a[-1], t[np.newaxis])[0])

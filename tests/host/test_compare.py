@@ -11,7 +11,8 @@ from bpgen.errors import BpgenError
 from bpgen.qformat import IntArray
 from bpgen.quantization import inference_only
 from bpgen_host.compare import check_gradients, compare_gradient
-from bpgen_host.device import Device, WrongModel
+from bpgen_host.device import Deltas, Device, Target, WrongModel
+from bpgen_host.failures import Refused
 from bpgen_host.local import LocalTransport
 from bpgen_host.session import Plan, Session
 from tests.host.boards import Task, task
@@ -55,6 +56,34 @@ def test_every_sample_passes_on_the_boards_own_weights(board: tuple[Task, Device
     assert result.passed
     assert (result.samples, result.elements) == (10, 10 * device.info.n_parameters)
     assert seen == list(range(1, 11))
+
+
+def test_a_gradient_that_a_late_repeat_took_is_asked_for_again(
+    board: tuple[Task, Device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request is sent again when its answer is late, and the board may do it twice."""
+    chosen, device = board
+    once, asked = device.backward, []
+
+    def repeated(a0: IntArray, target: Target) -> Deltas:
+        asked.append(once(a0, target))
+        if len(asked) == 1:
+            once(a0, target)
+        return asked[-1]
+
+    monkeypatch.setattr(device, "backward", repeated)
+    assert compare_gradient(device, chosen.model, chosen.a0[0], chosen.t[0]).passed
+    assert len(asked) == 2
+
+
+def test_a_gradient_that_is_always_gone_is_refused(
+    board: tuple[Task, Device], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen, device = board
+    whole = device.gradient
+    monkeypatch.setattr(device, "gradient", lambda tag: whole(tag + 1))
+    with pytest.raises(Refused, match="the gradient is gone: ask for it again"):
+        compare_gradient(device, chosen.model, chosen.a0[0], chosen.t[0])
 
 
 def test_one_wrong_element_is_the_first_row(

@@ -206,9 +206,9 @@ def test_every_layer_gives_the_bits_of_the_portable_c(
     assert wrong(differing(tmp_path, tool, optimisation)) == []
 
 
-@pytest.mark.parametrize(
-    ("line", "broken"),
-    [
+# By file: what is replaced, and by what.
+MUTANTS = {
+    ASSEMBLY: [
         ("cpse r1, r21", "cpse r21, r21"),  # of NARROW
         ("cp r16, r1", "cp r1, r16"),  # of TOO_FAR
         ("cpc r23, r29", "cp r23, r29"),  # of CLIP
@@ -223,54 +223,20 @@ def test_every_layer_gives_the_bits_of_the_portable_c(
         ("ldd r29, Y+13", "ldd r29, Y+12"),  # of bp_avr_group
         ("== 4 ? 5u", "== 4 ? 0u"),
     ],
-)
-def test_a_wrong_instruction_is_noticed(line: str, broken: str, tool: Tool, tmp_path: Path) -> None:
-    edit = mutant(line, broken)
-    assert wrong(differing(tmp_path, tool, *FLAGS_OF_MUTANTS, edit=edit, enough=one_differs))
-
-
-@pytest.mark.parametrize(
-    ("line", "broken"),
-    [
+    SUM: [
         ('"adc " D ", r17', '"add " D ", r17'),  # of START
         ('"sbc " D ", r21', '"nop'),  # of a product
         ('", r20\\n\\tsbc " D ", r21', '", r20'),
         ('"adc " C ", r22', '"add " C ", r22'),
         ('"mul " high ", r20', '"mul " high ", r23'),  # of inputs that are not negative
     ],
-)
-def test_a_wrong_instruction_of_a_sum_is_noticed(
-    line: str, broken: str, tool: Tool, tmp_path: Path
-) -> None:
-    edit = mutant(line, broken)
-    found = differing(
-        tmp_path, tool, *FLAGS_OF_MUTANTS, assembly=SUM, edit=edit, enough=one_differs
-    )
-    assert wrong(found)
-
-
-@pytest.mark.parametrize(
-    ("line", "broken"),
-    [
+    PARTS: [
         ('"sbrc " D ", 7', '"sbrs " D ", 7'),  # of AROUND
         ("ldi r18, 0x7F", "ldi r18, 0x7E"),
         ("subi r18, lo8(-", "subi r18, lo8(2-"),  # of SIGMOID_FROM_FLASH
         ("add r30, r29", "nop"),
     ],
-)
-def test_a_wrong_instruction_of_sums_in_parts_is_noticed(
-    line: str, broken: str, tool: Tool, tmp_path: Path
-) -> None:
-    edit = mutant(line, broken)
-    found = differing(
-        tmp_path, tool, *FLAGS_OF_MUTANTS, assembly=PARTS, edit=edit, enough=one_differs
-    )
-    assert wrong(found)
-
-
-@pytest.mark.parametrize(
-    ("line", "broken"),
-    [
+    CALLS: [
         ("adiw r26", "sbiw r26"),
         ("sbiw r26", "adiw r26"),
         ("sbci r27", "sbci r26"),
@@ -287,12 +253,18 @@ def test_a_wrong_instruction_of_sums_in_parts_is_noticed(
         ("else if (fast->a_in_signed)", "else if (!fast->a_in_signed)"),
         ("dec r28", "clr r28"),  # of few outputs
     ],
+}
+
+
+@pytest.mark.parametrize(
+    ("assembly", "line", "broken"),
+    [(assembly, *mutant) for assembly, mutants in MUTANTS.items() for mutant in mutants],
 )
-def test_a_wrong_call_of_a_group_is_noticed(
-    line: str, broken: str, tool: Tool, tmp_path: Path
+def test_a_wrong_instruction_is_noticed(
+    assembly: str, line: str, broken: str, tool: Tool, tmp_path: Path
 ) -> None:
     edit = mutant(line, broken)
     found = differing(
-        tmp_path, tool, *FLAGS_OF_MUTANTS, assembly=CALLS, edit=edit, enough=one_differs
+        tmp_path, tool, *FLAGS_OF_MUTANTS, assembly=assembly, edit=edit, enough=one_differs
     )
     assert wrong(found)

@@ -103,7 +103,7 @@ HOST_ALLOWED: dict[str, set[str]] = {
     "description": set(),
     "device": {"capture", "description", "exchange", "failures", "link", "window"},
     "weights": {"description"},
-    "compare": {"device", "follower"},
+    "compare": {"device", "failures", "follower"},
     "plan": {"follower"},
     "training_log": set(),
     "session": {"device", "failures", "follower", "link", "plan", "training_log"},

@@ -30,18 +30,23 @@
     "sbci r24, 0xFF\n\t"                                                                           \
     "sbci r25, 0xFF\n\t"
 
-/* Subroutine 75 makes the product with the first u, which then trades places with the second, and
- * subroutine 77 takes it from the master: as an addition of g * u, byte by byte. The highest bit of
- * the last byte dropped rounds; the fourth byte of the sum must repeat the sign of the third.
+/* Subroutine 75 makes the product with the first u, which then trades places with the second; 77
+ * has it made. Both go on with g * u.
  */
-#define BP_AVR_ANY24                                                                               \
+#define BP_AVR_ANY_PRODUCT                                                                         \
     "75:\n"                                                                                        \
     "movw r24, r20\n\t"                                                                            \
     "movw r20, r18\n\t"                                                                            \
     "movw r18, r24\n\t"                                                                            \
     BP_AVR_SIGNED("r18", "r19")                                                                    \
     "77:\n"                                                                                        \
-    BP_AVR_NEGATE_PRODUCT                                                                          \
+    BP_AVR_NEGATE_PRODUCT
+
+/* The master takes that as an addition, byte by byte. The highest bit of the last byte dropped
+ * rounds; the fourth byte of the sum must repeat the sign of the third.
+ */
+#define BP_AVR_ANY24                                                                               \
+    BP_AVR_ANY_PRODUCT                                                                             \
     "push r16\n\t"                                                                                 \
     "push r17\n\t"                                                                                 \
     BP_AVR_BYTES_DROPPED                                                                           \
@@ -92,13 +97,7 @@
  * 76 drops a byte.
  */
 #define BP_AVR_ANY16                                                                               \
-    "75:\n"                                                                                        \
-    "movw r24, r20\n\t"                                                                            \
-    "movw r20, r18\n\t"                                                                            \
-    "movw r18, r24\n\t"                                                                            \
-    BP_AVR_SIGNED("r18", "r19")                                                                    \
-    "77:\n"                                                                                        \
-    BP_AVR_NEGATE_PRODUCT                                                                          \
+    BP_AVR_ANY_PRODUCT                                                                             \
     "com r28\n\t"                                                                                  \
     "com r29\n\t"                                                                                  \
     "push r16\n\t"                                                                                 \

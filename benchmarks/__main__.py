@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import boards, bound, host, lut, parity, speed, wire
-from benchmarks.speed import corners, formats, profile
+from benchmarks.speed import by_function, corners, formats
 from benchmarks.tables import MAX_SAMPLES, end_progress, put_block
 
 
@@ -97,9 +97,12 @@ def _in_markdown(parsed: argparse.Namespace) -> bool:
 
 def _profile(board: str, as_markdown: bool) -> tuple[dict[str, Sequence[Any]], str]:
     """Where the cycles of one training step go."""
-    profiles = {update: profile.measure(board, update) for update in corners.UPDATES}
+    profiles = {update: by_function.measure(board, update) for update in corners.UPDATES}
     tables = [
-        (f"{board} {speed.name_of(profile.NET)}, a training step, {update}", profile.table(rows))
+        (
+            f"{board} {speed.name_of(by_function.NET)}, a training step, {update}",
+            by_function.table(rows),
+        )
         for update, rows in profiles.items()
     ]
     parts: dict[str, Sequence[Any]] = {f"profile_{u}": rows for u, rows in profiles.items()}

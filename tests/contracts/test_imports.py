@@ -268,3 +268,12 @@ def test_the_core_includes_no_library_and_no_port(path: Path) -> None:
         assert there, f"{path.name} includes {name} from elsewhere"
     arithmetic = path.name.startswith(("bpgen_fix", "bpgen_kernels"))
     assert not (arithmetic and re.search(r'#include "bpgen_(device|link|port|store|wire)', text))
+
+
+def test_no_file_hides_a_module_of_the_standard_library() -> None:
+    """A script's folder comes first where Python looks, and what it imports looks there too."""
+    folders = (PACKAGE, ROOT / "host", ROOT / "benchmarks", ROOT / "examples")
+    files = [path for folder in folders for path in folder.rglob("*.py")]
+    assert files
+    hiding = [str(path) for path in files if path.stem in sys.stdlib_module_names]
+    assert hiding == []

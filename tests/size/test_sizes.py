@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import speed
-from benchmarks.speed import profile, subjects
+from benchmarks.speed import by_function, subjects
 from benchmarks.speed.cores import CORES, compiler_version
 
 LEDGER = Path(__file__).resolve().parent / "sizes.csv"
@@ -170,9 +170,9 @@ def test_a_network_with_another_weight_is_not_taken_for_the_twin(tool: Tool) -> 
 def test_the_profile_of_a_step_adds_up_to_its_cycles(tool: Tool) -> None:
     for name in ("avr-gcc", "avr-addr2line", *SIMULATORS["avr-gcc"]):
         tool(name)
-    sizes, mode, steps = (2, 2, 1), "training, residual", profile.STEPS
+    sizes, mode, steps = (2, 2, 1), "training, residual", by_function.STEPS
     run = speed.execute(CORES["uno"], subjects.integer(sizes, mode, steps, steps))[1]
-    rows = profile.measure("uno", "residual", sizes)
+    rows = by_function.measure("uno", "residual", sizes)
     assert sum(row.cycles for row in rows) == pytest.approx(run.counts["net_train"].mean)
     assert {"net_train", "net_forward"} <= {row.phase for row in rows}
 

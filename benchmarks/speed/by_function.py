@@ -49,8 +49,8 @@ def measure(board: str, update: str = "residual", sizes: tuple[int, ...] = NET) 
         folder = Path(name)
         image = cores.build(core, program, folder)
         address = simulators._functions(image.path)[subject.function][0]
-        profiler = folder / "profile"
-        _run("gcc", "-O2", cores.HERE / "profile.c", "-o", profiler, "-lsimavr", "-lelf")
+        profiler = folder / "by_function"
+        _run("gcc", "-O2", cores.HERE / "by_function.c", "-o", profiler, "-lsimavr", "-lelf")
         part = simulators.AVR_CORES[board]
         said = _run(profiler, part, image.path, f"{address:#x}", f"{STEPS}")
         spent = {int(at, 16): int(n) for at, n in map(str.split, said.splitlines())}

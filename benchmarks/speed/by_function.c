@@ -1,6 +1,6 @@
-/* profile.c -- cycles of each instruction of an AVR image while one function runs.
+/* by_function.c -- cycles of each instruction of an AVR image while one function runs.
  *
- *     profile MCU IMAGE ADDRESS CALLS
+ *     by_function MCU IMAGE ADDRESS CALLS
  *
  * Runs until the function at byte address ADDRESS has returned CALLS times, and prints lines of
  * address and cycles, in hexadecimal and decimal. Cycles are simavr's, which are the data sheet's.

@@ -294,11 +294,9 @@ def _learn_kind(backward: Sum | None, a_in_frac: int) -> str:
     """Which of the kernels of bpgen_kernels.h makes the deltas and the step of a layer."""
     if backward is None or not 9 <= a_in_frac <= 15:
         return ""
-    if not 1 <= backward.shift <= 16:
+    if not 1 <= backward.shift <= 16 or backward.terms > AVR_WIDE_OUTPUTS:
         return ""
-    if backward.plain:
-        return "_plain"
-    return "_wide" if backward.terms <= AVR_WIDE_OUTPUTS else ""
+    return "_plain" if backward.plain else "_wide"
 
 
 def _output_delta_call(model: IntModel, layer: Dense, k: int) -> str:

@@ -16,7 +16,9 @@
 
 /* ---- Deltas of inputs ----------------------------------------------------------------------- */
 
-/* s += w * dz in five bytes, from the product in r25:r24:r13:r12: 4 cycles to load w and 25. */
+/* s += w * dz in five bytes, which hold 512 products of any numbers, from the product in
+ * r25:r24:r13:r12: 4 cycles to load w and 25.
+ */
 #define BP_AVR_ADD_WIDE(a, b, c, d, fifth)                                                         \
     "ld r22, Z+\n\t"                                                                               \
     "ld r23, Z+\n\t"                                                                               \
@@ -42,109 +44,59 @@
     "sbrc r25, 7\n\t"                                                                              \
     "dec " fifth "\n\t"
 
-/* w[j] of the next output. */
-#define BP_AVR_LOAD_W "ld r22, Z+\n\tld r23, Z+\n\t"
-
-#define BP_AVR_PLAIN_SUMS                                                                          \
-    "11:\n"                                                                                        \
-    "ld r16, X+\n\t"                                                                               \
-    "ld r17, X+\n\t"                                                                               \
-    BP_AVR_LOAD_W BP_AVR_ADD_PRODUCT("r4", "r5", "r6", "r7", "", "")                               \
-    BP_AVR_LOAD_W BP_AVR_ADD_PRODUCT("r8", "r9", "r10", "r11", "", "")                             \
-    "dec r18\n\t"                                                                                  \
-    "brne 11b\n\t"                                                                                 \
-    "dec r19\n\t"                                                                                  \
-    "brne 11b\n\t"
-
-/* Five bytes hold 512 products of any numbers: 65 cycles an output. */
-#define BP_AVR_WIDE_SUMS                                                                           \
-    "clr r20\n\t"                                                                                  \
-    "clr r21\n\t"                                                                                  \
-    "11:\n"                                                                                        \
-    "ld r16, X+\n\t"                                                                               \
-    "ld r17, X+\n\t"                                                                               \
-    BP_AVR_ADD_WIDE("r4", "r5", "r6", "r7", "r20")                                                 \
-    BP_AVR_ADD_WIDE("r8", "r9", "r10", "r11", "r21")                                               \
-    "dec r18\n\t"                                                                                  \
-    "brne 11b\n\t"                                                                                 \
-    "dec r19\n\t"                                                                                  \
-    "brne 11b\n\t"
-
-#define BP_AVR_CLIP_SUMS(fifth0, fifth1)                                                           \
-    BP_AVR_CLIP40(fifth0, "r7", "r6", "r5")                                                        \
-    BP_AVR_CLIP40(fifth1, "r11", "r10", "r9")
+#define BP_AVR_CLIP_SUMS                                                                           \
+    BP_AVR_CLIP40("r20", "r7", "r6", "r5")                                                         \
+    BP_AVR_CLIP40("r21", "r11", "r10", "r9")
 
 /* A shift other than 8 first moves the sums of a pair down or up by r16 bits, which is negative for
  * up. Those that move up have to start with 32 bits.
  */
-#define BP_AVR_MOVE_DOWN(asr0, asr1)                                                               \
-    "14:\n"                                                                                        \
-    asr0                                                                                           \
+#define BP_AVR_MOVE_SUMS                                                                           \
+    "ldd r16, Y+%[moves]\n\t"                                                                      \
+    "sbrc r16, 7\n\t"                                                                              \
+    "rjmp 16f\n"                                                                                   \
+    "14:\n\t"                                                                                      \
+    "asr r20\n\t"                                                                                  \
+    "ror r7\n\t"                                                                                   \
     "ror r6\n\t"                                                                                   \
     "ror r5\n\t"                                                                                   \
-    asr1                                                                                           \
+    "asr r21\n\t"                                                                                  \
+    "ror r11\n\t"                                                                                  \
     "ror r10\n\t"                                                                                  \
     "ror r9\n\t"                                                                                   \
     "dec r16\n\t"                                                                                  \
     "brne 14b\n\t"                                                                                 \
-    "rjmp 13b\n\t"
-
-#define BP_AVR_MOVE_UP(fifth0, fifth1)                                                             \
-    "mov " fifth0 ", r7\n\t"                                                                       \
-    "lsl " fifth0 "\n\t"                                                                           \
-    "sbc " fifth0 ", " fifth0 "\n\t"                                                               \
-    "mov " fifth1 ", r11\n\t"                                                                      \
-    "lsl " fifth1 "\n\t"                                                                           \
-    "sbc " fifth1 ", " fifth1 "\n\t"                                                               \
-    "17:\n"                                                                                        \
+    "rjmp 13b\n"                                                                                   \
+    "16:\n\t"                                                                                      \
+    BP_AVR_CLIP_SUMS                                                                               \
+    "mov r20, r7\n\t"                                                                              \
+    "lsl r20\n\t"                                                                                  \
+    "sbc r20, r20\n\t"                                                                             \
+    "mov r21, r11\n\t"                                                                             \
+    "lsl r21\n\t"                                                                                  \
+    "sbc r21, r21\n"                                                                               \
+    "17:\n\t"                                                                                      \
     "lsl r4\n\t"                                                                                   \
     "rol r5\n\t"                                                                                   \
     "rol r6\n\t"                                                                                   \
     "rol r7\n\t"                                                                                   \
-    "rol " fifth0 "\n\t"                                                                           \
+    "rol r20\n\t"                                                                                  \
     "lsl r8\n\t"                                                                                   \
     "rol r9\n\t"                                                                                   \
     "rol r10\n\t"                                                                                  \
     "rol r11\n\t"                                                                                  \
-    "rol " fifth1 "\n\t"                                                                           \
+    "rol r21\n\t"                                                                                  \
     "inc r16\n\t"                                                                                  \
-    "brne 17b\n\t"
-
-#define BP_AVR_PLAIN_CLIP
-#define BP_AVR_PLAIN_MOVE                                                                          \
-    "ldd r16, Y+%[moves]\n\t"                                                                      \
-    "sbrc r16, 7\n\t"                                                                              \
-    "rjmp 16f\n\t"                                                                                 \
-    BP_AVR_MOVE_DOWN("asr r7\n\t", "asr r11\n\t")                                                  \
-    "16:\n"                                                                                        \
-    BP_AVR_MOVE_UP("r18", "r19")                                                                   \
-    BP_AVR_CLIP_SUMS("r18", "r19")                                                                 \
+    "brne 17b\n\t"                                                                                 \
     "rjmp 13b\n\t"
 
-#define BP_AVR_WIDE_CLIP                                                                           \
-    BP_AVR_CLIP_SUMS("r20", "r21")                                                                 \
-    "ldd r12, Y+%[outputs]\n\t"                                                                    \
-    "ldd r13, Y+%[outputs]+1\n\t"                                                                  \
-    "ldd r20, Y+%[half]\n\t"                                                                       \
-    "ldd r21, Y+%[half]+1\n\t"
-
-#define BP_AVR_WIDE_MOVE                                                                           \
-    "ldd r16, Y+%[moves]\n\t"                                                                      \
-    "sbrc r16, 7\n\t"                                                                              \
-    "rjmp 16f\n\t"                                                                                 \
-    BP_AVR_MOVE_DOWN("asr r20\n\tror r7\n\t", "asr r21\n\tror r11\n\t")                            \
-    "16:\n"                                                                                        \
-    BP_AVR_CLIP_SUMS("r20", "r21")                                                                 \
-    BP_AVR_MOVE_UP("r20", "r21")                                                                   \
-    "rjmp 13b\n\t"
-
-/* dz_in and p_in. First the sums of all pairs of inputs, 57 cycles an output, onto the stack:
+/* dz_in and p_in. First the sums of all pairs of inputs, 65 cycles an output, onto the stack:
  *
  *     r3       pairs left           r14, r15  dz                    X  dz
  *     r4-r7    sum of the first     r16, r17  dz[j]                 Y  what it is told
  *     r8-r11   sum of the second    r18, r19  outputs left          Z  w
- *     r12, r13 outputs              r20, r21  half
- *     T        sums to be moved     r22-r25   w[j], products
+ *     r12, r13 product, lower half  r20, r21  their fifth bytes
+ *     T        sums to be moved     r22-r25   w[j], product
  *
  * then all inputs, from the last, 106 cycles each:
  *
@@ -155,29 +107,40 @@
  *
  * A delta beyond the fence, which is on or below the top, takes 16 to 21 cycles more.
  */
-#define BP_AVR_DELTAS_TEXT(sums, clip, move)                                                       \
+#define BP_AVR_DELTAS_TEXT                                                                         \
     "push r28\n\t"                                                                                 \
     "push r29\n\t"                                                                                 \
     "movw r28, r24\n\t"                                                                            \
     "clr r2\n\t"                                                                                   \
-    "movw r12, r18\n\t"                                                                            \
     "mov r3, r16\n\t"                                                                              \
     "ldd r16, Y+%[moves]\n\t"                                                                      \
     "clt\n\t"                                                                                      \
     "cpse r16, r2\n\t"                                                                             \
     "set\n\t"                                                                                      \
     "1:\n"                                                                                         \
-    "movw r4, r20\n\t"                                                                             \
+    "ldd r4, Y+%[half]\n\t"                                                                        \
+    "ldd r5, Y+%[half]+1\n\t"                                                                      \
     "clr r6\n\t"                                                                                   \
     "clr r7\n\t"                                                                                   \
     "movw r8, r4\n\t"                                                                              \
     "movw r10, r6\n\t"                                                                             \
     "movw r26, r14\n\t"                                                                            \
-    "movw r18, r12\n\t"                                                                            \
-    sums                                                                                           \
+    "ldd r18, Y+%[outputs]\n\t"                                                                    \
+    "ldd r19, Y+%[outputs]+1\n\t"                                                                  \
+    "clr r20\n\t"                                                                                  \
+    "clr r21\n"                                                                                    \
+    "11:\n\t"                                                                                      \
+    "ld r16, X+\n\t"                                                                               \
+    "ld r17, X+\n\t"                                                                               \
+    BP_AVR_ADD_WIDE("r4", "r5", "r6", "r7", "r20")                                                 \
+    BP_AVR_ADD_WIDE("r8", "r9", "r10", "r11", "r21")                                               \
+    "dec r18\n\t"                                                                                  \
+    "brne 11b\n\t"                                                                                 \
+    "dec r19\n\t"                                                                                  \
+    "brne 11b\n\t"                                                                                 \
     "brts 12f\n\t"                                                                                 \
     "13:\n"                                                                                        \
-    clip                                                                                           \
+    BP_AVR_CLIP_SUMS                                                                               \
     "push r5\n\t"                                                                                  \
     "push r6\n\t"                                                                                  \
     "push r7\n\t"                                                                                  \
@@ -193,7 +156,7 @@
     "breq 15f\n\t"                                                                                 \
     "rjmp 1b\n\t"                                                                                  \
     "12:\n"                                                                                        \
-    move                                                                                           \
+    BP_AVR_MOVE_SUMS                                                                               \
     "15:\n"                                                                                        \
     "ldd r8, Y+%[inputs]\n\t"                                                                      \
     "ldd r9, Y+%[inputs]+1\n\t"                                                                    \
@@ -263,18 +226,15 @@
 
 #define BP_AVR_AT(member) [member] "i"(offsetof(bp_avr_deltas_t, member))
 
-#define BP_AVR_DELTAS(kind)                                                                        \
-    __asm__ __volatile__(                                                                          \
-        BP_AVR_DELTAS_TEXT(BP_AVR_##kind##_SUMS, BP_AVR_##kind##_CLIP, BP_AVR_##kind##_MOVE)       \
-        :                                                                                          \
-        : BP_AVR_AT(moves), BP_AVR_AT(left), BP_AVR_AT(outputs), BP_AVR_AT(half),                  \
-          BP_AVR_AT(inputs), BP_AVR_AT(top), BP_AVR_AT(rate), BP_AVR_AT(scale_a),                  \
-          BP_AVR_AT(a_end), BP_AVR_AT(dz_end), BP_AVR_AT(p_end))
-
-/* These save no register but Y: who calls them does, once for all. */
-__attribute__((naked)) void bp_avr_plain_deltas(void) { BP_AVR_DELTAS(PLAIN); }
-
-__attribute__((naked)) void bp_avr_wide_deltas(void) { BP_AVR_DELTAS(WIDE); }
+/* This saves no register but Y: who calls it does, once for all. */
+__attribute__((naked)) void bp_avr_wide_deltas(void)
+{
+    __asm__ __volatile__(BP_AVR_DELTAS_TEXT
+                         :
+                         : BP_AVR_AT(moves), BP_AVR_AT(left), BP_AVR_AT(outputs), BP_AVR_AT(half),
+                           BP_AVR_AT(inputs), BP_AVR_AT(top), BP_AVR_AT(rate), BP_AVR_AT(scale_a),
+                           BP_AVR_AT(a_end), BP_AVR_AT(dz_end), BP_AVR_AT(p_end));
+}
 
 /* ---- Deltas of outputs ---------------------------------------------------------------------- */
 
@@ -389,8 +349,8 @@ static __attribute__((noinline)) int32_t bp_avr_round_wide(uint32_t low, int8_t 
     return (int32_t)low;
 }
 
-/* The sums of a pair of inputs over all outputs, with fifth bytes, which hold 512 products of any
- * numbers: 69 cycles an output. Returns the weights of the next pair.
+/* The sums of a pair of inputs over all outputs, 65 cycles an output. Returns the weights of the
+ * next pair.
  */
 static inline const int16_t *bp_avr_backward(int32_t *sum, const int16_t *w, const int16_t *dz,
                                              uint16_t count, uint8_t shift)
@@ -409,12 +369,8 @@ static inline const int16_t *bp_avr_backward(int32_t *sum, const int16_t *w, con
     __asm__ __volatile__("1:\n\t"
                          "ld r16, X+\n\t"
                          "ld r17, X+\n\t"
-                         BP_AVR_LOAD_W
-                         BP_AVR_ADD_PRODUCT("r4", "r5", "r6", "r7", "sbc r14, r2\n\t",
-                                            "adc r14, r2\n\t")
-                         BP_AVR_LOAD_W
-                         BP_AVR_ADD_PRODUCT("r8", "r9", "r10", "r11", "sbc r15, r2\n\t",
-                                            "adc r15, r2\n\t")
+                         BP_AVR_ADD_WIDE("r4", "r5", "r6", "r7", "r14")
+                         BP_AVR_ADD_WIDE("r8", "r9", "r10", "r11", "r15")
                          "dec r18\n\t"
                          "brne 1b\n\t"
                          "dec r19\n\t"
@@ -423,7 +379,8 @@ static inline const int16_t *bp_avr_backward(int32_t *sum, const int16_t *w, con
                          : "+r"(sum0), "+r"(sum1), "+r"(fifth0), "+r"(fifth1), "+r"(n),
                            "+r"(deltas), "+r"(ws)
                          : "r"(zero)
-                         : "r0", "r16", "r17", "r22", "r23", "r24", "r25", "memory");
+                         : "r0", "r12", "r13", "r16", "r17", "r22", "r23", "r24", "r25",
+                           "memory");
     low[0] = sum0;
     low[1] = sum1;
     fifth[0] = fifth0;

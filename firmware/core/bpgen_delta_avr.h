@@ -12,24 +12,6 @@
 
 /* ---- Products, derivatives and clips -------------------------------------------------------- */
 
-/* s += w * dz, both signed: 21 cycles. The sum is in d:c:b:a, w in r23:r22, dz in r17:r16 or, `of`
- * other registers, in dz1:dz0, and `carry` and `borrow` lead to what is above 32 bits.
- */
-#define BP_AVR_ADD_PRODUCT(...) BP_AVR_ADD_PRODUCT_OF("r16", "r17", __VA_ARGS__)
-#define BP_AVR_ADD_PRODUCT_OF(dz0, dz1, a, b, c, d, borrow, carry)                                 \
-    "mulsu r23, " dz0 "\n\t"                                                                       \
-    "sbc " d ", r2\n\t" borrow "add " b ", r0\n\t"                                                 \
-    "adc " c ", r1\n\t"                                                                            \
-    "adc " d ", r2\n\t" carry "mulsu " dz1 ", r22\n\t"                                             \
-    "sbc " d ", r2\n\t" borrow "add " b ", r0\n\t"                                                 \
-    "adc " c ", r1\n\t"                                                                            \
-    "adc " d ", r2\n\t" carry "muls r23, " dz1 "\n\t" borrow "movw r24, r0\n\t"                    \
-    "mul r22, " dz0 "\n\t"                                                                         \
-    "add " a ", r0\n\t"                                                                            \
-    "adc " b ", r1\n\t"                                                                            \
-    "adc " c ", r24\n\t"                                                                           \
-    "adc " d ", r25\n\t" carry
-
 /* For an output a = r17:r16 of a sigmoid, r23:r22 = A = a * 2^(16 - frac), of which r14 is the
  * lowest byte, or for fracs up to 8, with T set, 2^(8 - frac): 6 and 9 cycles.
  */

@@ -3,7 +3,7 @@
  * bpgen_kernels.h includes this. Where all is known of a layer, its constants are instructions: the
  * deltas and steps of outputs, and the deltas of the inputs of a layer of one to three outputs. All
  * that such a layer back-propagates fits the registers, so an input's sum and its delta follow one
- * another. Layers of more outputs have bp_avr_plain_deltas(). Cycles are those of an ATmega328P.
+ * another. Layers of more outputs have bp_avr_wide_deltas(). Cycles are those of an ATmega328P.
  * SPDX-License-Identifier: 0BSD
  */
 #ifndef BPGEN_LEARN_AVR_H
@@ -176,7 +176,23 @@ void bp_avr_steps(int16_t *p, const int16_t *dz, uint16_t rate, size_t n);
 #define BP_AVR_FEW_OTHER(dz0, dz1, low, high)                                                      \
     "ld" low "\n\t"                                                                                \
     "ld" high "\n\t"                                                                               \
-    BP_AVR_ADD_PRODUCT_OF(dz0, dz1, "r4", "r5", "r20", "r21", "", "")
+    "mulsu r23, " dz0 "\n\t"                                                                       \
+    "sbc r21, r2\n\t"                                                                              \
+    "add r5, r0\n\t"                                                                               \
+    "adc r20, r1\n\t"                                                                              \
+    "adc r21, r2\n\t"                                                                              \
+    "mulsu " dz1 ", r22\n\t"                                                                       \
+    "sbc r21, r2\n\t"                                                                              \
+    "add r5, r0\n\t"                                                                               \
+    "adc r20, r1\n\t"                                                                              \
+    "adc r21, r2\n\t"                                                                              \
+    "muls r23, " dz1 "\n\t"                                                                        \
+    "movw r24, r0\n\t"                                                                             \
+    "mul r22, " dz0 "\n\t"                                                                         \
+    "add r4, r0\n\t"                                                                               \
+    "adc r5, r1\n\t"                                                                               \
+    "adc r20, r24\n\t"                                                                             \
+    "adc r21, r25\n\t"
 
 /* s = round(sum, shift) to r21:r20:r5, clipped to 24 bits. Upper bytes move by what the shift is
  * more or less than 8; the half is in the sum.

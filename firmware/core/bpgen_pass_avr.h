@@ -12,29 +12,23 @@
 #include "bpgen_kernels.h"
 #include "bpgen_learn_avr.h"
 
-/* What the kernels of deltas are told here and not in registers, which their sums take. */
+/* What the kernel of deltas is told here and not in registers, which its sums take. */
 typedef struct {
     const int16_t *a_end;
     int16_t *dz_end;
     int16_t *p_end;
     uint16_t inputs; /* counts are for two loops of bytes */
-    uint8_t left;    /* high byte of the pairs of inputs; theirs to change */
+    uint8_t left;    /* high byte of the pairs of inputs; its to change */
     int8_t moves;    /* bits to drop of the sums after a byte, or fewer than a byte */
     uint8_t scale_a; /* 2^(16 - frac) */
     int16_t top;
     uint16_t rate;    /* 2^16 - 2 * mantissa */
-    uint16_t outputs; /* the wide one alone reads these two */
+    uint16_t outputs;
     uint16_t half;
 } bp_avr_deltas_t;
 
-/* What makes the deltas: the two kernels, or the network's own code. */
-#define BP_AVR_PLAIN 0
-#define BP_AVR_WIDE 1
-#define BP_AVR_FEW 2
-
 void bp_avr_pass24(void);
 void bp_avr_pass16(void);
-void bp_avr_plain_deltas(void);
 void bp_avr_wide_deltas(void);
 
 /* A count for DEC and BRNE on its low byte, then on its high byte. */
@@ -145,15 +139,13 @@ BP_AVR_INLINE void bp_avr_step_stochastic(uint8_t first, int16_t *w, int16_t *b,
 
 /* ---- Deltas of the inputs, and their steps --------------------------------------------------- */
 
-BP_AVR_INLINE void bp_avr_input_deltas(uint8_t kind, int16_t *dz_in, int16_t *p_in,
-                                       const int16_t *w, const bp_layer_t *layer,
-                                       const int16_t *a_in, const int16_t *dz, uint16_t mantissa)
+BP_AVR_INLINE void bp_avr_input_deltas(int16_t *dz_in, int16_t *p_in, const int16_t *w,
+                                       const bp_layer_t *layer, const int16_t *a_in,
+                                       const int16_t *dz, uint16_t mantissa)
 {
     uint16_t n = BP_AVR_KNOWN(layer->inputs, bp_rom_u16);
     uint16_t pairs = bp_avr_count(bp_avr_half(n));
-    uint16_t outputs = bp_avr_count(BP_AVR_KNOWN(layer->outputs, bp_rom_u16));
     uint8_t shift = BP_AVR_KNOWN(layer->sum_shift, bp_rom_u8);
-    uint16_t half = (uint16_t)(1u << (shift - 1));
     bp_avr_deltas_t deltas;
 
     deltas.inputs = bp_avr_count(n);
@@ -162,10 +154,8 @@ BP_AVR_INLINE void bp_avr_input_deltas(uint8_t kind, int16_t *dz_in, int16_t *p_
     deltas.scale_a = bp_avr_power((uint8_t)-BP_AVR_KNOWN(layer->a_in_frac, bp_rom_u8) & 7u);
     deltas.top = BP_AVR_KNOWN(layer->dz_in_top, bp_rom_s16);
     deltas.rate = bp_avr_rate(mantissa);
-    if (kind == BP_AVR_WIDE) {
-        deltas.outputs = outputs;
-        deltas.half = half;
-    }
+    deltas.outputs = bp_avr_count(BP_AVR_KNOWN(layer->outputs, bp_rom_u16));
+    deltas.half = (uint16_t)(1u << (shift - 1));
     deltas.p_end = p_in + n;
     deltas.a_end = a_in + n;
     deltas.dz_end = dz_in + n;
@@ -173,17 +163,14 @@ BP_AVR_INLINE void bp_avr_input_deltas(uint8_t kind, int16_t *dz_in, int16_t *p_
         register const int16_t *in_w __asm__("r30") = w;
         register const int16_t *in_dz __asm__("r14") = dz;
         register uint8_t in_pairs __asm__("r16") = (uint8_t)pairs;
-        register uint16_t in_outputs __asm__("r18") = outputs;
-        register uint16_t in_half __asm__("r20") = half;
         register bp_avr_deltas_t *in_deltas __asm__("r24") = &deltas;
 
         __asm__ __volatile__("%~call %x[kernel]"
-                             : "+r"(in_w), "+r"(in_dz), "+r"(in_pairs), "+r"(in_outputs),
-                               "+r"(in_half), "+r"(in_deltas)
-                             : [kernel] "i"(kind == BP_AVR_WIDE ? bp_avr_wide_deltas
-                                                                : bp_avr_plain_deltas)
+                             : "+r"(in_w), "+r"(in_dz), "+r"(in_pairs), "+r"(in_deltas)
+                             : [kernel] "i"(bp_avr_wide_deltas)
                              : "r0", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11",
-                               "r12", "r13", "r17", "r22", "r23", "r26", "r27", "memory");
+                               "r12", "r13", "r17", "r18", "r19", "r20", "r21", "r22", "r23",
+                               "r26", "r27", "memory");
     }
 }
 
@@ -195,7 +182,7 @@ BP_AVR_INLINE void bp_avr_input_deltas(uint8_t kind, int16_t *dz_in, int16_t *p_
 #define BP_AVR_IN(base, p) ((__typeof__(p))((base) + ((uint16_t)(p) - (uint16_t)s)))
 
 /* The deltas and steps of the inputs; dz_in is to_dz bytes behind a_in. */
-BP_AVR_INLINE void bp_avr_deltas_of_state(uint8_t kind, const void *s, int16_t *dz_in,
+BP_AVR_INLINE void bp_avr_deltas_of_state(uint8_t few, const void *s, int16_t *dz_in,
                                           int16_t to_dz, int16_t *p_in, const int16_t *w,
                                           const bp_layer_t *layer, const int16_t *a_in,
                                           const int16_t *dz, uint16_t mantissa)
@@ -203,16 +190,16 @@ BP_AVR_INLINE void bp_avr_deltas_of_state(uint8_t kind, const void *s, int16_t *
     uint16_t base = (uint16_t)s;
 
     BP_FORGET(base);
-    if (kind == BP_AVR_FEW) {
+    if (few != 0) {
         bp_avr_few_deltas(p_in, BP_AVR_IN(base, w), layer, BP_AVR_IN(base, a_in),
                           BP_AVR_IN(base, dz), to_dz, bp_avr_rate(mantissa));
     } else {
-        bp_avr_input_deltas(kind, BP_AVR_IN(base, dz_in), p_in, BP_AVR_IN(base, w), layer,
+        bp_avr_input_deltas(BP_AVR_IN(base, dz_in), p_in, BP_AVR_IN(base, w), layer,
                             BP_AVR_IN(base, a_in), BP_AVR_IN(base, dz), mantissa);
     }
 }
 
-BP_AVR_INLINE void bp_avr_learn_residual(uint8_t kind, const void *s, int16_t *dz_in,
+BP_AVR_INLINE void bp_avr_learn_residual(uint8_t few, const void *s, int16_t *dz_in,
                                          int16_t to_dz, int16_t *p_in, int16_t *w, uint8_t *w_low,
                                          int16_t *b, uint8_t *b_low, const bp_layer_t *layer,
                                          const int16_t *a_in, const int16_t *dz, const int16_t *p,
@@ -220,14 +207,14 @@ BP_AVR_INLINE void bp_avr_learn_residual(uint8_t kind, const void *s, int16_t *d
 {
     uint16_t base = (uint16_t)s;
 
-    bp_avr_deltas_of_state(kind, s, dz_in, to_dz, p_in, w, layer, a_in, dz, mantissa);
+    bp_avr_deltas_of_state(few, s, dz_in, to_dz, p_in, w, layer, a_in, dz, mantissa);
     BP_FORGET(base);
     bp_avr_step_residual(0, BP_AVR_IN(base, w), BP_AVR_IN(base, w_low), BP_AVR_IN(base, b),
                          BP_AVR_IN(base, b_low), layer, BP_AVR_IN(base, a_in), p,
                          BP_AVR_IN(base, alignment));
 }
 
-BP_AVR_INLINE void bp_avr_learn_stochastic(uint8_t kind, const void *s, int16_t *dz_in,
+BP_AVR_INLINE void bp_avr_learn_stochastic(uint8_t few, const void *s, int16_t *dz_in,
                                            int16_t to_dz, int16_t *p_in, int16_t *w, int16_t *b,
                                            const bp_layer_t *layer, const int16_t *a_in,
                                            const int16_t *dz, const int16_t *p, uint16_t mantissa,
@@ -236,7 +223,7 @@ BP_AVR_INLINE void bp_avr_learn_stochastic(uint8_t kind, const void *s, int16_t 
 {
     uint16_t base = (uint16_t)s;
 
-    bp_avr_deltas_of_state(kind, s, dz_in, to_dz, p_in, w, layer, a_in, dz, mantissa);
+    bp_avr_deltas_of_state(few, s, dz_in, to_dz, p_in, w, layer, a_in, dz, mantissa);
     BP_FORGET(base);
     BP_FORGET(dither);
     bp_avr_step_stochastic(0, BP_AVR_IN(base, w), BP_AVR_IN(base, b), layer,
@@ -251,26 +238,25 @@ BP_AVR_INLINE void bp_avr_learn_stochastic(uint8_t kind, const void *s, int16_t 
     ((void)(counters), bp_avr_step_stochastic(1, w, b, layer, a_in, p, &(alignment),               \
                                               bp_dither_at(dither, index)))
 
-#define BP_AVR_PLAIN_OR_FEW(layer, dz_in, a_in)                                                    \
-    (BP_AVR_IS_FEW(layer) && __builtin_constant_p(BP_AVR_DISTANCE(dz_in, a_in)) ? BP_AVR_FEW       \
-                                                                                : BP_AVR_PLAIN)
-#define BP_AVR_LEARN_RESIDUAL(kind, s, dz_in, p_in, w, w_low, b, b_low, layer, a_in, dz, p,        \
+#define BP_AVR_HAS_FEW(layer, dz_in, a_in)                                                         \
+    (BP_AVR_IS_FEW(layer) && __builtin_constant_p(BP_AVR_DISTANCE(dz_in, a_in)))
+#define BP_AVR_LEARN_RESIDUAL(few, s, dz_in, p_in, w, w_low, b, b_low, layer, a_in, dz, p,         \
                               mantissa, alignment, counters)                                       \
     ((void)(counters),                                                                             \
-     bp_avr_learn_residual(kind, s, dz_in, BP_AVR_DISTANCE(dz_in, a_in), p_in, w, w_low, b, b_low, \
+     bp_avr_learn_residual(few, s, dz_in, BP_AVR_DISTANCE(dz_in, a_in), p_in, w, w_low, b, b_low,  \
                            layer, a_in, dz, p, mantissa, &(alignment)))
-#define BP_AVR_LEARN_STOCHASTIC(kind, s, dz_in, p_in, w, b, layer, a_in, dz, p, mantissa,          \
+#define BP_AVR_LEARN_STOCHASTIC(few, s, dz_in, p_in, w, b, layer, a_in, dz, p, mantissa,           \
                                 alignment, dither, index, counters)                                \
     ((void)(counters),                                                                             \
-     bp_avr_learn_stochastic(kind, s, dz_in, BP_AVR_DISTANCE(dz_in, a_in), p_in, w, b, layer,      \
+     bp_avr_learn_stochastic(few, s, dz_in, BP_AVR_DISTANCE(dz_in, a_in), p_in, w, b, layer,       \
                              a_in, dz, p, mantissa, &(alignment), dither, index))
 #define bp_learn_residual_plain(s, dz_in, p_in, w, w_low, b, b_low, layer, a_in, ...)              \
-    BP_AVR_LEARN_RESIDUAL(BP_AVR_PLAIN_OR_FEW(layer, dz_in, a_in), s, dz_in, p_in, w, w_low, b,    \
+    BP_AVR_LEARN_RESIDUAL(BP_AVR_HAS_FEW(layer, dz_in, a_in), s, dz_in, p_in, w, w_low, b,         \
                           b_low, layer, a_in, __VA_ARGS__)
 #define bp_learn_stochastic_plain(s, dz_in, p_in, w, b, layer, a_in, ...)                          \
-    BP_AVR_LEARN_STOCHASTIC(BP_AVR_PLAIN_OR_FEW(layer, dz_in, a_in), s, dz_in, p_in, w, b, layer,  \
+    BP_AVR_LEARN_STOCHASTIC(BP_AVR_HAS_FEW(layer, dz_in, a_in), s, dz_in, p_in, w, b, layer,       \
                             a_in, __VA_ARGS__)
-#define bp_learn_residual_wide(...) BP_AVR_LEARN_RESIDUAL(BP_AVR_WIDE, __VA_ARGS__)
-#define bp_learn_stochastic_wide(...) BP_AVR_LEARN_STOCHASTIC(BP_AVR_WIDE, __VA_ARGS__)
+#define bp_learn_residual_wide(...) BP_AVR_LEARN_RESIDUAL(0, __VA_ARGS__)
+#define bp_learn_stochastic_wide(...) BP_AVR_LEARN_STOCHASTIC(0, __VA_ARGS__)
 
 #endif

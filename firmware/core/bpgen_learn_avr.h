@@ -140,6 +140,16 @@ void bp_avr_steps(int16_t *p, const int16_t *dz, uint16_t rate, size_t n);
     "ldd r9, Y+5\n\t"                                                                              \
     ".endif\n\t"
 
+/* The rest of w's upper byte times dz0, after its addition to r5, and dz1 times w's lower byte. */
+#define BP_AVR_FEW_CROSS(dz1)                                                                      \
+    "adc r20, r1\n\t"                                                                              \
+    "adc r21, r2\n\t"                                                                              \
+    "mulsu " dz1 ", r22\n\t"                                                                       \
+    "sbc r21, r2\n\t"                                                                              \
+    "add r5, r0\n\t"                                                                               \
+    "adc r20, r1\n\t"                                                                              \
+    "adc r21, r2\n\t"
+
 /* sum = w * dz1:dz0 + 2^(shift - 1): 24 cycles, or 26 for shifts above 8. And another product:
  * sum += w * dz1:dz0, 25 cycles.
  */
@@ -165,13 +175,7 @@ void bp_avr_steps(int16_t *p, const int16_t *dz, uint16_t rate, size_t n);
     "add r4, r24\n\t"                                                                              \
     "adc r5, r0\n\t"                                                                               \
     ".endif\n\t"                                                                                   \
-    "adc r20, r1\n\t"                                                                              \
-    "adc r21, r2\n\t"                                                                              \
-    "mulsu " dz1 ", r22\n\t"                                                                       \
-    "sbc r21, r2\n\t"                                                                              \
-    "add r5, r0\n\t"                                                                               \
-    "adc r20, r1\n\t"                                                                              \
-    "adc r21, r2\n\t"
+    BP_AVR_FEW_CROSS(dz1)
 
 #define BP_AVR_FEW_OTHER(dz0, dz1, low, high)                                                      \
     "ld" low "\n\t"                                                                                \
@@ -179,13 +183,7 @@ void bp_avr_steps(int16_t *p, const int16_t *dz, uint16_t rate, size_t n);
     "mulsu r23, " dz0 "\n\t"                                                                       \
     "sbc r21, r2\n\t"                                                                              \
     "add r5, r0\n\t"                                                                               \
-    "adc r20, r1\n\t"                                                                              \
-    "adc r21, r2\n\t"                                                                              \
-    "mulsu " dz1 ", r22\n\t"                                                                       \
-    "sbc r21, r2\n\t"                                                                              \
-    "add r5, r0\n\t"                                                                               \
-    "adc r20, r1\n\t"                                                                              \
-    "adc r21, r2\n\t"                                                                              \
+    BP_AVR_FEW_CROSS(dz1)                                                                          \
     "muls r23, " dz1 "\n\t"                                                                        \
     "movw r24, r0\n\t"                                                                             \
     "mul r22, " dz0 "\n\t"                                                                         \

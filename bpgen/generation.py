@@ -22,6 +22,7 @@ CORE_FILES = (
     "bpgen_master_avr.h",
     "bpgen_learn_avr.h",
     "bpgen_few_avr.h",
+    "bpgen_fused_avr.h",
     "bpgen_sum_avr.h",
     "bpgen_pass_avr.h",
     "bpgen_unit.h",

@@ -10,6 +10,8 @@ from bpgen.proof import WEIGHT_LIMIT, Sum
 
 # Products of 16-bit numbers that the sums of AVR cores hold, in 40 bits.
 AVR_WIDE_OUTPUTS = 512
+# From how many weights on one loop for deltas and step saves enough for its 800 bytes of code.
+AVR_LARGE_WEIGHTS = 128
 
 
 @dataclass(frozen=True)
@@ -71,3 +73,12 @@ def avr_sum(total: Sum, outputs: int, a_in_frac: int) -> tuple[str, int]:
     if total.plain and pairs <= 64:
         return "plain", 4 * (pairs - 1) + (outputs + 3) % 4
     return ("parts", part) if part > 0 and total.terms * total.top < 2**24 else ("any", 0)
+
+
+def is_large(inputs: int, outputs: int) -> bool:
+    """
+    Whether a layer has its deltas and its step in one loop.
+
+    That counts pairs of inputs in a byte, and its sums of products have 36 bits.
+    """
+    return inputs <= 510 and outputs <= 32 and inputs * outputs >= AVR_LARGE_WEIGHTS

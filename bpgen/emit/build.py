@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from bpgen import __version__, lut
 from bpgen.emit import cfmt
-from bpgen.emit.avr import AVR_WIDE_OUTPUTS, kernel_of
+from bpgen.emit.avr import AVR_WIDE_OUTPUTS, is_large, kernel_of
 from bpgen.emit.state import even, members
 from bpgen.emit.view import (
     FeatureView,
@@ -205,7 +205,7 @@ def _layer(
         avr_kernel=avr.name,
         avr_count=avr.count,
         avr_a_scale=avr.a_scale,
-        plain=_learn_kind(backward, previous.a_format.frac),
+        learn_kind=_learn_kind(backward, layer.inputs, previous.a_format.frac),
         table_bits=_table(layer).bits if _table_name(prefix, layer) else 0,
         forward=_sum(proof.forward),
         dz=f"dz{k}" if has_dz else "",
@@ -290,12 +290,15 @@ def _delta_call(layer: Dense, k: int) -> str:
     }[layer.activation]
 
 
-def _learn_kind(backward: Sum | None, a_in_frac: int) -> str:
+def _learn_kind(backward: Sum | None, inputs: int, a_in_frac: int) -> str:
     """Which of the kernels of bpgen_kernels.h makes the deltas and the step of a layer."""
     if backward is None or not 9 <= a_in_frac <= 15:
         return ""
     if not 1 <= backward.shift <= 16 or backward.terms > AVR_WIDE_OUTPUTS:
         return ""
+    is_few = backward.plain and backward.terms <= 3
+    if not is_few and is_large(inputs, backward.terms):
+        return "_large"
     return "_plain" if backward.plain else "_wide"
 
 
@@ -344,7 +347,7 @@ def _training(
     learning = tuple(layer for layer in layers if model.learns(layer.k))
     # From the output down, each layer makes the steps of the next.
     chains = layers[-len(learning) :] == learning and fused == learning[1:]
-    chains = chains and all(layer.plain for layer in fused)
+    chains = chains and all(layer.learn_kind for layer in fused)
     chain = tuple(reversed(fused)) if chains else ()
     applies = training.update in ("batch", "momentum")
     with_dz = [layer for layer in layers if layer.dz]

@@ -127,7 +127,7 @@ class LayerView:
     avr_kernel: str
     avr_count: int
     avr_a_scale: int
-    plain: str
+    learn_kind: str
     table_bits: int
     forward: SumView
     dz: str

@@ -16,98 +16,26 @@
 
 /* ---- Deltas of inputs ----------------------------------------------------------------------- */
 
-/* s += w * dz in five bytes, which hold 512 products of any numbers, from the product in
- * r25:r24:r13:r12: 4 cycles to load w and 25.
- */
-#define BP_AVR_ADD_WIDE(a, b, c, d, fifth)                                                         \
-    "ld r22, Z+\n\t"                                                                               \
-    "ld r23, Z+\n\t"                                                                               \
-    "muls r23, r17\n\t"                                                                            \
-    "movw r24, r0\n\t"                                                                             \
-    "mul r22, r16\n\t"                                                                             \
-    "movw r12, r0\n\t"                                                                             \
-    "mulsu r23, r16\n\t"                                                                           \
-    "sbc r25, r2\n\t"                                                                              \
-    "add r13, r0\n\t"                                                                              \
-    "adc r24, r1\n\t"                                                                              \
-    "adc r25, r2\n\t"                                                                              \
-    "mulsu r17, r22\n\t"                                                                           \
-    "sbc r25, r2\n\t"                                                                              \
-    "add r13, r0\n\t"                                                                              \
-    "adc r24, r1\n\t"                                                                              \
-    "adc r25, r2\n\t"                                                                              \
-    "add " a ", r12\n\t"                                                                           \
-    "adc " b ", r13\n\t"                                                                           \
-    "adc " c ", r24\n\t"                                                                           \
-    "adc " d ", r25\n\t"                                                                           \
-    "adc " fifth ", r2\n\t"                                                                        \
-    "sbrc r25, 7\n\t"                                                                              \
-    "dec " fifth "\n\t"
-
-#define BP_AVR_CLIP_SUMS                                                                           \
-    BP_AVR_CLIP40("r20", "r7", "r6", "r5")                                                         \
-    BP_AVR_CLIP40("r21", "r11", "r10", "r9")
-
-/* A shift other than 8 first moves the sums of a pair down or up by r16 bits, which is negative for
- * up. Those that move up have to start with 32 bits.
- */
+/* The shift is known when it runs. */
 #define BP_AVR_MOVE_SUMS                                                                           \
     "ldd r16, Y+%[moves]\n\t"                                                                      \
     "sbrc r16, 7\n\t"                                                                              \
-    "rjmp 16f\n"                                                                                   \
-    "14:\n\t"                                                                                      \
-    "asr r20\n\t"                                                                                  \
-    "ror r7\n\t"                                                                                   \
-    "ror r6\n\t"                                                                                   \
-    "ror r5\n\t"                                                                                   \
-    "asr r21\n\t"                                                                                  \
-    "ror r11\n\t"                                                                                  \
-    "ror r10\n\t"                                                                                  \
-    "ror r9\n\t"                                                                                   \
-    "dec r16\n\t"                                                                                  \
-    "brne 14b\n\t"                                                                                 \
+    "rjmp 16f\n\t"                                                                                 \
+    BP_AVR_MOVE_DOWN                                                                               \
     "rjmp 13b\n"                                                                                   \
     "16:\n\t"                                                                                      \
-    BP_AVR_CLIP_SUMS                                                                               \
-    "mov r20, r7\n\t"                                                                              \
-    "lsl r20\n\t"                                                                                  \
-    "sbc r20, r20\n\t"                                                                             \
-    "mov r21, r11\n\t"                                                                             \
-    "lsl r21\n\t"                                                                                  \
-    "sbc r21, r21\n"                                                                               \
-    "17:\n\t"                                                                                      \
-    "lsl r4\n\t"                                                                                   \
-    "rol r5\n\t"                                                                                   \
-    "rol r6\n\t"                                                                                   \
-    "rol r7\n\t"                                                                                   \
-    "rol r20\n\t"                                                                                  \
-    "lsl r8\n\t"                                                                                   \
-    "rol r9\n\t"                                                                                   \
-    "rol r10\n\t"                                                                                  \
-    "rol r11\n\t"                                                                                  \
-    "rol r21\n\t"                                                                                  \
-    "inc r16\n\t"                                                                                  \
-    "brne 17b\n\t"                                                                                 \
+    BP_AVR_MOVE_UP                                                                                 \
     "rjmp 13b\n\t"
 
-/* dz_in and p_in. First the sums of all pairs of inputs, 65 cycles an output, onto the stack:
+/* The sums of all pairs of inputs, 65 cycles an output, onto the stack for bp_avr_deltas_of_sums():
  *
  *     r3       pairs left           r14, r15  dz                    X  dz
  *     r4-r7    sum of the first     r16, r17  dz[j]                 Y  what it is told
  *     r8-r11   sum of the second    r18, r19  outputs left          Z  w
  *     r12, r13 product, lower half  r20, r21  their fifth bytes
  *     T        sums to be moved     r22-r25   w[j], product
- *
- * then all inputs, from the last, 106 cycles each:
- *
- *     r4-r6    sum                  r14       2^(16 - frac)         X  a_in
- *     r8, r9   inputs left          r15       fence                 Y  dz_in
- *     r10, r11 top                  r20, r21  2^16 - 2 * mantissa   Z  p_in
- *     r12, r13 2^14                 r16-r25   a, derivative, delta
- *
- * A delta beyond the fence, which is on or below the top, takes 16 to 21 cycles more.
  */
-#define BP_AVR_DELTAS_TEXT                                                                         \
+#define BP_AVR_SUMS_TEXT                                                                           \
     "push r28\n\t"                                                                                 \
     "push r29\n\t"                                                                                 \
     "movw r28, r24\n\t"                                                                            \
@@ -132,8 +60,8 @@
     "11:\n\t"                                                                                      \
     "ld r16, X+\n\t"                                                                               \
     "ld r17, X+\n\t"                                                                               \
-    BP_AVR_ADD_WIDE("r4", "r5", "r6", "r7", "r20")                                                 \
-    BP_AVR_ADD_WIDE("r8", "r9", "r10", "r11", "r21")                                               \
+    BP_AVR_LOAD_W BP_AVR_ADD_WIDE("r4", "r5", "r6", "r7", "r20")                                   \
+    BP_AVR_LOAD_W BP_AVR_ADD_WIDE("r8", "r9", "r10", "r11", "r21")                                 \
     "dec r18\n\t"                                                                                  \
     "brne 11b\n\t"                                                                                 \
     "dec r19\n\t"                                                                                  \
@@ -141,23 +69,29 @@
     "brts 12f\n\t"                                                                                 \
     "13:\n"                                                                                        \
     BP_AVR_CLIP_SUMS                                                                               \
-    "push r5\n\t"                                                                                  \
-    "push r6\n\t"                                                                                  \
-    "push r7\n\t"                                                                                  \
-    "push r9\n\t"                                                                                  \
-    "push r10\n\t"                                                                                 \
-    "push r11\n\t"                                                                                 \
+    BP_AVR_PUSH_SUMS                                                                               \
     "dec r3\n\t"                                                                                   \
     "breq .+2\n\t"                                                                                 \
     "rjmp 1b\n\t"                                                                                  \
     "ldd r16, Y+%[left]\n\t"                                                                       \
     "dec r16\n\t"                                                                                  \
     "std Y+%[left], r16\n\t"                                                                       \
-    "breq 15f\n\t"                                                                                 \
+    "breq .+2\n\t"                                                                                 \
     "rjmp 1b\n\t"                                                                                  \
+    "%~jmp %x[deltas]\n\t"                                                                         \
     "12:\n"                                                                                        \
-    BP_AVR_MOVE_SUMS                                                                               \
-    "15:\n"                                                                                        \
+    BP_AVR_MOVE_SUMS
+
+/* dz_in and p_in of those sums, from the last input, 106 cycles each:
+ *
+ *     r4-r6    sum                  r14       2^(16 - frac)         X  a_in
+ *     r8, r9   inputs left          r15       fence                 Y  dz_in
+ *     r10, r11 top                  r20, r21  2^16 - 2 * mantissa   Z  p_in
+ *     r12, r13 2^14                 r16-r25   a, derivative, delta
+ *
+ * A delta beyond the fence, which is on or below the top, takes 16 to 21 cycles more.
+ */
+#define BP_AVR_DELTAS_TEXT                                                                         \
     "ldd r8, Y+%[inputs]\n\t"                                                                      \
     "ldd r9, Y+%[inputs]+1\n\t"                                                                    \
     "sbrs r8, 0\n\t"                                                                               \
@@ -226,14 +160,21 @@
 
 #define BP_AVR_AT(member) [member] "i"(offsetof(bp_avr_deltas_t, member))
 
-/* This saves no register but Y: who calls it does, once for all. */
-__attribute__((naked)) void bp_avr_wide_deltas(void)
+/* These save no register but Y: who calls them does, once for all. */
+__attribute__((naked)) void bp_avr_deltas_of_sums(void)
 {
     __asm__ __volatile__(BP_AVR_DELTAS_TEXT
                          :
-                         : BP_AVR_AT(moves), BP_AVR_AT(left), BP_AVR_AT(outputs), BP_AVR_AT(half),
-                           BP_AVR_AT(inputs), BP_AVR_AT(top), BP_AVR_AT(rate), BP_AVR_AT(scale_a),
+                         : BP_AVR_AT(inputs), BP_AVR_AT(top), BP_AVR_AT(rate), BP_AVR_AT(scale_a),
                            BP_AVR_AT(a_end), BP_AVR_AT(dz_end), BP_AVR_AT(p_end));
+}
+
+#define BP_AVR_OF_SUMS                                                                             \
+    BP_AVR_AT(moves), BP_AVR_AT(left), BP_AVR_AT(half), [deltas] "i"(bp_avr_deltas_of_sums)
+
+__attribute__((naked)) void bp_avr_wide_deltas(void)
+{
+    __asm__ __volatile__(BP_AVR_SUMS_TEXT : : BP_AVR_OF_SUMS, BP_AVR_AT(outputs));
 }
 
 /* ---- Deltas of outputs ---------------------------------------------------------------------- */
@@ -369,8 +310,8 @@ static inline const int16_t *bp_avr_backward(int32_t *sum, const int16_t *w, con
     __asm__ __volatile__("1:\n\t"
                          "ld r16, X+\n\t"
                          "ld r17, X+\n\t"
-                         BP_AVR_ADD_WIDE("r4", "r5", "r6", "r7", "r14")
-                         BP_AVR_ADD_WIDE("r8", "r9", "r10", "r11", "r15")
+                         BP_AVR_LOAD_W BP_AVR_ADD_WIDE("r4", "r5", "r6", "r7", "r14")
+                         BP_AVR_LOAD_W BP_AVR_ADD_WIDE("r8", "r9", "r10", "r11", "r15")
                          "dec r18\n\t"
                          "brne 1b\n\t"
                          "dec r19\n\t"

@@ -5,7 +5,8 @@
  * cycles where a master of 24 bits saturates and 2 for one of 16. Cycles: those of an ATmega328P.
  *
  * All updates are two passes in assembly, one for each width of the masters, called by
- * bpgen_pass_avr.h, but those of layers of few outputs (bpgen_few_avr.h).
+ * bpgen_pass_avr.h, but those of layers of few outputs (bpgen_few_avr.h) and of large ones
+ * (bpgen_fused_avr.h).
  * SPDX-License-Identifier: 0BSD
  */
 #ifndef BPGEN_AVR_UPDATE_H
@@ -69,8 +70,6 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
  *     r10, r11 outputs left         r20       2^(fu & 7)            Y  b_low or dither
  *     T        fu is 8 or more      r22-r25   product               Z  b
  */
-#define BP_AVR_LOAD_P "ld r18, X+\n\tld r19, X+\n\t"
-
 #define BP_AVR_NEXT_BIAS(first)                                                                    \
     "dec r10\n\t"                                                                                  \
     "brne " first "b\n\t"                                                                          \

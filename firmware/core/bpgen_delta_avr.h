@@ -1,6 +1,6 @@
 /* bpgen_delta_avr.h -- what a delta is made of on AVR cores with a multiplier, in assembly.
  *
- * bpgen_avr_backward.h and bpgen_learn_avr.h put these into their loops.
+ * bpgen_avr_backward.h, bpgen_learn_avr.h and bpgen_fused_avr.h put these into their loops.
  *
  * A product of 16-bit numbers is four of bytes, in r1:r0 each. MULSU leaves its sign in the carry,
  * for SBC to extend, and takes r16..r23 only, the constraint "a". r1 is the compiler's zero: r2
@@ -9,6 +9,8 @@
  */
 #ifndef BPGEN_DELTA_AVR_H
 #define BPGEN_DELTA_AVR_H
+
+#include "bpgen_master_avr.h"
 
 /* ---- Products, derivatives and clips -------------------------------------------------------- */
 
@@ -184,5 +186,74 @@
     "adc r22, r2\n\t"                                                                              \
     "adc r23, r2\n\t"                                                                              \
     "adc r1, r2\n\t"
+
+/* ---- Sums of a pair of inputs --------------------------------------------------------------- */
+
+/* s += w * dz in five bytes, which hold 512 products of any numbers, from the product in
+ * r25:r24:r13:r12: 25 cycles.
+ */
+#define BP_AVR_ADD_WIDE(a, b, c, d, fifth)                                                         \
+    BP_AVR_SIGNED_TO("r12", "r13", "r22", "r23")                                                   \
+    "add " a ", r12\n\t"                                                                           \
+    "adc " b ", r13\n\t"                                                                           \
+    "adc " c ", r24\n\t"                                                                           \
+    "adc " d ", r25\n\t"                                                                           \
+    "adc " fifth ", r2\n\t"                                                                        \
+    "sbrc r25, 7\n\t"                                                                              \
+    "dec " fifth "\n\t"
+
+#define BP_AVR_LOAD_W "ld r22, Z+\n\tld r23, Z+\n\t"
+
+/* Those of a pair of inputs, with the fifth bytes in r20 and r21. */
+#define BP_AVR_CLIP_SUMS                                                                           \
+    BP_AVR_CLIP40("r20", "r7", "r6", "r5")                                                         \
+    BP_AVR_CLIP40("r21", "r11", "r10", "r9")
+
+/* A shift other than 8 first moves the sums of a pair down by r16 bits, or up by as many as that is
+ * below 0. Those that move up have to start with 32 bits.
+ */
+#define BP_AVR_MOVE_DOWN                                                                           \
+    "14:\n\t"                                                                                      \
+    "asr r20\n\t"                                                                                  \
+    "ror r7\n\t"                                                                                   \
+    "ror r6\n\t"                                                                                   \
+    "ror r5\n\t"                                                                                   \
+    "asr r21\n\t"                                                                                  \
+    "ror r11\n\t"                                                                                  \
+    "ror r10\n\t"                                                                                  \
+    "ror r9\n\t"                                                                                   \
+    "dec r16\n\t"                                                                                  \
+    "brne 14b\n\t"
+
+#define BP_AVR_MOVE_UP                                                                             \
+    BP_AVR_CLIP_SUMS                                                                               \
+    "mov r20, r7\n\t"                                                                              \
+    "lsl r20\n\t"                                                                                  \
+    "sbc r20, r20\n\t"                                                                             \
+    "mov r21, r11\n\t"                                                                             \
+    "lsl r21\n\t"                                                                                  \
+    "sbc r21, r21\n"                                                                               \
+    "17:\n\t"                                                                                      \
+    "lsl r4\n\t"                                                                                   \
+    "rol r5\n\t"                                                                                   \
+    "rol r6\n\t"                                                                                   \
+    "rol r7\n\t"                                                                                   \
+    "rol r20\n\t"                                                                                  \
+    "lsl r8\n\t"                                                                                   \
+    "rol r9\n\t"                                                                                   \
+    "rol r10\n\t"                                                                                  \
+    "rol r11\n\t"                                                                                  \
+    "rol r21\n\t"                                                                                  \
+    "inc r16\n\t"                                                                                  \
+    "brne 17b\n\t"
+
+/* The sums of a pair, of 24 bits. */
+#define BP_AVR_PUSH_SUMS                                                                           \
+    "push r5\n\t"                                                                                  \
+    "push r6\n\t"                                                                                  \
+    "push r7\n\t"                                                                                  \
+    "push r9\n\t"                                                                                  \
+    "push r10\n\t"                                                                                 \
+    "push r11\n\t"
 
 #endif

@@ -126,8 +126,8 @@
     register const int16_t *in_p __asm__("r24") = p;                                               \
     register const int16_t *in_a __asm__("r26") = a_in;                                            \
     register int16_t *in_b __asm__("r30") = b;                                                     \
-    register int16_t *in_w __asm__("r12") = w;                                                     \
     register uint16_t in_b_low __asm__("r18") = b_low;                                             \
+    register int16_t *in_w __asm__("r12") = w;                                                     \
     register uint16_t in_low __asm__("r14") = low;                                                 \
     register uint8_t in_frac __asm__("r22") = u_frac
 

@@ -3,7 +3,8 @@
  * bpgen_kernels.h includes this. Where all is known of a layer, its constants are instructions: the
  * deltas and steps of outputs, and the deltas of the inputs of a layer of one to three outputs. All
  * that such a layer back-propagates fits the registers, so an input's sum and its delta follow one
- * another. Layers of more outputs have bp_avr_wide_deltas(). Cycles are those of an ATmega328P.
+ * another. Layers of more outputs have a kernel, or bpgen_fused_avr.h where they are large. Cycles
+ * are those of an ATmega328P.
  * SPDX-License-Identifier: 0BSD
  */
 #ifndef BPGEN_LEARN_AVR_H
@@ -324,5 +325,76 @@ BP_AVR_INLINE void bp_avr_few_deltas(int16_t *p_in, const int16_t *w, const bp_l
 /* Whether the compiler knows a layer, whose sums fit 32 bits, and it has few outputs. */
 #define BP_AVR_IS_FEW(layer)                                                                       \
     (__builtin_constant_p((layer)->outputs) && (layer)->outputs <= 3 && (layer)->inputs <= 255)
+
+/* ---- Inputs of a layer of more outputs ------------------------------------------------------ */
+
+/* What the kernels of deltas are told here and not in registers, which their sums take. */
+typedef struct {
+    const int16_t *a_end;
+    int16_t *dz_end;
+    int16_t *p_end;
+    uint16_t inputs; /* counts are for two loops of bytes */
+    uint8_t left;    /* pairs of inputs, or their high byte; theirs to change */
+    int8_t moves;    /* bits to drop of the sums after a byte, or fewer than a byte */
+    uint8_t scale_a; /* 2^(16 - frac) */
+    int16_t top;
+    uint16_t rate;    /* 2^16 - 2 * mantissa */
+    uint16_t outputs;
+    uint16_t half;
+} bp_avr_deltas_t;
+
+void bp_avr_wide_deltas(void);
+void bp_avr_deltas_of_sums(void);
+
+/* A count for DEC and BRNE on its low byte, then on its high byte. */
+BP_AVR_INLINE uint16_t bp_avr_count(uint16_t n)
+{
+    return (uint16_t)((n & 255u) | ((n + 255u) & 0xFF00u));
+}
+
+/* How many pairs n are, the last of which may be one alone. */
+BP_AVR_INLINE uint16_t bp_avr_half(uint16_t n) { return (uint16_t)((n + 1u) / 2u); }
+
+BP_AVR_INLINE void bp_avr_tell(bp_avr_deltas_t *deltas, int16_t *dz_in, int16_t *p_in,
+                               const bp_layer_t *layer, const int16_t *a_in, uint16_t mantissa)
+{
+    uint16_t n = BP_AVR_KNOWN(layer->inputs, bp_rom_u16);
+    uint8_t shift = BP_AVR_KNOWN(layer->sum_shift, bp_rom_u8);
+
+    deltas->inputs = bp_avr_count(n);
+    deltas->moves = (int8_t)(shift - 8);
+    deltas->scale_a = bp_avr_power((uint8_t)-BP_AVR_KNOWN(layer->a_in_frac, bp_rom_u8) & 7u);
+    deltas->top = BP_AVR_KNOWN(layer->dz_in_top, bp_rom_s16);
+    deltas->rate = bp_avr_rate(mantissa);
+    deltas->half = (uint16_t)(1u << (shift - 1));
+    deltas->p_end = p_in + n;
+    deltas->a_end = a_in + n;
+    deltas->dz_end = dz_in + n;
+}
+
+BP_AVR_INLINE void bp_avr_input_deltas(int16_t *dz_in, int16_t *p_in, const int16_t *w,
+                                       const bp_layer_t *layer, const int16_t *a_in,
+                                       const int16_t *dz, uint16_t mantissa)
+{
+    uint16_t pairs = bp_avr_count(bp_avr_half(BP_AVR_KNOWN(layer->inputs, bp_rom_u16)));
+    bp_avr_deltas_t deltas;
+
+    bp_avr_tell(&deltas, dz_in, p_in, layer, a_in, mantissa);
+    deltas.left = (uint8_t)(pairs >> 8);
+    deltas.outputs = bp_avr_count(BP_AVR_KNOWN(layer->outputs, bp_rom_u16));
+    {
+        register const int16_t *in_w __asm__("r30") = w;
+        register bp_avr_deltas_t *in_deltas __asm__("r24") = &deltas;
+        register const int16_t *in_dz __asm__("r14") = dz;
+        register uint8_t in_pairs __asm__("r16") = (uint8_t)pairs;
+
+        __asm__ __volatile__("%~call %x[kernel]"
+                             : "+r"(in_w), "+r"(in_dz), "+r"(in_pairs), "+r"(in_deltas)
+                             : [kernel] "i"(bp_avr_wide_deltas)
+                             : "r0", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11",
+                               "r12", "r13", "r17", "r18", "r19", "r20", "r21", "r22", "r23",
+                               "r26", "r27", "memory");
+    }
+}
 
 #endif

@@ -1,7 +1,7 @@
 /* bpgen_master_avr.h -- what a step of a master is made of on AVR cores, in assembly.
  *
- * bpgen_avr_update.h and bpgen_few_avr.h put these into their loops. Cycles are those of an
- * ATmega328P.
+ * bpgen_avr_update.h, bpgen_few_avr.h and bpgen_fused_avr.h put these into their loops. Cycles are
+ * those of an ATmega328P.
  *
  * A master loses a step in one subtraction of bytes: where it overflows, the borrow makes the limit
  * in fewer instructions than the carry of an addition would. So the steps here are -g, called p,
@@ -11,25 +11,27 @@
 #ifndef BPGEN_MASTER_AVR_H
 #define BPGEN_MASTER_AVR_H
 
-/* r25:r24:r23:r22 = p * u with p in r17:r16: 18 cycles, or 17 for a u that is not negative. `last`
- * is the product of u's upper byte and p's lower one.
+/* r25:r24:low1:low0 = p * u with p in r17:r16: 18 cycles, or 17 for a u that is not negative.
+ * `last` is the product of u's upper byte and p's lower one.
  */
-#define BP_AVR_PRODUCT(u_low, u_high, last)                                                        \
+#define BP_AVR_PRODUCT(low0, low1, u_low, u_high, last)                                            \
     "muls r17, " u_high "\n\t"                                                                     \
     "movw r24, r0\n\t"                                                                             \
     "mul r16, " u_low "\n\t"                                                                       \
-    "movw r22, r0\n\t"                                                                             \
+    "movw " low0 ", r0\n\t"                                                                        \
     "mulsu r17, " u_low "\n\t"                                                                     \
     "sbc r25, r2\n\t"                                                                              \
-    "add r23, r0\n\t"                                                                              \
+    "add " low1 ", r0\n\t"                                                                         \
     "adc r24, r1\n\t"                                                                              \
-    "adc r25, r2\n\t" last "add r23, r0\n\t"                                                       \
+    "adc r25, r2\n\t" last "add " low1 ", r0\n\t"                                                  \
     "adc r24, r1\n\t"                                                                              \
     "adc r25, r2\n\t"
-#define BP_AVR_SIGNED(u_low, u_high)                                                               \
-    BP_AVR_PRODUCT(u_low, u_high, "mulsu " u_high ", r16\n\tsbc r25, r2\n\t")
-#define BP_AVR_UNSIGNED(u_low, u_high)                                                             \
-    BP_AVR_PRODUCT(u_low, u_high, "mul r16, " u_high "\n\t")
+#define BP_AVR_SIGNED_TO(low0, low1, u_low, u_high)                                                \
+    BP_AVR_PRODUCT(low0, low1, u_low, u_high, "mulsu " u_high ", r16\n\tsbc r25, r2\n\t")
+#define BP_AVR_UNSIGNED_TO(low0, low1, u_low, u_high)                                              \
+    BP_AVR_PRODUCT(low0, low1, u_low, u_high, "mul r16, " u_high "\n\t")
+#define BP_AVR_SIGNED(u_low, u_high) BP_AVR_SIGNED_TO("r22", "r23", u_low, u_high)
+#define BP_AVR_UNSIGNED(u_low, u_high) BP_AVR_UNSIGNED_TO("r22", "r23", u_low, u_high)
 
 /* The master at Y and Z is in high:mid:low, and the overflow flag tells whether it left 24 bits:
  * then a borrow says that it was too high. 8 cycles, and 3 more at a limit.
@@ -129,6 +131,8 @@
     "mul r16, r22\n\t"                                                                             \
     "clr " u_low "\n\t"                                                                            \
     "mov " u_high ", r0\n\t"
+
+#define BP_AVR_LOAD_P "ld r18, X+\n\tld r19, X+\n\t"
 
 /* p * 2^(fu & 7) to r25:r24:r0, for p in r19:r18 and that power of two in r20: 7 cycles. */
 #define BP_AVR_SCALED_P                                                                            \

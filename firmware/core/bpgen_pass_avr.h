@@ -9,48 +9,28 @@
 #define BPGEN_PASS_AVR_H
 
 #include "bpgen_few_avr.h"
+#include "bpgen_fused_avr.h"
 #include "bpgen_kernels.h"
 #include "bpgen_learn_avr.h"
 
-/* What the kernel of deltas is told here and not in registers, which its sums take. */
-typedef struct {
-    const int16_t *a_end;
-    int16_t *dz_end;
-    int16_t *p_end;
-    uint16_t inputs; /* counts are for two loops of bytes */
-    uint8_t left;    /* high byte of the pairs of inputs; its to change */
-    int8_t moves;    /* bits to drop of the sums after a byte, or fewer than a byte */
-    uint8_t scale_a; /* 2^(16 - frac) */
-    int16_t top;
-    uint16_t rate;    /* 2^16 - 2 * mantissa */
-    uint16_t outputs;
-    uint16_t half;
-} bp_avr_deltas_t;
-
 void bp_avr_pass24(void);
 void bp_avr_pass16(void);
-void bp_avr_wide_deltas(void);
-
-/* A count for DEC and BRNE on its low byte, then on its high byte. */
-BP_AVR_INLINE uint16_t bp_avr_count(uint16_t n)
-{
-    return (uint16_t)((n & 255u) | ((n + 255u) & 0xFF00u));
-}
-
-/* How many pairs n are, the last of which may be one alone. */
-BP_AVR_INLINE uint16_t bp_avr_half(uint16_t n) { return (uint16_t)((n + 1u) / 2u); }
 
 /* ---- Updates: a pass over the weights and biases of a layer ---------------------------------- */
 
-/* Addresses as numbers, each in the register that a pass wants it in. */
+/* Addresses as numbers, each in the register that a pass wants it in. Here and elsewhere those
+ * above r15 are first: the compiler adds a constant to one below with a byte from above, and
+ * avr-gcc 5.4 (reload_cse_move2add) overlooks that where this byte was half of an address, from
+ * which it makes the next one.
+ */
 #define BP_AVR_PASS_REGISTERS                                                                      \
     register uint16_t in_b __asm__("r30") = at_b;                                                  \
-    register uint16_t in_low __asm__("r8") = at_low;                                               \
-    register uint16_t in_a __asm__("r4") = at_a;                                                   \
-    register const int16_t *in_p __asm__("r14") = p;                                               \
     register uint16_t in_alignment __asm__("r26") = at_alignment;                                  \
     register uint16_t in_w __asm__("r16") = (uint16_t)w;                                           \
     register uint16_t in_b_low __asm__("r18") = at_b_low;                                          \
+    register uint16_t in_low __asm__("r8") = at_low;                                               \
+    register uint16_t in_a __asm__("r4") = at_a;                                                   \
+    register const int16_t *in_p __asm__("r14") = p;                                               \
     register uint8_t in_a_frac __asm__("r20") = a_frac;                                            \
     register uint8_t in_rotation __asm__("r21") = rotation;                                        \
     register uint16_t in_outputs __asm__("r22") = outputs;                                         \
@@ -134,43 +114,6 @@ BP_AVR_INLINE void bp_avr_step_stochastic(uint8_t first, int16_t *w, int16_t *b,
         bp_avr_few_stochastic(first, w, dither, b, layer, a_in, p, alignment->frac);
     } else {
         bp_avr_update_stochastic(w, b, layer, a_in, p, alignment, dither);
-    }
-}
-
-/* ---- Deltas of the inputs, and their steps --------------------------------------------------- */
-
-BP_AVR_INLINE void bp_avr_input_deltas(int16_t *dz_in, int16_t *p_in, const int16_t *w,
-                                       const bp_layer_t *layer, const int16_t *a_in,
-                                       const int16_t *dz, uint16_t mantissa)
-{
-    uint16_t n = BP_AVR_KNOWN(layer->inputs, bp_rom_u16);
-    uint16_t pairs = bp_avr_count(bp_avr_half(n));
-    uint8_t shift = BP_AVR_KNOWN(layer->sum_shift, bp_rom_u8);
-    bp_avr_deltas_t deltas;
-
-    deltas.inputs = bp_avr_count(n);
-    deltas.left = (uint8_t)(pairs >> 8);
-    deltas.moves = (int8_t)(shift - 8);
-    deltas.scale_a = bp_avr_power((uint8_t)-BP_AVR_KNOWN(layer->a_in_frac, bp_rom_u8) & 7u);
-    deltas.top = BP_AVR_KNOWN(layer->dz_in_top, bp_rom_s16);
-    deltas.rate = bp_avr_rate(mantissa);
-    deltas.outputs = bp_avr_count(BP_AVR_KNOWN(layer->outputs, bp_rom_u16));
-    deltas.half = (uint16_t)(1u << (shift - 1));
-    deltas.p_end = p_in + n;
-    deltas.a_end = a_in + n;
-    deltas.dz_end = dz_in + n;
-    {
-        register const int16_t *in_w __asm__("r30") = w;
-        register const int16_t *in_dz __asm__("r14") = dz;
-        register uint8_t in_pairs __asm__("r16") = (uint8_t)pairs;
-        register bp_avr_deltas_t *in_deltas __asm__("r24") = &deltas;
-
-        __asm__ __volatile__("%~call %x[kernel]"
-                             : "+r"(in_w), "+r"(in_dz), "+r"(in_pairs), "+r"(in_deltas)
-                             : [kernel] "i"(bp_avr_wide_deltas)
-                             : "r0", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11",
-                               "r12", "r13", "r17", "r18", "r19", "r20", "r21", "r22", "r23",
-                               "r26", "r27", "memory");
     }
 }
 
@@ -258,5 +201,19 @@ BP_AVR_INLINE void bp_avr_learn_stochastic(uint8_t few, const void *s, int16_t *
                             a_in, __VA_ARGS__)
 #define bp_learn_residual_wide(...) BP_AVR_LEARN_RESIDUAL(0, __VA_ARGS__)
 #define bp_learn_stochastic_wide(...) BP_AVR_LEARN_STOCHASTIC(0, __VA_ARGS__)
+#define bp_learn_residual_large(s, dz_in, p_in, w, w_low, b, b_low, layer, a_in, dz, p, mantissa,  \
+                                alignment, counters)                                               \
+    (BP_AVR_IS_FUSED(layer, &(alignment), 8)                                                       \
+         ? bp_avr_fused_residual(s, BP_AVR_PLACES(s, dz_in, w, w_low, b, b_low, a_in, dz), p_in,   \
+                                 layer, p, mantissa, (alignment).frac)                             \
+         : bp_learn_residual_wide(s, dz_in, p_in, w, w_low, b, b_low, layer, a_in, dz, p,          \
+                                  mantissa, alignment, counters))
+#define bp_learn_stochastic_large(s, dz_in, p_in, w, b, layer, a_in, dz, p, mantissa, alignment,   \
+                                  dither, index, counters)                                         \
+    (BP_AVR_IS_FUSED(layer, &(alignment), 16)                                                      \
+         ? bp_avr_fused_stochastic(s, BP_AVR_PLACES(s, dz_in, w, s, b, s, a_in, dz), p_in, layer,  \
+                                   p, mantissa, (alignment).frac, bp_dither_at(dither, index))     \
+         : bp_learn_stochastic_wide(s, dz_in, p_in, w, b, layer, a_in, dz, p, mantissa,            \
+                                    alignment, dither, index, counters))
 
 #endif

@@ -80,11 +80,33 @@ static int16_t any(int16_t top)
     return x > top || x < -top ? (int16_t)(x % (top + 1)) : x;
 }
 
+/* Sums of 64 * k + 31 and a half, one product each, whose last bit tells for the steepest sigmoid. */
+static void halves(uint16_t inputs, uint16_t outputs)
+{
+    uint8_t frac = pgm_read_byte(&layer->a_in_frac);
+    uint8_t shift = pgm_read_byte(&layer->sum_shift);
+    uint8_t up = shift > 13 ? (uint8_t)(shift - 13) : 0;
+    uint16_t j = below(outputs), i;
+    int16_t one = (int16_t)(1 << (shift - 1 - up));
+
+    if (one > limits.dz_top) {
+        return;
+    }
+    memset(dz, 0, sizeof dz);
+    dz[j] = one;
+    for (i = 0; i < inputs; i++) {
+        a[i] = (int16_t)(1 << (frac - 1));
+        fast.w[(size_t)(i & ~1u) * outputs + 2 * j + (i & 1)] =
+            (int16_t)((128 * ((int16_t)below(31) - 15) + 63) * (1 << up));
+    }
+}
+
 /* Masters on their limits or next to them every other time; a pad of zeros for an odd layer. */
 static void fill(void)
 {
     uint16_t inputs = pgm_read_word(&layer->inputs);
     uint16_t outputs = pgm_read_word(&layer->outputs);
+    uint8_t shift = pgm_read_byte(&layer->sum_shift);
     uint8_t mood = (uint8_t)below(4);
     uint16_t i;
 
@@ -115,6 +137,9 @@ static void fill(void)
     }
     for (i = OUTPUTS; i < INPUTS; i++) {
         a[i] = any(limits.a_top);
+    }
+    if (limits.sigmoid && shift >= 1 && shift <= 16 && below(3) == 0) {
+        halves(inputs, outputs);
     }
     if (inputs % 2 == 1) {
         a[inputs] = 0;
@@ -343,15 +368,15 @@ static void descent(void)
 #define LAYER(n, near, ...) static const bp_layer_t known##n BP_ROM = {__VA_ARGS__};
 KNOWN_LAYERS(LAYER)
 
-#define LEARN(n, place, ...)                                                                       \
+#define LEARN(kind, n, place)                                                                      \
     static void known_residual##n(void)                                                            \
     {                                                                                              \
         uint16_t mantissa = any_mantissa();                                                        \
                                                                                                    \
         PART(known##n.inputs,                                                                      \
-             bp_learn_residual_plain(&fast, DZ_IN(fast, place), fast.g_in, fast.w, fast.w_low,     \
-                                     fast.b, fast.b_low, &known##n, A_IN(fast), dz, g, mantissa,   \
-                                     alignment, &fast.counters));                                  \
+             bp_learn_residual_##kind(&fast, DZ_IN(fast, place), fast.g_in, fast.w, fast.w_low,    \
+                                      fast.b, fast.b_low, &known##n, A_IN(fast), dz, g, mantissa,  \
+                                      alignment, &fast.counters));                                 \
         portable_bp_learn_residual(DZ_IN(slow, place), slow.w, slow.w_low, slow.b, slow.b_low,     \
                                    &known##n, A_IN(slow), dz, g, alignment, &slow.counters);       \
         portable_bp_descent(slow.g_in, DZ_IN(slow, place), mantissa, known##n.inputs);             \
@@ -362,16 +387,20 @@ KNOWN_LAYERS(LAYER)
         uint16_t mantissa = any_mantissa(), dither = random16(), index = below(3000);              \
                                                                                                    \
         PART(known##n.inputs,                                                                      \
-             bp_learn_stochastic_plain(&fast, DZ_IN(fast, place), fast.g_in, fast.w, fast.b,       \
-                                       &known##n, A_IN(fast), dz, g, mantissa, alignment, dither,  \
-                                       index, &fast.counters));                                    \
+             bp_learn_stochastic_##kind(&fast, DZ_IN(fast, place), fast.g_in, fast.w, fast.b,      \
+                                        &known##n, A_IN(fast), dz, g, mantissa, alignment, dither, \
+                                        index, &fast.counters));                                   \
         portable_bp_learn_stochastic(DZ_IN(slow, place), slow.w, slow.b, &known##n, A_IN(slow),    \
                                      dz, g, alignment, bp_dither_at(dither, index),                \
                                      &slow.counters);                                              \
         portable_bp_descent(slow.g_in, DZ_IN(slow, place), mantissa, known##n.inputs);             \
         compare_memory();                                                                          \
     }
-KNOWN_LAYERS(LEARN)
+#define LEARN_PLAIN(n, place, ...) LEARN(plain, n, place)
+#define LEARN_LARGE(n, place, ...) LEARN(large, n, place)
+KNOWN_LAYERS(LEARN_PLAIN)
+LARGE_LAYERS(LAYER)
+LARGE_LAYERS(LEARN_LARGE)
 
 #define FIRST(n, place, ...)                                                                       \
     static void known_first_residual##n(void)                                                      \
@@ -453,6 +482,10 @@ int main(void)
     known("known_residual");
     KNOWN_LAYERS(CHECK_STOCHASTIC)
     known("known_stochastic");
+    LARGE_LAYERS(CHECK_RESIDUAL)
+    known("large_residual");
+    LARGE_LAYERS(CHECK_STOCHASTIC)
+    known("large_stochastic");
     FIRST_LAYERS(CHECK_FIRST_RESIDUAL)
     known("first_residual");
     FIRST_LAYERS(CHECK_FIRST_STOCHASTIC)

@@ -13,7 +13,7 @@ from tests.bitexact.side_by_side import Edit, Tool, counts, mutant
 
 BACKWARD, UPDATE = "bpgen_avr_backward.h", "bpgen_avr_update.h"
 DELTA, MASTER = "bpgen_delta_avr.h", "bpgen_master_avr.h"
-LEARN, FEW = "bpgen_learn_avr.h", "bpgen_few_avr.h"
+LEARN, FEW, FUSED = "bpgen_learn_avr.h", "bpgen_few_avr.h", "bpgen_fused_avr.h"
 SHIFTS = "bpgen_avr_shifts.h"
 PROGRAM = Path(__file__).parent / "avr_learn.c"
 KERNELS = {
@@ -28,6 +28,8 @@ KERNELS = {
     "sigmoid_derivative",
     "known_residual",
     "known_stochastic",
+    "large_residual",
+    "large_stochastic",
     "first_residual",
     "first_stochastic",
     "known_output",
@@ -37,6 +39,8 @@ MAX_INPUTS = 9
 # Inputs and outputs: more outputs, or more pairs of inputs, than a byte counts.
 MANY_OUTPUTS = ((1, 260), (1, 256))
 MANY_INPUTS = tuple((n, 1) for n in range(511, 521))
+# Those that the generator calls large have more weights, but nothing else is different.
+LARGE = ((9, 32), (1, 4), (8, 31), (2, 1), (7, 17), (6, 10), (5, 32), (4, 5), (3, 20), (9, 9))
 
 
 def _layer(
@@ -99,6 +103,24 @@ def _known(rng: np.random.Generator, n: int, *, sigmoid: bool) -> tuple[str, lis
     return layer, limits
 
 
+def _large(rng: np.random.Generator, n: int, shape: tuple[int, int]) -> tuple[str, list[str]]:
+    """The same of a layer for one loop, whose deltas may be any."""
+    inputs, outputs = shape
+    frac = int(rng.integers(9, 16))
+    sum_shift = int((8, rng.integers(1, 8), rng.integers(9, 16), 16, 1)[n % 5])
+    dz_in_top = int((32767, 16384, rng.integers(1, 32768))[n % 3])
+    layer = (
+        f"{n}, {n % 3}, .inputs = {inputs}, .outputs = {outputs}, .delta_block = 1, "
+        f".dz_in_top = {dz_in_top}, .a_in_frac = {frac}, .sum_shift = {sum_shift}"
+    )
+    limits = [
+        f"{{{(1 << frac) - 1}, {dz_top}, {shift}, {int(rng.integers(8, 16))}, 1}}"
+        for shift in (8, 16)
+        for dz_top in (32767, *rng.integers(1, 32768, 3))
+    ]
+    return layer, limits
+
+
 def _known_output(rng: np.random.Generator, n: int) -> str:
     frac = 4 + n % 12
     top = int((32767, 16384, rng.integers(1, 32768))[n % 3])
@@ -127,10 +149,12 @@ def layers(*, many_inputs: bool = False) -> str:
     both = some + more
     known = [_known(rng, n, sigmoid=True) for n in range(15)]
     first = [_known(rng, n, sigmoid=False) for n in range(15, 24)]
-    known_limits = [limits for _, several in known + first for limits in several]
+    large = [_large(rng, 24 + n, shape) for n, shape in enumerate(LARGE)]
+    known_limits = [limits for _, several in known + first + large for limits in several]
     return (
         _macro("KNOWN_LAYERS", [layer for layer, _ in known])
         + _macro("FIRST_LAYERS", [layer for layer, _ in first])
+        + _macro("LARGE_LAYERS", [layer for layer, _ in large])
         + _macro("KNOWN_OUTPUTS", [_known_output(rng, n) for n in range(12)])
         + (
             f"#define SEED {SEED}u\n"
@@ -181,22 +205,22 @@ def test_with_counters_the_portable_c_is_in_place(tool: Tool, tmp_path: Path) ->
 MUTANTS = {
     BACKWARD: [
         ({"learn_residual", "learn_stochastic"}, '"pop r22', '"pop r4', 0),
-        ({"learn_residual", "learn_stochastic"}, '"dec " fifth', '"inc " fifth', 0),
         ({"learn_residual", "learn_stochastic"}, '"cpse r16, r2', '"cpse r16, r16', 0),
-        ({"learn_residual", "learn_stochastic"}, '"ror r11', '"lsr r11', 0),
         ({"learn_residual", "learn_stochastic"}, '"brsh 23f', '"brvs 23f', 0),
         ({"learn_residual", "learn_stochastic"}, '"movw r16, r12', '"movw r16, r10', 0),
         ({"delta_sigmoid"}, '"cp r0, r21', '"cp r0, r0', 0),
-        ({"learn_residual", "learn_stochastic"}, '"rol r7', '"lsl r7', 0),
-        ({"learn_residual", "learn_stochastic"}, '"asr r20', '"lsr r20', 0),
-        ({"learn_residual"}, "    BP_AVR_CLIP_SUMS ", "", 0),
-        ({"learn_residual", "learn_stochastic"}, "    BP_AVR_CLIP_SUMS ", "", 1),
-        ({"learn_residual", "learn_stochastic"}, "ldd r5, Y+%[half]+1", "ldi r18, 0x7F", 0),
-        ({"backward", "learn_residual"}, '"adc " fifth ", r2', '"nop', 0),
+        ({"learn_residual", "learn_stochastic"}, "    BP_AVR_CLIP_SUMS ", "", 0),
+        ({"learn_residual", "learn_stochastic"}, "ldd r5, Y+%[half]+1", "clr r5", 0),
         ({"backward"}, "lsl %[dropped]", "clc", 0),
         ({"backward"}, "subi %D[low], 0x80", "subi %D[low], 0x81", 0),
     ],
     DELTA: [
+        ({"learn_residual", "large_residual"}, '"dec " fifth', '"inc " fifth', 0),
+        ({"learn_residual", "large_residual"}, '"ror r11', '"lsr r11', 0),
+        ({"learn_residual", "large_residual"}, '"rol r7', '"lsl r7', 0),
+        ({"learn_residual", "large_residual"}, '"asr r20', '"lsr r20', 0),
+        ({"learn_residual"}, "    BP_AVR_CLIP_SUMS ", "", 0),
+        ({"backward", "learn_residual"}, '"adc " fifth ", r2', '"nop', 0),
         ({"learn_residual", "known_residual"}, '"cp r22, " fifth "', '"cp r22, r22', 0),
         ({"output_delta", "known_output"}, '"adc r1, r2', '"nop', 0),
         ({"descent", "known_output", "known_residual"}, '"sbc r25, r2', '"nop', -1),
@@ -274,7 +298,24 @@ MUTANTS = {
             "BP_AVR_FEW_STEPS(16, BP_AVR_UNSIGNED",
             0,
         ),
-        ({"first_residual", "first_stochastic"}, "(alignment)->frac >= 8", "1", 0),
+        ({"first_stochastic"}, "(alignment)->frac >= 8", "1", 0),
+    ],
+    FUSED: [
+        ({"large_residual"}, '"adc r12, r13', '"add r12, r13', 0),
+        ({"large_residual"}, '"com r12', '"nop', 0),
+        ({"large_stochastic"}, '"adc r13, r29', '"nop', 0),
+        ({"large_stochastic"}, '"com " low', '"tst " low', 0),
+        ({"large_stochastic"}, "(%[inputs] - 1)", "%[inputs]", 0),
+        ({"large_stochastic"}, "(2 - %[inputs]", "(1 - %[inputs]", 0),
+        ({"large_residual", "large_stochastic"}, '"ldi r16, 0x88', '"ldi r16, 0x98', 0),
+        ({"large_residual", "large_stochastic"}, '"swap r3', '"nop', 0),
+        ({"large_residual", "large_stochastic"}, '"subi r20, 8', '"subi r20, 7', 0),
+        ({"large_residual", "large_stochastic"}, '"mov r5, r16', '"clr r5', 0),
+        ({"large_residual", "large_stochastic"}, '"mov r4, r16', '"clr r4', 0),
+        ({"large_residual", "large_stochastic"}, "ldi r16, %[shift] - 8", "ldi r16, 1", 0),
+        ({"large_residual", "large_stochastic"}, "ldi r16, %[shift] - 8", "ldi r16, -1", 1),
+        ({"large_residual", "large_stochastic"}, '"sbci r17, 0xFF', '"sbci r17, 0', 0),
+        ({"large_residual", "large_stochastic"}, '"brmi 3b', '"nop', 0),
     ],
 }
 

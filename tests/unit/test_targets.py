@@ -59,6 +59,7 @@ MODELS: dict[str, Callable[[], IntModel]] = {
     "learn_few_outputs_of_tanh": lambda: model(
         (3,) * 5, Training(0.2), "tanh", "softmax", update="stochastic"
     ),
+    "learn_large": lambda: model((3, 16, 15, 9), Training(0.2)),
     "learn_everything": lambda: model(
         (35, 4, 3, 2),
         replace(BATCH, sparsity=Sparsity(0.1, 0.1)),
@@ -191,6 +192,27 @@ def test_sums_of_more_outputs_than_an_avr_holds_are_refused() -> None:
         require_fit(view((1, 1, 513)), target("mega2560"))
     assert view((1, 1, 512)).avr_refusals == ()
     assert require_fit(view((1, 1, 513)), target("posix")).fits
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "kind"),
+    [
+        (32, 4, "_large"),
+        (31, 4, "_wide"),
+        (4, 32, "_large"),
+        (4, 33, "_wide"),
+        (510, 4, "_large"),
+        (511, 4, "_wide"),
+        (100, 2, "_plain"),
+        (100, 3, "_large"),
+    ],
+)
+def test_a_layer_is_large_where_one_loop_can_have_it_and_pays(
+    inputs: int, outputs: int, kind: str
+) -> None:
+    training = view((2, inputs, outputs)).training
+    assert training is not None
+    assert [layer.learn_kind for layer in training.chain] == [kind]
 
 
 def test_an_avr_compiler_says_so_where_no_board_was_named(

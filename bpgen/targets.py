@@ -466,7 +466,7 @@ def scratch_bytes(view: View, family: Family) -> int:
     outputs = [layer.outputs for layer in view.training.learning]
     sums = [pair.layer.outputs_even for pair in view.training.hidden_deltas]
     chain = 2 * sum(outputs) + 3 * max(sums) if view.training.chain else 0
-    if family.code.large and view.training.chain:
+    if family.core == "AVR" and view.training.chain:
         chain += max((4 * layer.outputs for layer in _large(view.training)), default=0)
     return lists + max([chain, 2 * max(outputs), *(4 * n for n in sums)])
 

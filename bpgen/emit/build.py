@@ -296,7 +296,7 @@ def _learn_kind(backward: Sum | None, inputs: int, a_in_frac: int) -> str:
         return ""
     if not 1 <= backward.shift <= 16 or backward.terms > AVR_WIDE_OUTPUTS:
         return ""
-    is_few = backward.plain and backward.terms <= 3
+    is_few = backward.plain and backward.terms <= 3 and inputs <= 255
     if not is_few and is_large(inputs, backward.terms):
         return "_large"
     return "_plain" if backward.plain else "_wide"

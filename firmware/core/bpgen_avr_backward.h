@@ -2,7 +2,8 @@
  *
  * bpgen_avr_update.h includes this; the C of bpgen_kernels_backward.h says what each of these
  * computes, and bpgen_delta_avr.h how bytes are multiplied. No time depends on the data, but for
- * some 20 cycles where a delta comes near its top. Cycles are those of an ATmega328P.
+ * some 20 cycles where a delta comes near its top and 6 or 12 where a sum is clipped. Cycles are
+ * those of an ATmega328P.
  * SPDX-License-Identifier: 0BSD
  */
 #ifndef BPGEN_AVR_BACKWARD_H
@@ -169,12 +170,14 @@ __attribute__((naked)) void bp_avr_deltas_of_sums(void)
                            BP_AVR_AT(a_end), BP_AVR_AT(dz_end), BP_AVR_AT(p_end));
 }
 
-#define BP_AVR_OF_SUMS                                                                             \
-    BP_AVR_AT(moves), BP_AVR_AT(left), BP_AVR_AT(half), [deltas] "i"(bp_avr_deltas_of_sums)
+#define BP_AVR_OF_SUMS(member) [member] "i"(offsetof(bp_avr_sums_t, member))
 
 __attribute__((naked)) void bp_avr_wide_deltas(void)
 {
-    __asm__ __volatile__(BP_AVR_SUMS_TEXT : : BP_AVR_OF_SUMS, BP_AVR_AT(outputs));
+    __asm__ __volatile__(BP_AVR_SUMS_TEXT
+                         :
+                         : BP_AVR_OF_SUMS(outputs), BP_AVR_OF_SUMS(half), BP_AVR_OF_SUMS(left),
+                           BP_AVR_OF_SUMS(moves), [deltas] "i"(bp_avr_deltas_of_sums));
 }
 
 /* ---- Deltas of outputs ---------------------------------------------------------------------- */

@@ -189,8 +189,8 @@
 
 /* ---- Sums of a pair of inputs --------------------------------------------------------------- */
 
-/* s += w * dz in five bytes, which hold 512 products of any numbers, from the product in
- * r25:r24:r13:r12: 25 cycles.
+/* s += w * dz in five bytes, which hold 512 products, as no delta is -2^15: w in r23:r22, dz in
+ * r17:r16, and the product in r25:r24:r13:r12. 25 cycles.
  */
 #define BP_AVR_ADD_WIDE(a, b, c, d, fifth)                                                         \
     BP_AVR_SIGNED_TO("r12", "r13", "r22", "r23")                                                   \

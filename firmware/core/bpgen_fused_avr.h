@@ -1,10 +1,12 @@
 /* bpgen_fused_avr.h -- deltas and step of a layer in one loop over its weights, for AVR cores.
  *
- * bpgen_pass_avr.h includes this, and says which layers take it and at what rates. Each weight is
- * loaded once, for the sum of its input and for its own step, and stored once. As in
- * bpgen_few_avr.h a layer's constants are instructions. No time depends on the data, but for 5
- * cycles where a master of 24 bits saturates, 4 for one of 16, and those of deltas near their top.
- * Cycles are those of an ATmega328P.
+ * bpgen_pass_avr.h includes this. Each weight is loaded once, for the sum of its input and for its
+ * own step, and stored once. As in bpgen_few_avr.h a layer's constants are instructions. It is for
+ * layers that the generator calls large, at rates of the usual shift.
+ *
+ * No time depends on the data, but for 5 cycles where a master of 24 bits saturates, 4 for one of
+ * 16, 6 or 12 where a sum is clipped, 4 for a delta next to -2^15, and those of deltas near their
+ * top. Cycles are those of an ATmega328P.
  * SPDX-License-Identifier: 0BSD
  */
 #ifndef BPGEN_FUSED_AVR_H
@@ -15,6 +17,10 @@
 #include "bpgen_learn_avr.h"
 
 /* ---- A weight in high:mid, and r25:r24:r13:r12 = g * u --------------------------------------- */
+
+/* A weight that is loaded already can gain a step as fast as lose it, and no register is left for
+ * the 0x80 by which BP_AVR_LOSE24_8 rounds.
+ */
 
 /* M += round(product, 8): 14 cycles, and 5 more at a limit, which is -2^23 with the carry. */
 #define BP_AVR_GAIN24(mid, high)                                                                   \
@@ -66,8 +72,8 @@
 
 /* ---- A layer --------------------------------------------------------------------------------- */
 
-/* Up to 32 products of any numbers have a fifth byte of -8 to 7, so one register has those of both
- * sums, each in a nibble and 8 more. This makes bytes of them.
+/* The fifth byte of up to 32 products is -8 to 7, as no delta is -2^15, so one register has those
+ * of both sums, each in a nibble and 8 more. This makes bytes of them.
  */
 #define BP_AVR_FIFTH_BYTES                                                                         \
     "mov r20, r3\n\t"                                                                              \
@@ -104,10 +110,11 @@
     "movw r8, r4\n\t"                                                                              \
     "movw r10, r6\n\t"
 
-/* Biases; then, onto the stack, where Y is, a delta that none has, and each output's delta and g,
- * from the last; then all pairs of inputs, and the deltas of their sums. On entry
+/* Biases; then, onto the stack, Y for the end of a pair, -2^15, which is no delta, to tell that
+ * end, and each output's delta and g, from the last; then all pairs of inputs, and the deltas of
+ * their sums. On entry
  *
- *     r4, r5   w                    r18, r19  b_low or its dither   X  p
+ *     r4, r5   w                    r18, r19  b_low, or ~dither     X  p
  *     r12, r13 low or dither        r20       2^(fu & 7)            Z  b
  *     r14, r15 end of dz            r24, r25  what it is told
  *
@@ -253,9 +260,10 @@
 
 /* What it is told: the kernel of deltas, and what changes between pairs or with the rate. */
 typedef struct {
-    bp_avr_deltas_t deltas;
+    bp_avr_deltas_t deltas; /* first */
     const int16_t *a;
     uint16_t list;
+    uint8_t left;    /* pairs of inputs */
     uint8_t u_scale; /* 2^(u_moves & 7) */
     int8_t u_moves;  /* bits of u more than of a */
 } bp_avr_fused_t;
@@ -269,7 +277,7 @@ typedef struct {
                            [shift] "n"(layer->sum_shift), BP_AVR_FUSED_AT(a),                      \
                            BP_AVR_FUSED_AT(list), BP_AVR_FUSED_AT(u_scale),                        \
                            BP_AVR_FUSED_AT(u_moves),                                               \
-                           [left] "i"(offsetof(bp_avr_deltas_t, left)),                            \
+                           BP_AVR_FUSED_AT(left),                                                  \
                            [deltas] "i"(bp_avr_deltas_of_sums)                                     \
                          : "r0", "r2", "r3", "r6", "r7", "r8", "r9", "r10", "r11", "r16", "r17",   \
                            "r21", "r22", "r23", "memory")
@@ -284,7 +292,7 @@ typedef struct {
                               BP_AVR_DISTANCE(w_low, s), BP_AVR_DISTANCE(b, s),                    \
                               BP_AVR_DISTANCE(b_low, s), BP_AVR_DISTANCE(a_in, s),                 \
                               BP_AVR_DISTANCE(dz, s)})
-#define BP_AVR_AT_PLACE(place) (int16_t *)(uint16_t)(base + at->place)
+#define BP_AVR_AT_PLACE(place) ((int16_t *)(base + (uint16_t)at->place))
 
 /* `low` and `b_low` are addresses, or a dither and what one lacks to 65535; u has u_frac. */
 BP_AVR_INLINE void bp_avr_fused(uint8_t bits, uint16_t base, const bp_avr_places_t *at,
@@ -296,9 +304,9 @@ BP_AVR_INLINE void bp_avr_fused(uint8_t bits, uint16_t base, const bp_avr_places
     uint16_t scales = (uint16_t)(power * (1u << (-layer->a_in_frac & 7)));
     bp_avr_fused_t fused;
 
-    bp_avr_tell(&fused.deltas, BP_AVR_AT_PLACE(dz_in), p_in, layer, BP_AVR_AT_PLACE(a_in),
-                mantissa);
-    fused.deltas.left = (uint8_t)bp_avr_half(layer->inputs);
+    bp_avr_init_deltas(&fused.deltas, BP_AVR_AT_PLACE(dz_in), p_in, layer, BP_AVR_AT_PLACE(a_in),
+                       mantissa);
+    fused.left = (uint8_t)bp_avr_half(layer->inputs);
     fused.a = BP_AVR_AT_PLACE(a_in);
     fused.u_scale = (uint8_t)(scales | scales >> 8);
     fused.u_moves = (int8_t)(u_frac - layer->a_in_frac);
@@ -343,8 +351,11 @@ BP_AVR_INLINE void bp_avr_fused_stochastic(const void *s, const bp_avr_places_t 
                  mantissa, u_frac);
 }
 
-/* Whether that is for a layer, which the compiler knows, and for an alignment. */
+/* Whether that is for a layer, which the compiler knows and whose sums and pairs of inputs fit
+ * their registers, and for an alignment.
+ */
 #define BP_AVR_IS_FUSED(layer, alignment, usual)                                                   \
-    (__builtin_constant_p((layer)->outputs) && BP_AVR_IS_USUAL(alignment, usual))
+    (__builtin_constant_p((layer)->outputs) && (layer)->outputs <= 32 && (layer)->inputs <= 510 && \
+     BP_AVR_IS_USUAL(alignment, usual))
 
 #endif

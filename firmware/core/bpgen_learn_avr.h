@@ -328,20 +328,25 @@ BP_AVR_INLINE void bp_avr_few_deltas(int16_t *p_in, const int16_t *w, const bp_l
 
 /* ---- Inputs of a layer of more outputs ------------------------------------------------------ */
 
-/* What the kernels of deltas are told here and not in registers, which their sums take. */
+/* What the kernel of deltas is told here and not in registers, which sums take. */
 typedef struct {
     const int16_t *a_end;
     int16_t *dz_end;
     int16_t *p_end;
     uint16_t inputs; /* counts are for two loops of bytes */
-    uint8_t left;    /* pairs of inputs, or their high byte; theirs to change */
-    int8_t moves;    /* bits to drop of the sums after a byte, or fewer than a byte */
     uint8_t scale_a; /* 2^(16 - frac) */
     int16_t top;
-    uint16_t rate;    /* 2^16 - 2 * mantissa */
+    uint16_t rate; /* 2^16 - 2 * mantissa */
+} bp_avr_deltas_t;
+
+/* And that of sums. */
+typedef struct {
+    bp_avr_deltas_t deltas; /* first */
     uint16_t outputs;
     uint16_t half;
-} bp_avr_deltas_t;
+    uint8_t left; /* high byte of the pairs of inputs; its to change */
+    int8_t moves; /* bits to drop of the sums after a byte, or fewer than a byte */
+} bp_avr_sums_t;
 
 void bp_avr_wide_deltas(void);
 void bp_avr_deltas_of_sums(void);
@@ -355,18 +360,16 @@ BP_AVR_INLINE uint16_t bp_avr_count(uint16_t n)
 /* How many pairs n are, the last of which may be one alone. */
 BP_AVR_INLINE uint16_t bp_avr_half(uint16_t n) { return (uint16_t)((n + 1u) / 2u); }
 
-BP_AVR_INLINE void bp_avr_tell(bp_avr_deltas_t *deltas, int16_t *dz_in, int16_t *p_in,
-                               const bp_layer_t *layer, const int16_t *a_in, uint16_t mantissa)
+BP_AVR_INLINE void bp_avr_init_deltas(bp_avr_deltas_t *deltas, int16_t *dz_in, int16_t *p_in,
+                                      const bp_layer_t *layer, const int16_t *a_in,
+                                      uint16_t mantissa)
 {
     uint16_t n = BP_AVR_KNOWN(layer->inputs, bp_rom_u16);
-    uint8_t shift = BP_AVR_KNOWN(layer->sum_shift, bp_rom_u8);
 
     deltas->inputs = bp_avr_count(n);
-    deltas->moves = (int8_t)(shift - 8);
     deltas->scale_a = bp_avr_power((uint8_t)-BP_AVR_KNOWN(layer->a_in_frac, bp_rom_u8) & 7u);
     deltas->top = BP_AVR_KNOWN(layer->dz_in_top, bp_rom_s16);
     deltas->rate = bp_avr_rate(mantissa);
-    deltas->half = (uint16_t)(1u << (shift - 1));
     deltas->p_end = p_in + n;
     deltas->a_end = a_in + n;
     deltas->dz_end = dz_in + n;
@@ -377,19 +380,22 @@ BP_AVR_INLINE void bp_avr_input_deltas(int16_t *dz_in, int16_t *p_in, const int1
                                        const int16_t *dz, uint16_t mantissa)
 {
     uint16_t pairs = bp_avr_count(bp_avr_half(BP_AVR_KNOWN(layer->inputs, bp_rom_u16)));
-    bp_avr_deltas_t deltas;
+    uint8_t shift = BP_AVR_KNOWN(layer->sum_shift, bp_rom_u8);
+    bp_avr_sums_t sums;
 
-    bp_avr_tell(&deltas, dz_in, p_in, layer, a_in, mantissa);
-    deltas.left = (uint8_t)(pairs >> 8);
-    deltas.outputs = bp_avr_count(BP_AVR_KNOWN(layer->outputs, bp_rom_u16));
+    bp_avr_init_deltas(&sums.deltas, dz_in, p_in, layer, a_in, mantissa);
+    sums.outputs = bp_avr_count(BP_AVR_KNOWN(layer->outputs, bp_rom_u16));
+    sums.half = (uint16_t)(1u << (shift - 1));
+    sums.left = (uint8_t)(pairs >> 8);
+    sums.moves = (int8_t)(shift - 8);
     {
         register const int16_t *in_w __asm__("r30") = w;
-        register bp_avr_deltas_t *in_deltas __asm__("r24") = &deltas;
+        register bp_avr_sums_t *in_sums __asm__("r24") = &sums;
         register const int16_t *in_dz __asm__("r14") = dz;
         register uint8_t in_pairs __asm__("r16") = (uint8_t)pairs;
 
         __asm__ __volatile__("%~call %x[kernel]"
-                             : "+r"(in_w), "+r"(in_dz), "+r"(in_pairs), "+r"(in_deltas)
+                             : "+r"(in_w), "+r"(in_dz), "+r"(in_pairs), "+r"(in_sums)
                              : [kernel] "i"(bp_avr_wide_deltas)
                              : "r0", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11",
                                "r12", "r13", "r17", "r18", "r19", "r20", "r21", "r22", "r23",

@@ -80,7 +80,7 @@ static int16_t any(int16_t top)
     return x > top || x < -top ? (int16_t)(x % (top + 1)) : x;
 }
 
-/* Sums of 64 * k + 31 and a half, one product each, whose last bit tells for the steepest sigmoid. */
+/* Sums of 64 * k + 31 and a half, one product each: their last bit tells for the steepest sigmoid. */
 static void halves(uint16_t inputs, uint16_t outputs)
 {
     uint8_t frac = pgm_read_byte(&layer->a_in_frac);
@@ -98,6 +98,21 @@ static void halves(uint16_t inputs, uint16_t outputs)
         a[i] = (int16_t)(1 << (frac - 1));
         fast.w[(size_t)(i & ~1u) * outputs + 2 * j + (i & 1)] =
             (int16_t)((128 * ((int16_t)below(31) - 15) + 63) * (1 << up));
+    }
+}
+
+/* The largest sums: those of odd inputs have a sign of their own. */
+static void rails(void)
+{
+    int16_t w[] = {below(2) ? 32767 : -32768, below(2) ? 32767 : -32768};
+    int16_t d = below(2) ? limits.dz_top : (int16_t)-limits.dz_top;
+    uint16_t i;
+
+    for (i = 0; i < WEIGHTS; i++) {
+        fast.w[i] = w[i % 2];
+    }
+    for (i = 0; i < OUTPUTS; i++) {
+        dz[i] = d;
     }
 }
 
@@ -140,6 +155,8 @@ static void fill(void)
     }
     if (limits.sigmoid && shift >= 1 && shift <= 16 && below(3) == 0) {
         halves(inputs, outputs);
+    } else if (below(4) == 0) {
+        rails();
     }
     if (inputs % 2 == 1) {
         a[inputs] = 0;

@@ -203,7 +203,8 @@ def test_sums_of_more_outputs_than_an_avr_holds_are_refused() -> None:
         (4, 33, "_wide"),
         (510, 4, "_large"),
         (511, 4, "_wide"),
-        (100, 2, "_plain"),
+        (255, 2, "_plain"),
+        (256, 2, "_large"),
         (100, 3, "_large"),
     ],
 )

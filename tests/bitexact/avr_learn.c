@@ -80,7 +80,7 @@ static int16_t any(int16_t top)
     return x > top || x < -top ? (int16_t)(x % (top + 1)) : x;
 }
 
-/* Sums of 64 * k + 31 and a half, one product each: their last bit tells for the steepest sigmoid. */
+/* Sums of 64 * k + 31 and a half, a product each: the steepest sigmoid shows their last bit. */
 static void halves(uint16_t inputs, uint16_t outputs)
 {
     uint8_t frac = pgm_read_byte(&layer->a_in_frac);

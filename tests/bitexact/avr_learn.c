@@ -116,7 +116,20 @@ static void rails(void)
     }
 }
 
-/* Masters on their limits or next to them every other time; a pad of zeros for an odd layer. */
+/* Zeros for an odd layer. */
+static void pad(uint16_t inputs, uint16_t outputs)
+{
+    uint16_t i;
+
+    if (inputs % 2 == 1) {
+        a[inputs] = 0;
+        for (i = 0; i < outputs; i++) {
+            fast.w[(size_t)(inputs - 1) * outputs + 2 * i + 1] = 0;
+        }
+    }
+}
+
+/* Masters on their limits or next to them every other time. */
 static void fill(void)
 {
     uint16_t inputs = pgm_read_word(&layer->inputs);
@@ -155,15 +168,10 @@ static void fill(void)
     }
     if (limits.sigmoid && shift >= 1 && shift <= 16 && below(3) == 0) {
         halves(inputs, outputs);
-    } else if (below(4) == 0) {
+    } else if (below(3) == 0) {
         rails();
     }
-    if (inputs % 2 == 1) {
-        a[inputs] = 0;
-        for (i = 0; i < outputs; i++) {
-            fast.w[(size_t)(inputs - 1) * outputs + 2 * i + 1] = 0;
-        }
-    }
+    pad(inputs, outputs);
     alignment.shift = below(3) ? limits.shift : (int8_t)(8 * below(4));
     alignment.frac = limits.frac;
     memcpy(A_IN(fast), a, UNITS * sizeof *a);
@@ -310,6 +318,12 @@ static void learn_stochastic(void)
 
 static void backward(void)
 {
+    bp_backward(fast.sum, layer, fast.w, dz);
+    portable_bp_backward(slow.sum, layer, slow.w, dz);
+    compare_memory();
+    rails();
+    pad(pgm_read_word(&layer->inputs), pgm_read_word(&layer->outputs));
+    slow = fast;
     bp_backward(fast.sum, layer, fast.w, dz);
     portable_bp_backward(slow.sum, layer, slow.w, dz);
     compare_memory();

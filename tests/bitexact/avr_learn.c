@@ -2,7 +2,8 @@
  *
  * test_avr_learn.py links bpgen_kernels.c twice, the second time with -DBP_PORTABLE and all names
  * behind portable_, and reads a line a kernel from the serial port: its name, then how many results
- * differ. layers.h is its doing as well: layers of random shapes and formats.
+ * differ. layers.h is its doing as well: the kernels to check, and layers of random shapes and
+ * formats.
  */
 #include "side_by_side.h"
 #include "layers.h"
@@ -182,8 +183,8 @@ static void compare(int32_t x, int32_t y) { differing += x != y; }
 
 static void compare_memory(void) { differing += memcmp(&fast, &slow, sizeof fast) != 0; }
 
-/* The result of `once` for all layers of [first, end), several times. */
-static void check(const char *name, uint16_t first, uint16_t end, void (*once)(void))
+/* The results of `once` for all layers of [first, end), several times. */
+static void check(uint16_t first, uint16_t end, void (*once)(void))
 {
     uint16_t i;
 
@@ -195,8 +196,6 @@ static void check(const char *name, uint16_t first, uint16_t end, void (*once)(v
             once();
         }
     }
-    report(name, differing);
-    differing = 0;
 }
 
 static void update_residual(void)
@@ -365,7 +364,7 @@ static void output_delta(void)
     compare_memory();
 }
 
-static void sigmoid_derivative(void)
+static void check_sigmoid_derivative(void)
 {
     uint8_t frac;
 
@@ -380,8 +379,6 @@ static void sigmoid_derivative(void)
         compare(bp_sigmoid_derivative((int16_t)(one - 1), frac),
                 portable_bp_sigmoid_derivative((int16_t)(one - 1), frac));
     }
-    report("sigmoid_derivative", differing);
-    differing = 0;
 }
 
 static void descent(void)
@@ -491,38 +488,34 @@ KNOWN_OUTPUTS(OUTPUT)
 #define CHECK_FIRST_STOCHASTIC(n, ...) CHECK(n, known_first_stochastic, known##n)
 #define CHECK_OUTPUT(n, ...) CHECK(n, known_output, known0)
 
-static void known(const char *name)
-{
-    report(name, differing);
-    differing = 0;
-}
+/* ---- What layers.h names --------------------------------------------------------------------- */
+
+static void check_update_residual(void) { check(0, UPDATE_LAYERS, update_residual); }
+static void check_update_stochastic(void) { check(0, UPDATE_LAYERS, update_stochastic); }
+static void check_learn_residual(void) { check(UPDATE_LAYERS, LAYERS, learn_residual); }
+static void check_learn_stochastic(void) { check(UPDATE_LAYERS, LAYERS, learn_stochastic); }
+static void check_backward(void) { check(UPDATE_LAYERS, LAYERS, backward); }
+static void check_delta_sigmoid(void) { check(UPDATE_LAYERS, LAYERS, delta_sigmoid); }
+static void check_output_delta(void) { check(UPDATE_LAYERS, LAYERS, output_delta); }
+static void check_descent(void) { check(0, LAYERS, descent); }
+static void check_known_residual(void) { KNOWN_LAYERS(CHECK_RESIDUAL) }
+static void check_known_stochastic(void) { KNOWN_LAYERS(CHECK_STOCHASTIC) }
+static void check_large_residual(void) { LARGE_LAYERS(CHECK_RESIDUAL) }
+static void check_large_stochastic(void) { LARGE_LAYERS(CHECK_STOCHASTIC) }
+static void check_first_residual(void) { FIRST_LAYERS(CHECK_FIRST_RESIDUAL) }
+static void check_first_stochastic(void) { FIRST_LAYERS(CHECK_FIRST_STOCHASTIC) }
+static void check_known_output(void) { KNOWN_OUTPUTS(CHECK_OUTPUT) }
+
+/* Each starts at the seed: its numbers are the same whatever else is checked. */
+#define REPORT(name)                                                                               \
+    state = SEED;                                                                                  \
+    differing = 0;                                                                                 \
+    check_##name();                                                                                \
+    report(#name, differing);
 
 int main(void)
 {
-    state = SEED;
-    check("update_residual", 0, UPDATE_LAYERS, update_residual);
-    check("update_stochastic", 0, UPDATE_LAYERS, update_stochastic);
-    check("learn_residual", UPDATE_LAYERS, LAYERS, learn_residual);
-    check("learn_stochastic", UPDATE_LAYERS, LAYERS, learn_stochastic);
-    check("backward", UPDATE_LAYERS, LAYERS, backward);
-    check("delta_sigmoid", UPDATE_LAYERS, LAYERS, delta_sigmoid);
-    check("output_delta", UPDATE_LAYERS, LAYERS, output_delta);
-    check("descent", 0, LAYERS, descent);
-    sigmoid_derivative();
-    KNOWN_LAYERS(CHECK_RESIDUAL)
-    known("known_residual");
-    KNOWN_LAYERS(CHECK_STOCHASTIC)
-    known("known_stochastic");
-    LARGE_LAYERS(CHECK_RESIDUAL)
-    known("large_residual");
-    LARGE_LAYERS(CHECK_STOCHASTIC)
-    known("large_stochastic");
-    FIRST_LAYERS(CHECK_FIRST_RESIDUAL)
-    known("first_residual");
-    FIRST_LAYERS(CHECK_FIRST_STOCHASTIC)
-    known("first_stochastic");
-    KNOWN_OUTPUTS(CHECK_OUTPUT)
-    known("known_output");
+    KERNELS(REPORT)
     finish();
     return 0;
 }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bpgen.proof import WEIGHT_LIMIT, block_size, plain_delta_top
-from tests.bitexact.avr_side_by_side import Enough, never, said
+from tests.bitexact.avr_side_by_side import said
 from tests.bitexact.side_by_side import Edit, Tool, counts, mutant
 
 BACKWARD, UPDATE = "bpgen_avr_backward.h", "bpgen_avr_update.h"
@@ -16,7 +17,7 @@ DELTA, MASTER = "bpgen_delta_avr.h", "bpgen_master_avr.h"
 LEARN, FEW, FUSED = "bpgen_learn_avr.h", "bpgen_few_avr.h", "bpgen_fused_avr.h"
 SHIFTS = "bpgen_avr_shifts.h"
 PROGRAM = Path(__file__).parent / "avr_learn.c"
-KERNELS = {
+KERNELS = (
     "update_residual",
     "update_stochastic",
     "learn_residual",
@@ -33,7 +34,7 @@ KERNELS = {
     "first_residual",
     "first_stochastic",
     "known_output",
-}
+)
 SEED = 20260
 MAX_INPUTS = 9
 # Inputs and outputs: more outputs, or more pairs of inputs, than a byte counts.
@@ -131,9 +132,9 @@ def _macro(name: str, calls: list[str]) -> str:
     return f"#define {name}(X) " + " ".join(f"X({arguments})" for arguments in calls) + "\n"
 
 
-def layers(*, many_inputs: bool = False) -> str:
+def layers(kernels: Collection[str] = KERNELS, *, many_inputs: bool = False) -> str:
     """
-    layers.h: layers to update, then layers to learn, which have sigmoids for inputs.
+    layers.h: the kernels to check, layers to update, then layers to learn behind sigmoids.
 
     The first of these have many outputs, or the first to update `many_inputs`: memory has room for
     one or the other.
@@ -152,7 +153,8 @@ def layers(*, many_inputs: bool = False) -> str:
     large = [_large(rng, 24 + n, shape) for n, shape in enumerate(LARGE)]
     known_limits = [limits for _, several in known + first + large for limits in several]
     return (
-        _macro("KNOWN_LAYERS", [layer for layer, _ in known])
+        _macro("KERNELS", list(kernels))
+        + _macro("KNOWN_LAYERS", [layer for layer, _ in known])
         + _macro("FIRST_LAYERS", [layer for layer, _ in first])
         + _macro("LARGE_LAYERS", [layer for layer, _ in large])
         + _macro("KNOWN_OUTPUTS", [_known_output(rng, n) for n in range(12)])
@@ -178,10 +180,10 @@ def layers(*, many_inputs: bool = False) -> str:
 
 def differing(
     folder: Path, tool: Tool, *flags: str, header: str = "",
-    edited: str = "", edit: Edit = str, enough: Enough = never,
+    edited: str = "", edit: Edit = str,
 ) -> dict[str, int]:  # fmt: skip
     """How many results of each kernel differ; `edit` may change the file `edited` first."""
-    text = said(folder, tool, PROGRAM, header or layers(), edited, *flags, edit=edit, enough=enough)
+    text = said(folder, tool, PROGRAM, header or layers(), edited, *flags, edit=edit)
     return counts(text)
 
 
@@ -328,15 +330,10 @@ def test_a_wrong_instruction_is_noticed(
     edited: str, kernels: set[str], text: str, broken: str, which: int, tool: Tool, tmp_path: Path
 ) -> None:
     edit = mutant(text, broken, which)
-    found = differing(
-        tmp_path,
-        tool,
-        "-O2",
-        edited=edited,
-        edit=edit,
-        enough=lambda found: kernels <= found.keys(),
-    )
-    assert all(found[kernel] > 0 for kernel in kernels)
+    header = layers(sorted(kernels))
+    found = differing(tmp_path, tool, "-O2", header=header, edited=edited, edit=edit)
+    assert found.keys() == kernels
+    assert all(found.values())
 
 
 def _steps_round_a_half_down(text: str) -> str:
@@ -350,6 +347,8 @@ def _steps_round_a_half_down(text: str) -> str:
 
 
 def test_a_half_that_rounds_the_other_way_is_noticed(tool: Tool, tmp_path: Path) -> None:
-    kernels = {"descent", "known_output", "known_residual", "known_stochastic"}
-    found = differing(tmp_path, tool, "-O2", edited=DELTA, edit=_steps_round_a_half_down)
-    assert all(found[kernel] > 0 for kernel in kernels)
+    header = layers(("descent", "known_output", "known_residual", "known_stochastic"))
+    edit = _steps_round_a_half_down
+    found = differing(tmp_path, tool, "-O2", header=header, edited=DELTA, edit=edit)
+    assert len(found) == 4
+    assert all(found.values())

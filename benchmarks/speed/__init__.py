@@ -136,7 +136,7 @@ def count(core: Core, sizes: tuple[int, ...], mode: str, steps: int | None = Non
     parameters = sum(n * (m + 1) for m, n in pairwise(sizes))
     steps = steps or (LARGE_STEPS if parameters > LARGE else STEPS)
     samples = LARGE_SAMPLES if sizes[0] > LARGE_INPUTS else SAMPLES
-    if not _arrays_fit(core, sizes, mode):
+    if not arrays_fit(core, sizes, mode):
         return None
     make = subjects.floating if mode in FLOAT_MODES else subjects.integer
     subject = make(sizes, mode, samples, steps)
@@ -172,7 +172,7 @@ def count(core: Core, sizes: tuple[int, ...], mode: str, steps: int | None = Non
     )
 
 
-def _arrays_fit(core: Core, sizes: tuple[int, ...], mode: str) -> bool:
+def arrays_fit(core: Core, sizes: tuple[int, ...], mode: str) -> bool:
     """Whether the compiler of an AVR takes the largest array."""
     if not core.is_avr or mode in FLOAT_MODES:
         return not core.is_avr or 4 * sizes[0] * sizes[1] <= AVR_ARRAY_BYTES

@@ -11,21 +11,21 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import speed
 from benchmarks.speed import cores, goals, subjects
-from benchmarks.speed.cores import CORES, Core
+from benchmarks.speed.cores import CORES, Core, DoesNotFitError
 from benchmarks.tables import progress
 from bpgen.model import IntModel
 from bpgen.qformat import IntArray
 from bpgen_host.simulators import _functions
 
-AVR_NET = (4, 16, 3)
-NET = (64, 32, 10)
 UPDATES = ("residual", "stochastic")
 SAMPLES = 20  # of the typical run
 STEPS = 40
@@ -53,18 +53,24 @@ class Row:
 
 
 def measure(*, quick: bool = False, only: str = "") -> list[Row]:
-    """Both updates on every board, or those with `only` in "board net training, update"."""
+    """
+    The nets that fit their boards, or those with `only` in "board net training, update".
+
+    `quick` takes two nets, and one update.
+    """
     rows = []
-    for core in CORES.values():
-        sizes = AVR_NET if core.is_avr else NET
-        for update in UPDATES[:1] if quick else UPDATES:
-            if only in f"{core.board} {speed.name_of(sizes)} training, {update}":
-                progress(f"speed: corners of {core.board} {update}")
+    nets = speed.QUICK_NETS if quick else speed.NETS
+    for core, sizes, update in product(CORES.values(), nets, UPDATES[:1] if quick else UPDATES):
+        what = f"{core.board} {speed.name_of(sizes)} training, {update}"
+        if only in what and speed.arrays_fit(core, sizes, f"training, {update}"):
+            progress(f"speed: corners of {what}")
+            with suppress(DoesNotFitError):
                 rows.append(_row(core, sizes, f"training, {update}"))
     return rows
 
 
 def _row(core: Core, sizes: tuple[int, ...], mode: str) -> Row:
+    """Raises DoesNotFitError where the board lacks memory."""
     network = subjects.model(sizes, mode)
     runs = {"typical": subjects.integer(sizes, mode, SAMPLES, STEPS)}
     a0, t = _samples(network)

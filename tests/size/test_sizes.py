@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import speed
-from benchmarks.speed import by_function, subjects
+from benchmarks.speed import by_function, corners, goals, subjects
 from benchmarks.speed.cores import CORES, compiler_version
 
 LEDGER = Path(__file__).resolve().parent / "sizes.csv"
@@ -176,6 +176,26 @@ def test_the_profile_of_a_step_adds_up_to_its_cycles(tool: Tool) -> None:
     rows = by_function.measure("uno", "residual", sizes)
     assert sum(row.cycles for row in rows) == pytest.approx(run.counts["net_train"].mean)
     assert {"net_train", "net_forward"} <= {row.phase for row in rows}
+
+
+def test_a_step_that_some_data_makes_too_long_is_missed(
+    tool: Tool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("avr-gcc", *SIMULATORS["avr-gcc"]):
+        tool(name)
+    (row,) = corners.measure(only="uno 4-16-3 training, residual")
+    assert row.missed == ()
+    assert row.typical < row.worst
+    monkeypatch.setattr(goals, "MAX_RATIO", row.worst / row.typical - 0.001)
+    (row,) = corners.measure(only="uno 4-16-3 training, residual")
+    assert row.missed == ("ratio",)
+
+
+def test_corners_have_every_network_that_fits_and_leave_out_what_does_not(tool: Tool) -> None:
+    for name in ("avr-gcc", *SIMULATORS["avr-gcc"]):
+        tool(name)
+    found = {row.net for row in corners.measure(only="uno ") if row.update == "residual"}
+    assert found == {"2-2-1", "1-10-1", "4-8-3", "4-16-3", "13-8-3"}
 
 
 ONE = ("uno", "4-16-3", "residual", "2994", "392", "488", "92", "10489.50", "25838.00")

@@ -130,10 +130,13 @@ def _speed(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one benchmark and print it; 1 when a target is missed."""
+    """Run one benchmark and print it; 1 when a target is missed, 2 when nothing was measured."""
     parsed = _arguments(arguments)
     parts, text = _measure(parsed)
     end_progress()
+    if not any(rows for name, rows in parts.items() if name != "notes"):
+        print(f"nothing to measure has {parsed.only!r} in board, net and mode", file=sys.stderr)
+        return 2
     if parsed.json:
         everything = {
             name: [dataclasses.asdict(row) for row in rows] for name, rows in parts.items()
@@ -149,4 +152,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        end_progress()
+        sys.exit(130)

@@ -23,6 +23,7 @@ CORE_FILES = (
     "bpgen_learn_avr.h",
     "bpgen_few_avr.h",
     "bpgen_fused_avr.h",
+    "bpgen_large_avr.h",
     "bpgen_sum_avr.h",
     "bpgen_pass_avr.h",
     "bpgen_unit.h",

@@ -11,7 +11,7 @@ import difflib
 from dataclasses import dataclass
 
 from bpgen.emit.device import BoardConstants
-from bpgen.emit.view import LayerView, TrainingView, View
+from bpgen.emit.view import LayerView, View
 from bpgen.errors import BpgenError
 
 # avr-gcc's largest object, and the 64 KB that LPM reaches without its extension, less the vectors
@@ -444,12 +444,10 @@ def code_bytes(view: View, code: Code) -> int:
         few = [layer for layer in view.training.learning if layer.outputs <= 3]
         total += code.few * sum(1 for layer in few if layer.avr_at_once)
         total += code.few_steps * len(few) if view.training.chain else 0
-        total += code.large * len(_large(view.training))
+        if view.training.chain:
+            kinds = [layer.learn_kind for layer in view.training.learning]
+            total += code.large * sum(1 for kind in kinds if kind.endswith("_large"))
     return total
-
-
-def _large(training: TrainingView) -> list[LayerView]:
-    return [layer for layer in training.chain if layer.learn_kind == "_large"]
 
 
 def scratch_bytes(view: View, family: Family) -> int:
@@ -466,8 +464,9 @@ def scratch_bytes(view: View, family: Family) -> int:
     outputs = [layer.outputs for layer in view.training.learning]
     sums = [pair.layer.outputs_even for pair in view.training.hidden_deltas]
     chain = 2 * sum(outputs) + 3 * max(sums) if view.training.chain else 0
-    if family.core == "AVR" and view.training.chain:
-        chain += max((4 * layer.outputs for layer in _large(view.training)), default=0)
+    if family.core == "AVR":
+        large = [layer for layer in view.training.chain if layer.learn_kind == "_large"]
+        chain += max((4 * layer.outputs for layer in large), default=0)
     return lists + max([chain, 2 * max(outputs), *(4 * n for n in sums)])
 
 

@@ -10,7 +10,7 @@ from bpgen.proof import WEIGHT_LIMIT, Sum
 
 # Products of 16-bit numbers that the sums of AVR cores hold, in 40 bits.
 AVR_WIDE_OUTPUTS = 512
-# From how many weights on one loop for deltas and step saves enough for its 800 bytes of code.
+# From how many weights on the loop of large layers saves enough for its 500 to 800 bytes of code.
 AVR_LARGE_WEIGHTS = 128
 
 
@@ -81,4 +81,17 @@ def is_large(inputs: int, outputs: int) -> bool:
 
     That counts pairs of inputs in a byte, and its sums of products have 36 bits.
     """
-    return inputs <= 510 and outputs <= 32 and inputs * outputs >= AVR_LARGE_WEIGHTS
+    return outputs <= 32 and _pays(inputs, outputs)
+
+
+def is_large_first(inputs: int, outputs: int) -> bool:
+    """
+    Whether the first layer that learns has a step of its own, in loops that saturate in no time.
+
+    It counts pairs of inputs and outputs in a byte each; fewer than four outputs fit registers.
+    """
+    return 4 <= outputs <= 255 and _pays(inputs, outputs)
+
+
+def _pays(inputs: int, outputs: int) -> bool:
+    return inputs <= 510 and inputs * outputs >= AVR_LARGE_WEIGHTS

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from bpgen import __version__, lut
 from bpgen.emit import cfmt
-from bpgen.emit.avr import AVR_WIDE_OUTPUTS, is_large, kernel_of
+from bpgen.emit.avr import AVR_WIDE_OUTPUTS, is_large, is_large_first, kernel_of
 from bpgen.emit.state import even, members
 from bpgen.emit.view import (
     FeatureView,
@@ -205,7 +205,7 @@ def _layer(
         avr_kernel=avr.name,
         avr_count=avr.count,
         avr_a_scale=avr.a_scale,
-        learn_kind=_learn_kind(backward, layer.inputs, previous.a_format.frac),
+        learn_kind=_learn_kind(backward, layer, previous.a_format.frac),
         table_bits=_table(layer).bits if _table_name(prefix, layer) else 0,
         forward=_sum(proof.forward),
         dz=f"dz{k}" if has_dz else "",
@@ -290,9 +290,15 @@ def _delta_call(layer: Dense, k: int) -> str:
     }[layer.activation]
 
 
-def _learn_kind(backward: Sum | None, inputs: int, a_in_frac: int) -> str:
-    """Which of the kernels of bpgen_kernels.h makes the deltas and the step of a layer."""
-    if backward is None or not 9 <= a_in_frac <= 15:
+def _learn_kind(backward: Sum | None, layer: Dense, a_in_frac: int) -> str:
+    """
+    Which of the kernels of bpgen_kernels.h makes the step of a layer in a chain, and its deltas
+    where there are some; "" where such layers have none.
+    """
+    inputs = layer.inputs
+    if backward is None:
+        return "_first_large" if is_large_first(inputs, layer.outputs) else "_first"
+    if not 9 <= a_in_frac <= 15:
         return ""
     if not 1 <= backward.shift <= 16 or backward.terms > AVR_WIDE_OUTPUTS:
         return ""

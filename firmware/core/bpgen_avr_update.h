@@ -79,9 +79,10 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
 #define BP_AVR_BIASES24                                                                            \
     "sbrc r5, 4\n\t"                                                                               \
     "rjmp 43f\n\t"                                                                                 \
+    "sbrc r5, 3\n\t"                                                                               \
+    "brts 41f\n\t"                                                                                 \
     "sbrs r5, 3\n\t"                                                                               \
     "rjmp 44f\n\t"                                                                                 \
-    "brts 41f\n\t"                                                                                 \
     "rjmp 42f\n"                                                                                   \
     "43:\n\t"                                                                                      \
     "brtc .+2\n\t"                                                                                 \
@@ -267,10 +268,8 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "1:\n\t"                                                                                       \
     BP_AVR_LOAD_A##bits                                                                            \
     "mov r22, r4\n\t"                                                                              \
-    "sbrc r5, 7\n\t"                                                                               \
-    "rjmp 3f\n\t"                                                                                  \
     "sbrs r5, 5\n\t"                                                                               \
-    "rjmp 5f\n\t"                                                                                  \
+    "rjmp 3f\n\t"                                                                                  \
     "ld r20, X+\n\t"                                                                               \
     "ld r21, X+\n\t"                                                                               \
     "ld r18, X+\n\t"                                                                               \
@@ -296,6 +295,8 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "clr __zero_reg__\n\t"                                                                         \
     "ret\n"                                                                                        \
     "3:\n\t"                                                                                       \
+    "sbrs r5, 7\n\t"                                                                               \
+    "rjmp 5f\n\t"                                                                                  \
     BP_AVR_RESCALE_DOWN("r20", "r21")                                                              \
     BP_AVR_RESCALE_DOWN("r18", "r19")                                                              \
     "rjmp 2b\n"                                                                                    \

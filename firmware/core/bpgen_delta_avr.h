@@ -29,6 +29,13 @@
     "mov r23, r22\n\t"                                                                             \
     "clr r22\n\t"
 
+/* A from a in r23:r22, for a frac from 13 up that the compiler knows: 2, 4 or 6 cycles. */
+#define BP_AVR_MOVE_A                                                                              \
+    ".rept 16 - %[frac]\n\t"                                                                       \
+    "lsl r22\n\t"                                                                                  \
+    "rol r23\n\t"                                                                                  \
+    ".endr\n\t"
+
 /* The derivative of A is (2^30 + 2^15 - x * x) >> 16 with x = A - 2^15, to r17:r16: 18 cycles,
  * or 17 where `quarter`, which makes that 2^14, copies it. The lower half of x * x is never 2^15,
  * for 15 is odd, so its highest bit tells on which side it is.

@@ -5,8 +5,8 @@
  * layers that the generator calls large, at rates of the usual shift.
  *
  * No time depends on the data, but for 5 cycles where a master of 24 bits saturates, 4 for one of
- * 16, 6 or 12 where a sum is clipped, 4 for a delta next to -2^15, and those of deltas near their
- * top. Cycles are those of an ATmega328P.
+ * 16, 6 or 12 where a sum is clipped, 4 for a delta whose lower byte is 0, and those of deltas near
+ * their top. Cycles are those of an ATmega328P.
  * SPDX-License-Identifier: 0BSD
  */
 #ifndef BPGEN_FUSED_AVR_H
@@ -227,13 +227,13 @@
     "movw r28, r12\n\t"                                                                            \
     "rjmp 11f\n"                                                                                   \
     "6:\n\t"                                                                                       \
-    "tst r16\n\t"                                                                                  \
+    "cpi r17, 0x80\n\t"                                                                            \
     "brne 7f\n\t"                                                                                  \
     "rjmp 5b\n"                                                                                    \
     "11:\n\t"                                                                                      \
     "ld r16, X+\n\t"                                                                               \
     "ld r17, X+\n\t"                                                                               \
-    "cpi r17, 0x80\n\t"                                                                            \
+    "tst r16\n\t"                                                                                  \
     "breq 6b\n"                                                                                    \
     "7:\n\t"                                                                                       \
     "ld r22, Z\n\t"                                                                                \

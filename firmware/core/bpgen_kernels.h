@@ -322,6 +322,8 @@ static inline void bp_learn_stochastic_first(int16_t *w, int16_t *b, const bp_la
 #define bp_learn_residual_large bp_learn_residual_plain
 #define bp_learn_stochastic_large bp_learn_stochastic_plain
 #define bp_learn_residual_first bp_update_residual
+#define bp_learn_residual_first_large bp_learn_residual_first
+#define bp_learn_stochastic_first_large bp_learn_stochastic_first
 #endif
 
 /* Sums over a batch. */

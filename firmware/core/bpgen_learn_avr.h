@@ -49,7 +49,7 @@ BP_AVR_INLINE uint16_t bp_avr_rate(uint16_t mantissa) { return (uint16_t)(0u - 2
  *     r4, r5   2^16 - 2 * mantissa  r16, r17  a; derivative         Y  a
  *     r6, r7   the caller's Y       r18-r20   e; product's sign     Z  t
  *     r10, r11 top                  r21       2^(16 - shift)
- *     r12      outputs left         r22-r25   product, dz; step
+ *     r15      outputs left         r22-r25   product, dz; step
  */
 #define BP_AVR_OUTPUTS                                                                             \
     "movw r6, r28\n\t"                                                                             \
@@ -58,15 +58,19 @@ BP_AVR_INLINE uint16_t bp_avr_rate(uint16_t mantissa) { return (uint16_t)(0u - 2
     "ldi r16, lo8(%[top])\n\t"                                                                     \
     "ldi r17, hi8(%[top])\n\t"                                                                     \
     "movw r10, r16\n\t"                                                                            \
-    "ldi r16, %[outputs]\n\t"                                                                      \
-    "mov r12, r16\n\t"                                                                             \
     "ldi r16, %[scale_a]\n\t"                                                                      \
-    "mov r14, r16\n\t"                                                                             \
+    "ldi r17, %[outputs]\n\t"                                                                      \
+    "movw r14, r16\n\t"                                                                            \
     "ldi r21, %[scale]\n"                                                                          \
     "1:\n\t"                                                                                       \
     "ld r16, Y+\n\t"                                                                               \
     "ld r17, Y+\n\t"                                                                               \
-    BP_AVR_OUTPUT_DELTA("ld r0, Z+\n\t", BP_AVR_BYTES                                              \
+    BP_AVR_OUTPUT_DELTA("ld r0, Z+\n\t", ".if %[frac] >= 14\n\t"                                   \
+                        "movw r22, r16\n\t"                                                        \
+                        BP_AVR_MOVE_A                                                              \
+                        ".else\n\t"                                                                \
+                        BP_AVR_BYTES                                                               \
+                        ".endif\n\t"                                                               \
                         ".if %[frac] <= 8\n\t"                                                     \
                         "mov r23, r22\n\t"                                                         \
                         "clr r22\n\t"                                                              \
@@ -77,7 +81,7 @@ BP_AVR_INLINE uint16_t bp_avr_rate(uint16_t mantissa) { return (uint16_t)(0u - 2
     BP_AVR_STEP("r18", "r23", "r22", "r17", "r16")                                                 \
     "st X+, r22\n\t"                                                                               \
     "st X+, r23\n\t"                                                                               \
-    "dec r12\n\t"                                                                                  \
+    "dec r15\n\t"                                                                                  \
     "breq .+2\n\t"                                                                                 \
     "rjmp 1b\n\t"                                                                                  \
     "movw r28, r6\n\t"                                                                             \
@@ -111,7 +115,7 @@ BP_AVR_INLINE void bp_avr_known_outputs(int16_t *p, const int16_t *a, const int1
                          : "r"(in_rate), [to_dz] "n"(to_dz), [frac] "n"(frac), [top] "n"(top),
                            [scale_a] "n"(1u << (-frac & 7)), [scale] "n"(1u << (16 - shift)),
                            [outputs] "n"(outputs)
-                         : "r0", "r2", "r6", "r7", "r10", "r11", "r12", "r14", "r16", "r17",
+                         : "r0", "r2", "r6", "r7", "r10", "r11", "r14", "r15", "r16", "r17",
                            "r18", "r19", "r20", "r21", "r22", "r23", "memory");
 }
 
@@ -222,7 +226,47 @@ void bp_avr_steps(int16_t *p, const int16_t *dz, uint16_t rate, size_t n);
     BP_AVR_CLIP40("r24", "r21", "r20", "r5")                                                       \
     ".endif\n\t"
 
-/* dz_in and p_in, each input in 102 cycles and 26 an output:
+/* r22:r23 of BP_AVR_DELTA clipped to [-top, top], from r25, which is r22:r23 >> 12 before it loses
+ * bits: 4 cycles where that tells that it fits, 8 or 9 where it is far outside, and up to 16 where
+ * only all bits tell.
+ */
+#define BP_AVR_FEW_CLIP                                                                            \
+    "subi r25, -(%[top] >> 12)\n\t"                                                                \
+    "cpi r25, (%[top] >> 12) + ((%[top] + 1) >> 12)\n\t"                                           \
+    "brlo 2f\n\t"                                                                                  \
+    "brmi 3f\n\t"                                                                                  \
+    ".if %[top] < 0x7FFF\n\t"                                                                      \
+    "cpi r25, (%[top] >> 12) + 8\n\t"                                                              \
+    "brsh 4f\n\t"                                                                                  \
+    "ldi r16, lo8(%[top])\n\t"                                                                     \
+    "ldi r17, hi8(%[top])\n\t"                                                                     \
+    "cp r16, r23\n\t"                                                                              \
+    "cpc r17, r22\n\t"                                                                             \
+    "brge 2f\n"                                                                                    \
+    "4:\n\t"                                                                                       \
+    ".endif\n\t"                                                                                   \
+    "ldi r23, lo8(%[top])\n\t"                                                                     \
+    "ldi r22, hi8(%[top])\n\t"                                                                     \
+    "rjmp 2f\n"                                                                                    \
+    "3:\n\t"                                                                                       \
+    "cpi r25, (%[top] >> 12) - 8\n\t"                                                              \
+    "brge 7f\n"                                                                                    \
+    "5:\n\t"                                                                                       \
+    "ldi r23, lo8(-%[top])\n\t"                                                                    \
+    "ldi r22, hi8(-%[top])\n"                                                                      \
+    "2:\n\t"
+
+/* The rest of that, out of the way. */
+#define BP_AVR_FEW_CLIP_LOW                                                                        \
+    "7:\n\t"                                                                                       \
+    "ldi r16, lo8(-%[top])\n\t"                                                                    \
+    "ldi r17, hi8(-%[top])\n\t"                                                                    \
+    "cp r23, r16\n\t"                                                                              \
+    "cpc r22, r17\n\t"                                                                             \
+    "brlt 5b\n\t"                                                                                  \
+    "rjmp 2b\n"
+
+/* dz_in and p_in, each input in 103 cycles and 26 an output, or 101 where its fraction is 14:
  *
  *     r2, r3   2^14; zero           r14       2^(16 - frac)         X  p_in
  *     r4, r5   sum, lower half      r15       inputs left           Y  a_in
@@ -232,8 +276,7 @@ void bp_avr_steps(int16_t *p, const int16_t *dz, uint16_t rate, size_t n);
  *                                   r22-r25   w[j], products; delta, step
  *
  * Of a pair of inputs the second one's weights follow the first one's, each output's 4 bytes behind
- * those of the output before. A delta beyond the fence, on or below the top, takes 18 to 23 cycles
- * more.
+ * those of the output before.
  */
 #define BP_AVR_FEW_DELTAS                                                                          \
     "movw r12, r28\n\t"                                                                            \
@@ -243,9 +286,8 @@ void bp_avr_steps(int16_t *p, const int16_t *dz, uint16_t rate, size_t n);
     BP_AVR_QUARTER                                                                                 \
     "movw r2, r16\n\t"                                                                             \
     "ldi r16, %[scale_a]\n\t"                                                                      \
-    "mov r14, r16\n\t"                                                                             \
-    "ldi r16, %[inputs]\n\t"                                                                       \
-    "mov r15, r16\n"                                                                               \
+    "ldi r17, %[inputs]\n\t"                                                                       \
+    "movw r14, r16\n"                                                                              \
     "1:\n\t"                                                                                       \
     ".if %[outputs] == 1\n\t"                                                                      \
     BP_AVR_FEW_FIRST("r18", "r19", " r22, Z+", " r23, Z+")                                         \
@@ -270,15 +312,18 @@ void bp_avr_steps(int16_t *p, const int16_t *dz, uint16_t rate, size_t n);
     "adiw r30, 4 * (%[outputs] - 1)\n\t"                                                           \
     ".endif\n\t"                                                                                   \
     BP_AVR_FEW_MOVE                                                                                \
+    ".if %[frac] >= 13\n\t"                                                                        \
+    "ld r22, Y+\n\t"                                                                               \
+    "ld r23, Y+\n\t"                                                                               \
+    BP_AVR_MOVE_A                                                                                  \
+    ".else\n\t"                                                                                    \
     "ld r16, Y+\n\t"                                                                               \
     "ld r17, Y+\n\t"                                                                               \
     BP_AVR_BYTES                                                                                   \
+    ".endif\n\t"                                                                                   \
     BP_AVR_DERIVATIVE("movw r16, r2\n\t")                                                          \
     BP_AVR_DELTA("r4", "r5", "r20", "r21")                                                         \
-    "subi r25, -(%[top] >> 12)\n\t"                                                                \
-    "cpi r25, 2 * (%[top] >> 12)\n\t"                                                              \
-    "brsh 7f\n"                                                                                    \
-    "2:\n\t"                                                                                       \
+    BP_AVR_FEW_CLIP                                                                                \
     BP_AVR_STORE_DZ("r22", "r23")                                                                  \
     "movw r16, r10\n\t"                                                                            \
     BP_AVR_STEP("r4", "r22", "r23", "r17", "r16")                                                  \
@@ -287,16 +332,7 @@ void bp_avr_steps(int16_t *p, const int16_t *dz, uint16_t rate, size_t n);
     "dec r15\n\t"                                                                                  \
     "breq 8f\n\t"                                                                                  \
     "rjmp 1b\n"                                                                                    \
-    "7:\n\t"                                                                                       \
-    "subi r25, %[top] >> 12\n\t"                                                                   \
-    "asr r25\n\t"                                                                                  \
-    "asr r25\n\t"                                                                                  \
-    "asr r25\n\t"                                                                                  \
-    "asr r25\n\t"                                                                                  \
-    "ldi r16, lo8(%[top])\n\t"                                                                     \
-    "ldi r17, hi8(%[top])\n\t"                                                                     \
-    BP_AVR_CLIP_BY_TOP("r25", "r22", "r23", "r17", "r16")                                          \
-    "rjmp 2b\n"                                                                                    \
+    BP_AVR_FEW_CLIP_LOW                                                                            \
     "8:\n\t"                                                                                       \
     "movw r28, r12\n\t"                                                                            \
     "clr r1"
@@ -317,7 +353,8 @@ BP_AVR_INLINE void bp_avr_few_deltas(int16_t *p_in, const int16_t *w, const bp_l
                          : "r"(in_rate), [inputs] "n"(layer->inputs),
                            [outputs] "n"(layer->outputs), [shift] "n"(layer->sum_shift),
                            [scale_a] "n"(1u << (16 - layer->a_in_frac)),
-                           [top] "n"(layer->dz_in_top), [to_dz] "n"(to_dz)
+                           [frac] "n"(layer->a_in_frac), [top] "n"(layer->dz_in_top),
+                           [to_dz] "n"(to_dz)
                          : "r0", "r2", "r3", "r4", "r5", "r6", "r7", "r8", "r9", "r12", "r13",
                            "r14", "r15", "r18", "r19", "r20", "r21", "r22", "r23", "memory");
 }

@@ -55,15 +55,16 @@
     "st Z+, " low "\n\t"                                                                           \
     "st Z+, " high "\n\t"
 
-/* M -= round(product, 8), with 0x80 in `x80`: 18 cycles. */
-#define BP_AVR_LOSE24_8(x80)                                                                       \
+/* M -= round(product, 8), with 0x80 in `x80`: 10 cycles, and 18 with what may be too much. */
+#define BP_AVR_LESS24_8(x80)                                                                       \
     "cp " x80 ", r22\n\t"                                                                          \
     "ld r22, Y\n\t"                                                                                \
     "sbc r22, r23\n\t"                                                                             \
     "ld r23, Z\n\t"                                                                                \
     "sbc r23, r24\n\t"                                                                             \
     "ldd r24, Z+1\n\t"                                                                             \
-    "sbc r24, r25\n\t" BP_AVR_STORE24("r22", "r23", "r24")
+    "sbc r24, r25\n\t"
+#define BP_AVR_LOSE24_8(x80) BP_AVR_LESS24_8(x80) BP_AVR_STORE24("r22", "r23", "r24")
 
 /* M -= round(product, 16), with 0x80 in r8: 22 cycles. */
 #define BP_AVR_LOSE24_16                                                                           \
@@ -79,14 +80,17 @@
     "ldd r24, Z+1\n\t"                                                                             \
     "sbc r24, r0\n\t" BP_AVR_STORE24("r22", "r23", "r24")
 
-/* M -= (product + r) >> 16, with r, which is what the dither lacks to 65535, in Y: 14 cycles. */
-#define BP_AVR_LOSE16_16                                                                           \
+/* M -= (product + r) >> 16, with r, which is what the dither lacks to 65535, in Y: 8 cycles, and 14
+ * with what may be too much.
+ */
+#define BP_AVR_LESS16_16                                                                           \
     "add r22, r28\n\t"                                                                             \
     "adc r23, r29\n\t"                                                                             \
     "ld r22, Z\n\t"                                                                                \
     "sbc r22, r24\n\t"                                                                             \
     "ldd r23, Z+1\n\t"                                                                             \
-    "sbc r23, r25\n\t" BP_AVR_STORE16("r22", "r23")
+    "sbc r23, r25\n\t"
+#define BP_AVR_LOSE16_16 BP_AVR_LESS16_16 BP_AVR_STORE16("r22", "r23")
 
 /* The same with a shift of 24 and 255 below r: 18 cycles. */
 #define BP_AVR_LOSE16_24                                                                           \

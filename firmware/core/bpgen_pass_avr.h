@@ -11,6 +11,7 @@
 #include "bpgen_few_avr.h"
 #include "bpgen_fused_avr.h"
 #include "bpgen_kernels.h"
+#include "bpgen_large_avr.h"
 #include "bpgen_learn_avr.h"
 
 void bp_avr_pass24(void);
@@ -180,6 +181,15 @@ BP_AVR_INLINE void bp_avr_learn_stochastic(uint8_t few, const void *s, int16_t *
 #define bp_learn_stochastic_first(w, b, layer, a_in, p, alignment, dither, index, counters)        \
     ((void)(counters), bp_avr_step_stochastic(1, w, b, layer, a_in, p, &(alignment),               \
                                               bp_dither_at(dither, index)))
+#define bp_learn_residual_first_large(w, w_low, b, b_low, layer, a_in, p, alignment, counters)     \
+    (BP_AVR_IS_LARGE_STEP(layer, &(alignment), 8)                                                  \
+         ? bp_avr_large_residual(w, w_low, b, b_low, layer, a_in, p, (alignment).frac)             \
+         : bp_learn_residual_first(w, w_low, b, b_low, layer, a_in, p, alignment, counters))
+#define bp_learn_stochastic_first_large(w, b, layer, a_in, p, alignment, dither, index, counters)  \
+    (BP_AVR_IS_LARGE_STEP(layer, &(alignment), 16)                                                 \
+         ? bp_avr_large_stochastic(w, b, layer, a_in, p, (alignment).frac,                         \
+                                   bp_dither_at(dither, index))                                    \
+         : bp_learn_stochastic_first(w, b, layer, a_in, p, alignment, dither, index, counters))
 
 #define BP_AVR_HAS_FEW(layer, dz_in, a_in)                                                         \
     (BP_AVR_IS_FEW(layer) && __builtin_constant_p(BP_AVR_DISTANCE(dz_in, a_in)))

@@ -1,8 +1,9 @@
 /* bpgen_thumb_update.h -- the loops of updates in assembly, for Cortex-M0, M0+ and M3.
  *
  * bpgen_lanes_update.h alone includes this, and its C for other cores says what each of these
- * computes. The loops take the same instructions whatever the numbers, but on M0 one more for most
- * weights of odd inputs that are clipped, and two for a bias that is.
+ * computes. The loops take the same instructions whatever the numbers, but on M0 one more for three
+ * of four weights of odd inputs that are clipped, or two of four with dither, and two for a bias
+ * that is.
  * SPDX-License-Identifier: 0BSD
  */
 #ifndef BPGEN_THUMB_UPDATE_H
@@ -213,7 +214,8 @@ INLINE void run16(rows_t *rows, int16_t *weights, const int16_t *a_in, const int
 
 /* The weight of an odd input, the upper one, within its limits. To store the word, whose lower half
  * comes after it, is an instruction less, also than what a limit takes: with that in all 4 outputs
- * of a round, a step that ends at the limits would be more than 2 % longer than another.
+ * of a round, or in 3 with dither, a step that ends at the limits would be more than 2 % longer than
+ * another.
  */
 #define STORE_WORD(at, above) "str r4, [r0, #" at "]\n\t"
 #define STORE_UPPER(at, above) "lsrs r6, r4, #16\n\tstrh r6, [r0, #" above "]\n\t"
@@ -468,7 +470,7 @@ INLINE void biases24(int16_t *biases, uint8_t *low, const int16_t *g, size_t n,
         "cmp r11, r12\n\t" \
         "beq 5f\n\t" \
         "b 1b\n" \
-        STORE16("8", STORE_WORD("8", "10"), "2", "b") \
+        STORE16("8", STORE_UPPER("8", "10"), "2", "b") \
         STORE16("12", STORE_UPPER("12", "14"), "3", "b") \
         "5:\n\t" \
         "pop {r7}" \

@@ -14,7 +14,8 @@ from tests.bitexact.side_by_side import Edit, Tool, counts, mutant
 
 BACKWARD, UPDATE = "bpgen_avr_backward.h", "bpgen_avr_update.h"
 DELTA, MASTER = "bpgen_delta_avr.h", "bpgen_master_avr.h"
-LEARN, FEW, FUSED = "bpgen_learn_avr.h", "bpgen_few_avr.h", "bpgen_fused_avr.h"
+LEARN, FEW = "bpgen_learn_avr.h", "bpgen_few_avr.h"
+FUSED, LARGE_STEP = "bpgen_fused_avr.h", "bpgen_large_avr.h"
 SHIFTS = "bpgen_avr_shifts.h"
 PROGRAM = Path(__file__).parent / "avr_learn.c"
 KERNELS = (
@@ -33,6 +34,8 @@ KERNELS = (
     "large_stochastic",
     "first_residual",
     "first_stochastic",
+    "first_large_residual",
+    "first_large_stochastic",
     "known_output",
 )
 SEED = 20260
@@ -42,6 +45,7 @@ MANY_OUTPUTS = ((1, 260), (1, 256))
 MANY_INPUTS = tuple((n, 1) for n in range(511, 521))
 # Those that the generator calls large have more weights, but nothing else is different.
 LARGE = ((9, 32), (1, 4), (8, 31), (2, 1), (7, 17), (6, 10), (5, 32), (4, 5), (3, 20), (9, 9))
+LARGE_FIRST = ((9, 32), (1, 4), (8, 5), (2, 130), (7, 11), (6, 4), (5, 2), (4, 9), (3, 1))
 
 
 def _layer(
@@ -122,6 +126,21 @@ def _large(rng: np.random.Generator, n: int, shape: tuple[int, int]) -> tuple[st
     return layer, limits
 
 
+def _large_first(rng: np.random.Generator, n: int, shape: tuple[int, int]) -> tuple[str, list[str]]:
+    """The same of a layer whose inputs may be negative and which passes no deltas on."""
+    inputs, outputs = shape
+    excess = n % 4
+    frac = int(rng.integers(7, 16 - excess))
+    layer = f"{n}, 0, .inputs = {inputs}, .outputs = {outputs}, .a_in_frac = {frac}"
+    top = (1 << (frac + excess)) - 1
+    limits = [
+        f"{{{top}, 32767, {shift}, {int(u_frac)}, 0}}"
+        for shift in (8, 16)
+        for u_frac in rng.integers(8 - excess, 16 - excess, 4)
+    ]
+    return layer, limits
+
+
 def _known_output(rng: np.random.Generator, n: int) -> str:
     frac = 4 + n % 12
     top = int((32767, 16384, rng.integers(1, 32768))[n % 3])
@@ -140,7 +159,7 @@ def layers(kernels: Collection[str] = KERNELS, *, many_inputs: bool = False) -> 
     one or the other.
 
     And those that are known when it is compiled: layers of few outputs behind sigmoids, first
-    layers of few outputs, and sigmoid outputs.
+    layers of few outputs, large layers of both kinds, and sigmoid outputs.
     """
     rng = np.random.default_rng(SEED)
     corners = MANY_INPUTS if many_inputs else MANY_OUTPUTS
@@ -151,13 +170,17 @@ def layers(kernels: Collection[str] = KERNELS, *, many_inputs: bool = False) -> 
     known = [_known(rng, n, sigmoid=True) for n in range(15)]
     first = [_known(rng, n, sigmoid=False) for n in range(15, 24)]
     large = [_large(rng, 24 + n, shape) for n, shape in enumerate(LARGE)]
-    known_limits = [limits for _, several in known + first + large for limits in several]
+    outputs = [_known_output(rng, n) for n in range(12)]
+    large_first = [_large_first(rng, 34 + n, shape) for n, shape in enumerate(LARGE_FIRST)]
+    several = [limits for _, limits in known + first + large + large_first]
+    known_limits = [limits for eight in several for limits in eight]
     return (
         _macro("KERNELS", list(kernels))
         + _macro("KNOWN_LAYERS", [layer for layer, _ in known])
         + _macro("FIRST_LAYERS", [layer for layer, _ in first])
         + _macro("LARGE_LAYERS", [layer for layer, _ in large])
-        + _macro("KNOWN_OUTPUTS", [_known_output(rng, n) for n in range(12)])
+        + _macro("LARGE_FIRST_LAYERS", [layer for layer, _ in large_first])
+        + _macro("KNOWN_OUTPUTS", outputs)
         + (
             f"#define SEED {SEED}u\n"
             f"#define UPDATE_LAYERS {len(some)}\n"
@@ -203,6 +226,7 @@ def test_with_counters_the_portable_c_is_in_place(tool: Tool, tmp_path: Path) ->
     assert differing(tmp_path, tool, "-O2", "-DBPGEN_COUNTERS=1") == dict.fromkeys(KERNELS, 0)
 
 
+FIRST_LARGE = {"first_large_residual", "first_large_stochastic"}
 # By file: the kernels that notice, and what is replaced in the n-th line that holds it.
 MUTANTS = {
     BACKWARD: [
@@ -225,6 +249,7 @@ MUTANTS = {
         ({"backward", "learn_residual"}, '"adc " fifth ", r2', '"nop', 0),
         ({"learn_residual", "known_residual"}, '"cp r22, " fifth "', '"cp r22, r22', 0),
         ({"output_delta", "known_output"}, '"adc r1, r2', '"nop', 0),
+        ({"known_output", "known_residual"}, '"rol r23', '"lsl r23', 0),
         ({"descent", "known_output", "known_residual"}, '"sbc r25, r2', '"nop', -1),
         ({"descent", "known_output", "known_residual"}, '"lsl " spare', '"tst " spare', 0),
     ],
@@ -237,8 +262,13 @@ MUTANTS = {
         ({"known_residual", "known_stochastic"}, '"asr r21', '"lsr r21', 0),
         ({"known_residual", "known_stochastic"}, '"rol r24', '"lsl r24', 0),
         ({"known_residual", "known_stochastic"}, 'BP_AVR_CLIP40("r24"', 'BP_AVR_CLIP40("r21"', 0),
-        ({"known_residual", "known_stochastic"}, '"brsh 7f', '"brvs 7f', 0),
-        ({"known_residual", "known_stochastic"}, '"ldi r17, hi8(%[top])', '"ldi r17, 1', 1),
+        ({"known_residual", "known_stochastic"}, "((%[top] + 1) >> 12)", "8", 0),
+        ({"known_residual", "known_stochastic"}, '"brsh 4f', '"brlo 4f', 0),
+        ({"known_residual", "known_stochastic"}, '"ldi r17, hi8(%[top])', '"ldi r17, 0x7F', 1),
+        ({"known_residual", "known_stochastic"}, '"ldi r22, hi8(%[top])', '"ldi r22, 1', 0),
+        ({"known_residual", "known_stochastic"}, '"brge 7f', '"brlt 7f', 0),
+        ({"known_residual", "known_stochastic"}, '"brlt 5b', '"nop', 0),
+        ({"known_residual", "known_stochastic"}, '"ldi r23, lo8(-%[top])', '"ldi r23, 0', 0),
         ({"known_output"}, ".if %[frac] <= 8", ".if %[frac] < 8", 0),
         ({"known_output"}, '"movw r16, r4', '"movw r16, r10', 0),
     ],
@@ -263,6 +293,7 @@ MUTANTS = {
         ({"update_residual", "update_stochastic"}, '"ld r20, X+', '"ld r21, X+', 0),
         ({"update_residual"}, '"sbrc r5, 3', '"sbrs r5, 3', 0),
         ({"update_residual", "update_stochastic"}, '"sbrs r5, 5', '"sbrc r5, 5', 0),
+        ({"update_residual", "update_stochastic"}, '"sbrs r5, 7', '"sbrc r5, 7', 0),
         ({"update_residual", "update_stochastic"}, '"sbrc r5, 6', '"sbrs r5, 6', 0),
         ({"update_stochastic", "learn_stochastic"}, '"sbrc r22, 0', '"sbrs r22, 0', 0),
         ({"update_stochastic", "learn_stochastic"}, '"sbrs r5, 4', '"sbrs r5, 3', 1),
@@ -318,6 +349,31 @@ MUTANTS = {
         ({"large_residual", "large_stochastic"}, "ldi r16, %[shift] - 8", "ldi r16, -1", 1),
         ({"large_residual", "large_stochastic"}, '"sbci r17, 0xFF', '"sbci r17, 0', 0),
         ({"large_residual", "large_stochastic"}, '"brmi 3b', '"nop', 0),
+        ({"large_residual", "large_stochastic"}, '"tst r16', '"cp r16, r16', 0),
+    ],
+    LARGE_STEP: [
+        (FIRST_LARGE, '"r2", "r2", "r8"', '"r2", "r2", "r9"', 0),
+        (FIRST_LARGE, '"or r3, r1', '"nop', 0),
+        (FIRST_LARGE, '"ldi r17, 0xFF', '"ldi r17, 0xFE', 0),
+        (FIRST_LARGE, '"ldi r16, 0x7F', '"ldi r16, 0x7E', 0),
+        (FIRST_LARGE, '"rjmp 42f', '"rjmp 43f', 0),
+        (FIRST_LARGE, '"brvc 32f', '"nop', 0),
+        (FIRST_LARGE, '"brcc 54b', '"nop', 0),
+        (FIRST_LARGE, '"brcc 55b', '"nop', 0),
+        (FIRST_LARGE, '"brcs 52b', '"nop', 0),
+        (FIRST_LARGE, '"rjmp 42f', '"rjmp 32f', 1),
+        (FIRST_LARGE, '"brcs 53b', '"nop', 0),
+        (FIRST_LARGE, '"rjmp 43f', '"rjmp 33f', 0),
+        (FIRST_LARGE, '"brvc 32b', '"nop', 0),
+        (FIRST_LARGE, '"brcs 44f', '"nop', 0),
+        (FIRST_LARGE, '"brvc 33b', '"nop', 0),
+        (FIRST_LARGE, '"brcs 45f', '"nop', 0),
+        (FIRST_LARGE, '"rjmp 52b', '"rjmp 53b', 0),
+        (FIRST_LARGE, '"brne 37f', '"nop', 0),
+        (FIRST_LARGE, '"brpl 38f', '"brmi 38f', 0),
+        ({"first_large_stochastic"}, "(2 - %[inputs]", "(1 - %[inputs]", 0),
+        ({"first_large_stochastic"}, "BP_AVR_LARGE_TO_OUTPUT##bits", "", 0),
+        ({"first_large_residual"}, '"mov r10, r16', '"mov r10, r8', 0),
     ],
 }
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import speed
+from benchmarks.__main__ import main
 from benchmarks.speed import by_function, corners, goals, subjects
 from benchmarks.speed.cores import CORES, compiler_version
 
@@ -196,6 +197,13 @@ def test_corners_have_every_network_that_fits_and_leave_out_what_does_not(tool: 
         tool(name)
     found = {row.net for row in corners.measure(only="uno ") if row.update == "residual"}
     assert found == {"2-2-1", "1-10-1", "4-8-3", "4-16-3", "13-8-3"}
+
+
+def test_a_benchmark_of_no_row_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["speed", "--only", "nonsense"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "nothing to measure has 'nonsense' in board, net and mode\n"
 
 
 ONE = ("uno", "4-16-3", "residual", "2994", "392", "488", "92", "10489.50", "25838.00")

@@ -216,6 +216,26 @@ def test_a_layer_is_large_where_one_loop_can_have_it_and_pays(
     assert [layer.learn_kind for layer in training.chain] == [kind]
 
 
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "kind"),
+    [
+        (32, 4, "_first_large"),
+        (31, 4, "_first"),
+        (64, 3, "_first"),
+        (1, 255, "_first_large"),
+        (1, 256, "_first"),
+        (510, 4, "_first_large"),
+        (511, 4, "_first"),
+    ],
+)
+def test_a_first_layer_is_large_where_its_counts_are_bytes_and_it_pays(
+    inputs: int, outputs: int, kind: str
+) -> None:
+    training = view((inputs, outputs, 1)).training
+    assert training is not None
+    assert [layer.learn_kind for layer in training.last] == [kind]
+
+
 def test_an_avr_compiler_says_so_where_no_board_was_named(
     tool: Callable[[str], str], tmp_path: Path
 ) -> None:

@@ -42,8 +42,9 @@ class Code:
     tanh_opt, `wide` for sums beyond int32, `accumulator` for batches and momentum, whose kernels
     are smaller than the others. Of layers of up to three outputs whose weights are in RAM, `few` is
     for the sums of each and `few_steps` for its deltas and steps, where these are the network's own
-    code, as `large` is for those of each large layer (bpgen_kernels.h). The sum is an upper bound
-    of core, model and start-up code together, when all functions of the model are called.
+    code, as `large` is for those of each large layer, or its steps alone (bpgen_kernels.h). The sum
+    is an upper bound of core, model and start-up code together, when all functions of the model are
+    called.
     """
 
     base: int

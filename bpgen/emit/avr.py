@@ -10,7 +10,7 @@ from bpgen.proof import WEIGHT_LIMIT, Sum
 
 # Products of 16-bit numbers that the sums of AVR cores hold, in 40 bits.
 AVR_WIDE_OUTPUTS = 512
-# From how many weights on the loop of large layers saves enough for its 500 to 800 bytes of code.
+# From how many weights on the loop of large layers saves enough for its 640 to 800 bytes of code.
 AVR_LARGE_WEIGHTS = 128
 
 
@@ -86,9 +86,10 @@ def is_large(inputs: int, outputs: int) -> bool:
 
 def is_large_first(inputs: int, outputs: int) -> bool:
     """
-    Whether the first layer that learns has a step of its own, in loops that saturate in no time.
+    Whether the first layer that learns has a step of its own, whose loop expects what it did last.
 
-    It counts pairs of inputs and outputs in a byte each; fewer than four outputs fit registers.
+    It counts pairs of inputs and outputs in a byte each. The steps of up to three outputs have
+    registers, or with masters of 24 bits the pass for three, which is shorter.
     """
     return 4 <= outputs <= 255 and _pays(inputs, outputs)
 

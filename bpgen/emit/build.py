@@ -292,8 +292,8 @@ def _delta_call(layer: Dense, k: int) -> str:
 
 def _learn_kind(backward: Sum | None, layer: Dense, a_in_frac: int) -> str:
     """
-    Which of the kernels of bpgen_kernels.h makes the step of a layer in a chain, and its deltas
-    where there are some; "" where such layers have none.
+    The end of a kernel's name in bpgen_kernels.h: that for the step of a layer in a chain, and for
+    its inputs' deltas unless it is the first; "" where no kernel has the layer's formats.
     """
     inputs = layer.inputs
     if backward is None:

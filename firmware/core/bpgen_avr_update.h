@@ -6,7 +6,7 @@
  *
  * All updates are two passes in assembly, one for each width of the masters, called by
  * bpgen_pass_avr.h, but those of layers of few outputs (bpgen_few_avr.h) and of large ones
- * (bpgen_fused_avr.h).
+ * (bpgen_fused_avr.h, and bpgen_large_avr.h where no deltas are passed on).
  * SPDX-License-Identifier: 0BSD
  */
 #ifndef BPGEN_AVR_UPDATE_H
@@ -92,8 +92,7 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "30:\n\t"                                                                                      \
     "rjmp 32f\n"                                                                                   \
     "41:\n\t"                                                                                      \
-    BP_AVR_LOAD_P BP_AVR_SCALED_P                                                                  \
-    BP_AVR_LOSE_BIAS24                                                                             \
+    BP_AVR_LOAD_P BP_AVR_SCALED_P BP_AVR_BIAS24                                                    \
     BP_AVR_NEXT_BIAS("41")                                                                         \
     "47:\n\t"
 
@@ -112,9 +111,7 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "30:\n\t"                                                                                      \
     "rjmp 32f\n"                                                                                   \
     "41:\n\t"                                                                                      \
-    BP_AVR_LOAD_P BP_AVR_SCALED_P                                                                  \
-    BP_AVR_LOSE_BIAS16                                                                             \
-    BP_AVR_NEXT_DITHER                                                                             \
+    BP_AVR_LOAD_P BP_AVR_SCALED_P BP_AVR_BIAS16                                                    \
     BP_AVR_NEXT_BIAS("41")                                                                         \
     "47:\n\t"
 

@@ -29,7 +29,7 @@
     "mov r23, r22\n\t"                                                                             \
     "clr r22\n\t"
 
-/* A from a in r23:r22, for a frac from 13 up that the compiler knows: 2, 4 or 6 cycles. */
+/* A from a in r23:r22, for a frac from 14 up that the compiler knows: 2 or 4 cycles. */
 #define BP_AVR_MOVE_A                                                                              \
     ".rept 16 - %[frac]\n\t"                                                                       \
     "lsl r22\n\t"                                                                                  \

@@ -11,10 +11,30 @@
 #include "bpgen_learn_avr.h"
 #include "bpgen_master_avr.h"
 
-/* A bias, and where the next one's master or dither is. */
-#define BP_AVR_FEW_BIAS24(p) "movw r18, " p "\n\t" BP_AVR_SCALED_P BP_AVR_LOSE_BIAS24
-#define BP_AVR_FEW_BIAS16(p)                                                                       \
-    "movw r18, " p "\n\t" BP_AVR_SCALED_P BP_AVR_LOSE_BIAS16 BP_AVR_NEXT_DITHER
+/* From the fu of a rate in r22: r20 = 2^(fu & 7), r22 = fu - fraction of a, and the scale of a,
+ * 2^(r22 & 7), in r3.
+ */
+#define BP_AVR_SCALES                                                                              \
+    "ldi r20, 1\n\t"                                                                               \
+    "sbrc r22, 1\n\t"                                                                              \
+    "ldi r20, 4\n\t"                                                                               \
+    "sbrc r22, 0\n\t"                                                                              \
+    "lsl r20\n\t"                                                                                  \
+    "sbrc r22, 2\n\t"                                                                              \
+    "swap r20\n\t"                                                                                 \
+    "ldi r21, 1 << (-%[frac] & 7)\n\t"                                                             \
+    "mul r20, r21\n\t"                                                                             \
+    "mov r3, r0\n\t"                                                                               \
+    "or r3, r1\n\t"                                                                                \
+    "subi r22, %[frac]\n\t"
+
+#define BP_AVR_FEW_BIAS(bits, p) "movw r18, " p "\n\t" BP_AVR_SCALED_P BP_AVR_BIAS##bits
+
+/* What the dither of the first bias lacks to 65535, where that of the first weight lacks `low`. */
+BP_AVR_INLINE uint16_t bp_avr_dither_after(uint16_t low, uint16_t inputs, uint16_t outputs)
+{
+    return (uint16_t)(low - BP_WEYL * inputs * outputs);
+}
 
 /* The two weights of an output and a pair of inputs: 71 cycles, and 67 with dither. */
 #define BP_AVR_FEW_WEIGHTS24(product, p)                                                           \
@@ -57,25 +77,14 @@
     BP_AVR_LOAD_FEW("r4", "r5")                                                                    \
     "movw r28, r18\n\t"                                                                            \
     "clr r2\n\t"                                                                                   \
-    "ldi r20, 1\n\t"                                                                               \
-    "sbrc r22, 1\n\t"                                                                              \
-    "ldi r20, 4\n\t"                                                                               \
-    "sbrc r22, 0\n\t"                                                                              \
-    "lsl r20\n\t"                                                                                  \
-    "sbrc r22, 2\n\t"                                                                              \
-    "swap r20\n\t"                                                                                 \
-    "ldi r21, 1 << (-%[frac] & 7)\n\t"                                                             \
-    "mul r20, r21\n\t"                                                                             \
-    "mov r3, r0\n\t"                                                                               \
-    "or r3, r1\n\t"                                                                                \
-    "subi r22, %[frac]\n\t"                                                                        \
+    BP_AVR_SCALES                                                                                  \
     "mov r16, r22\n\t"                                                                             \
-    BP_AVR_FEW_BIAS##bits("r4")                                                                    \
+    BP_AVR_FEW_BIAS(bits, "r4")                                                                    \
     ".if %[outputs] > 1\n\t"                                                                       \
-    BP_AVR_FEW_BIAS##bits("r6")                                                                    \
+    BP_AVR_FEW_BIAS(bits, "r6")                                                                    \
     ".endif\n\t"                                                                                   \
     ".if %[outputs] > 2\n\t"                                                                       \
-    BP_AVR_FEW_BIAS##bits("r8")                                                                    \
+    BP_AVR_FEW_BIAS(bits, "r8")                                                                    \
     ".endif\n\t"                                                                                   \
     "movw r30, r12\n\t"                                                                            \
     "movw r28, r14\n\t"                                                                            \
@@ -83,14 +92,21 @@
     "ldi r16, 0x80\n\t"                                                                            \
     "mov r14, r16\n\t"                                                                             \
     "ldi r16, (%[inputs] + 1) / 2\n\t"                                                             \
-    "mov r12, r16\n"                                                                               \
+    "mov r12, r16\n\t"                                                                             \
+    "rjmp 1f\n"                                                                                    \
+    "3:\n\t"                                                                                       \
+    "brpl 4f\n\t"                                                                                  \
+    BP_AVR_RESCALE_DOWN("r20", "r21")                                                              \
+    BP_AVR_RESCALE_DOWN("r18", "r19")                                                              \
+    "rjmp 2f\n"                                                                                    \
+    "4:\n\t"                                                                                       \
+    BP_AVR_RESCALE_UP("r20", "r21")                                                                \
+    BP_AVR_RESCALE_UP("r18", "r19")                                                                \
+    "rjmp 2f\n"                                                                                    \
     "1:\n\t"                                                                                       \
     "mov r22, r3\n\t"                                                                              \
-    "sbrc r15, 7\n\t"                                                                              \
-    "rjmp 3f\n\t"                                                                                  \
     "tst r15\n\t"                                                                                  \
-    "breq .+2\n\t"                                                                                 \
-    "rjmp 4f\n\t"                                                                                  \
+    "brne 3b\n\t"                                                                                  \
     "ld r20, X+\n\t"                                                                               \
     "ld r21, X+\n\t"                                                                               \
     "ld r18, X+\n\t"                                                                               \
@@ -107,17 +123,8 @@
     ".endif\n\t"                                                                                   \
     BP_AVR_FEW_NEXT_PAIR##bits                                                                     \
     "dec r12\n\t"                                                                                  \
-    "breq 5f\n\t"                                                                                  \
-    "rjmp 1b\n"                                                                                    \
-    "3:\n\t"                                                                                       \
-    BP_AVR_RESCALE_DOWN("r20", "r21")                                                              \
-    BP_AVR_RESCALE_DOWN("r18", "r19")                                                              \
-    "rjmp 2b\n"                                                                                    \
-    "4:\n\t"                                                                                       \
-    BP_AVR_RESCALE_UP("r20", "r21")                                                                \
-    BP_AVR_RESCALE_UP("r18", "r19")                                                                \
-    "rjmp 2b\n"                                                                                    \
-    "5:\n\t"                                                                                       \
+    "breq .+2\n\t"                                                                                 \
+    "rjmp 1b\n\t"                                                                                  \
     "movw r28, r10\n\t"                                                                            \
     "clr r1"
 
@@ -159,7 +166,7 @@ BP_AVR_INLINE void bp_avr_few_stochastic(uint8_t first, int16_t *w, uint16_t dit
                                          const int16_t *p, uint8_t u_frac)
 {
     uint16_t low = (uint16_t)~dither;
-    uint16_t b_low = (uint16_t)(low - BP_WEYL * layer->inputs * layer->outputs);
+    uint16_t b_low = bp_avr_dither_after(low, layer->inputs, layer->outputs);
     BP_AVR_FEW_REGISTERS;
 
     if (first != 0) {

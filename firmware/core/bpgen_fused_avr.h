@@ -55,11 +55,9 @@
     "st Z+, " low "\n\t"                                                                           \
     "st Z+, " high "\n\t"
 
-/* What goes on with dithers: from a bias to the next, from a weight to that of the other input, on
- * to the next output's, and from the last one to the next pair of inputs.
+/* What goes on with dithers: from a weight to that of the other input, on to the next output's, and
+ * from the last one to the next pair of inputs.
  */
-#define BP_AVR_FUSED_BIAS24 BP_AVR_LOSE_BIAS24
-#define BP_AVR_FUSED_BIAS16 BP_AVR_LOSE_BIAS16 BP_AVR_NEXT_DITHER
 #define BP_AVR_TO_INPUT24
 #define BP_AVR_TO_INPUT16 BP_AVR_MOVE_DITHER("1")
 #define BP_AVR_TO_OUTPUT24
@@ -125,7 +123,9 @@
  *     r8-r11   sum of the second    r18-r21   u of both             Z  w
  *     r12, r13 product, lower half  r22-r25   w[j], products
  *
- * Between pairs Y is what it is told, and r12, r13 what Y is in the loop.
+ * Between pairs Y is what it is told, and r12, r13 what Y is in the loop. The list's end is told
+ * by the lower byte first, which is 0 there and in few deltas, and in none at its top, of which a
+ * worst case has many.
  */
 #define BP_AVR_FUSED_TEXT(bits)                                                                    \
     "push r28\n\t"                                                                                 \
@@ -135,7 +135,7 @@
     "movw r28, r18\n\t"                                                                            \
     "ldi r16, %[outputs]\n"                                                                        \
     "41:\n\t"                                                                                      \
-    BP_AVR_LOAD_P BP_AVR_SCALED_P BP_AVR_FUSED_BIAS##bits                                          \
+    BP_AVR_LOAD_P BP_AVR_SCALED_P BP_AVR_BIAS##bits                                          \
     "dec r16\n\t"                                                                                  \
     "brne 41b\n\t"                                                                                 \
     "movw r28, r8\n\t"                                                                             \
@@ -347,8 +347,8 @@ BP_AVR_INLINE void bp_avr_fused_stochastic(const void *s, const bp_avr_places_t 
 
     BP_FORGET(base);
     bp_avr_fused(16, base, at, dither,
-                 (uint16_t)(~dither - BP_WEYL * layer->inputs * layer->outputs), p_in, layer, p,
-                 mantissa, u_frac);
+                 bp_avr_dither_after((uint16_t)~dither, layer->inputs, layer->outputs), p_in,
+                 layer, p, mantissa, u_frac);
 }
 
 /* Whether that is for a layer, which the compiler knows and whose sums and pairs of inputs fit

@@ -269,8 +269,9 @@ void bp_learn_stochastic(int16_t *dz_in, int16_t *w, int16_t *b, const bp_layer_
  * squared error of a shift of 9 to 16 or behind its deltas; layers as bp_learn_residual() or
  * bp_learn_stochastic() have them, for an a_in_frac of 9 to 15, a sum_shift of 1 to 16 and up to
  * 512 outputs, plain where sums fit 32 bits, else wide, or large for up to 510 inputs and 32
- * outputs, which pays from 128 weights on; and the first layer that learns. A layer's dither is
- * that of the parameter which is `index` behind the one of `dither`.
+ * outputs, which pays from 128 weights on; and the first layer that learns, or the same large, for
+ * up to 510 inputs and 255 outputs. A layer's dither is that of the parameter which is `index`
+ * behind the one of `dither`.
  */
 #if BP_AVR && !BPGEN_COUNTERS && !BP_SMALL && !defined(__cplusplus)
 #include "bpgen_dense_avr.h"

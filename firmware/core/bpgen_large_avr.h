@@ -1,11 +1,11 @@
 /* bpgen_large_avr.h -- how AVR cores update a large layer that passes no deltas on.
  *
- * bpgen_pass_avr.h includes this. As in bpgen_few_avr.h a layer's constants are instructions and the
- * rate has the usual shift. It is for layers that the generator calls large: of a loop over the
+ * bpgen_pass_avr.h includes this. As in bpgen_few_avr.h a layer's constants are instructions and
+ * the rate has the usual shift. It is for layers that the generator calls large: of a loop over the
  * outputs there are three copies, each for what the last master did. One expects that masters stay
- * inside their range, one that they reach the upper limit and one the lower one. Where many in a
- * row saturate, as whole layers do, that takes no longer than a step does anyway. Cycles are those
- * of an ATmega328P.
+ * inside their range, one that they reach the upper limit and one the lower one. Where all those of
+ * a pair of inputs reach one limit, as a whole layer does, the first takes 1 or 2 cycles more and
+ * no other does; a change from limit to limit takes 1 or 3. Cycles are those of an ATmega328P.
  * SPDX-License-Identifier: 0BSD
  */
 #ifndef BPGEN_LARGE_AVR_H
@@ -62,7 +62,7 @@
  *     r9, r10  0xFF; 0x7F           r18-r21   u of both
  *                                   r22-r25   a, products
  *
- * A borrow says that a master was too high. Labels: 31 to 33 are the copy without limits, 51 to 53
+ * Labels: 31 to 33 are the copy without limits, 51 to 53
  * the upper limit's, 41 to 43 the lower one's, each with its first and second store behind its
  * head. Where a copy has the wrong limit it does the second store itself. The order is such that
  * all branches reach.
@@ -71,23 +71,12 @@
     "movw r4, r28\n\t"                                                                             \
     "movw r28, r18\n\t"                                                                            \
     "clr r2\n\t"                                                                                   \
-    "ldi r20, 1\n\t"                                                                               \
-    "sbrc r22, 1\n\t"                                                                              \
-    "ldi r20, 4\n\t"                                                                               \
-    "sbrc r22, 0\n\t"                                                                              \
-    "lsl r20\n\t"                                                                                  \
-    "sbrc r22, 2\n\t"                                                                              \
-    "swap r20\n\t"                                                                                 \
-    "ldi r21, 1 << (-%[frac] & 7)\n\t"                                                             \
-    "mul r20, r21\n\t"                                                                             \
-    "mov r3, r0\n\t"                                                                               \
-    "or r3, r1\n\t"                                                                                \
-    "subi r22, %[frac]\n\t"                                                                        \
+    BP_AVR_SCALES                                                                                  \
     "mov r13, r22\n\t"                                                                             \
     "movw r26, r14\n\t"                                                                            \
     "ldi r16, %[outputs]\n"                                                                        \
     "1:\n\t"                                                                                       \
-    BP_AVR_LOAD_P BP_AVR_SCALED_P BP_AVR_FUSED_BIAS##bits                                          \
+    BP_AVR_LOAD_P BP_AVR_SCALED_P BP_AVR_BIAS##bits                                          \
     "dec r16\n\t"                                                                                  \
     "brne 1b\n\t"                                                                                  \
     "movw r30, r8\n\t"                                                                             \
@@ -225,13 +214,13 @@ BP_AVR_INLINE void bp_avr_large_stochastic(int16_t *w, int16_t *b, const bp_laye
 {
     uint16_t low = (uint16_t)~dither;
 
-    bp_avr_large(16, w, low, b, (uint16_t)(low - BP_WEYL * layer->inputs * layer->outputs), layer,
+    bp_avr_large(16, w, low, b, bp_avr_dither_after(low, layer->inputs, layer->outputs), layer,
                  a_in, p, u_frac);
 }
 
 /* Whether that is for a layer, which the compiler knows, and for an alignment. */
 #define BP_AVR_IS_LARGE_STEP(layer, alignment, usual)                                              \
-    (__builtin_constant_p((layer)->outputs) && (layer)->outputs <= 255 && (layer)->inputs <= 510 &&\
-     (layer)->a_in_frac >= 8 && BP_AVR_IS_USUAL(alignment, usual))
+    (__builtin_constant_p((layer)->outputs) && (layer)->outputs <= 255 &&                          \
+     (layer)->inputs <= 510 && (layer)->a_in_frac >= 8 && BP_AVR_IS_USUAL(alignment, usual))
 
 #endif

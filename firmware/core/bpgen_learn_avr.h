@@ -43,7 +43,7 @@ BP_AVR_INLINE uint16_t bp_avr_rate(uint16_t mantissa) { return (uint16_t)(0u - 2
 
 /* ---- Outputs --------------------------------------------------------------------------------- */
 
-/* dz and p of sigmoid outputs, 119 cycles each:
+/* dz and p of sigmoid outputs, 119 cycles each, or 118 where the fraction is 14:
  *
  *     r2       zero                 r14       2^(-frac & 7)         X  p
  *     r4, r5   2^16 - 2 * mantissa  r16, r17  a; derivative         Y  a
@@ -227,7 +227,7 @@ void bp_avr_steps(int16_t *p, const int16_t *dz, uint16_t rate, size_t n);
     ".endif\n\t"
 
 /* r22:r23 of BP_AVR_DELTA clipped to [-top, top], from r25, which is r22:r23 >> 12 before it loses
- * bits: 4 cycles where that tells that it fits, 8 or 9 where it is far outside, and up to 16 where
+ * bits: 4 cycles where that tells that it fits, 8 to 11 where it is far outside, and up to 16 where
  * only all bits tell.
  */
 #define BP_AVR_FEW_CLIP                                                                            \
@@ -235,7 +235,7 @@ void bp_avr_steps(int16_t *p, const int16_t *dz, uint16_t rate, size_t n);
     "cpi r25, (%[top] >> 12) + ((%[top] + 1) >> 12)\n\t"                                           \
     "brlo 2f\n\t"                                                                                  \
     "brmi 3f\n\t"                                                                                  \
-    ".if %[top] < 0x7FFF\n\t"                                                                      \
+    ".if (%[top] + 1) & 0xFFF\n\t"                                                                 \
     "cpi r25, (%[top] >> 12) + 8\n\t"                                                              \
     "brsh 4f\n\t"                                                                                  \
     "ldi r16, lo8(%[top])\n\t"                                                                     \
@@ -312,7 +312,7 @@ void bp_avr_steps(int16_t *p, const int16_t *dz, uint16_t rate, size_t n);
     "adiw r30, 4 * (%[outputs] - 1)\n\t"                                                           \
     ".endif\n\t"                                                                                   \
     BP_AVR_FEW_MOVE                                                                                \
-    ".if %[frac] >= 13\n\t"                                                                        \
+    ".if %[frac] >= 14\n\t"                                                                        \
     "ld r22, Y+\n\t"                                                                               \
     "ld r23, Y+\n\t"                                                                               \
     BP_AVR_MOVE_A                                                                                  \

@@ -1,7 +1,7 @@
 /* bpgen_master_avr.h -- what a step of a master is made of on AVR cores, in assembly.
  *
- * bpgen_avr_update.h, bpgen_few_avr.h and bpgen_fused_avr.h put these into their loops. Cycles are
- * those of an ATmega328P.
+ * bpgen_avr_update.h, bpgen_few_avr.h, bpgen_large_avr.h and bpgen_fused_avr.h put these into their
+ * loops. Cycles are those of an ATmega328P.
  *
  * A master loses a step in one subtraction of bytes: where it overflows, the borrow makes the limit
  * in fewer instructions than the carry of an addition would. So the steps here are -g, called p,
@@ -169,5 +169,9 @@
 #define BP_AVR_NEXT_DITHER                                                                         \
     "subi r28, lo8(40503)\n\t"                                                                     \
     "sbci r29, hi8(40503)\n\t"
+
+/* A bias, and Y of the next. */
+#define BP_AVR_BIAS24 BP_AVR_LOSE_BIAS24
+#define BP_AVR_BIAS16 BP_AVR_LOSE_BIAS16 BP_AVR_NEXT_DITHER
 
 #endif

@@ -71,7 +71,7 @@ BP_AVR_INLINE void bp_avr_update_stochastic(int16_t *w, int16_t *b, const bp_lay
     uint16_t n_out = BP_AVR_KNOWN(layer->outputs, bp_rom_u16);
     uint16_t at_b = (uint16_t)b;
     uint16_t at_low = (uint16_t)~dither;
-    uint16_t at_b_low = (uint16_t)(at_low - BP_WEYL * n_in * n_out);
+    uint16_t at_b_low = bp_avr_dither_after(at_low, n_in, n_out);
     uint16_t at_a = (uint16_t)a_in;
     uint16_t at_alignment = (uint16_t)alignment;
     uint8_t a_frac = BP_AVR_KNOWN(layer->a_in_frac, bp_rom_u8);

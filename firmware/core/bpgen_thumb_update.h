@@ -214,8 +214,8 @@ INLINE void run16(rows_t *rows, int16_t *weights, const int16_t *a_in, const int
 
 /* The weight of an odd input, the upper one, within its limits. To store the word, whose lower half
  * comes after it, is an instruction less, also than what a limit takes: with that in all 4 outputs
- * of a round, or in 3 with dither, a step that ends at the limits would be more than 2 % longer than
- * another.
+ * of a round, or in 3 with dither, a step that ends at the limits would be more than 2 % longer
+ * than another.
  */
 #define STORE_WORD(at, above) "str r4, [r0, #" at "]\n\t"
 #define STORE_UPPER(at, above) "lsrs r6, r4, #16\n\tstrh r6, [r0, #" above "]\n\t"

@@ -45,7 +45,9 @@ MANY_OUTPUTS = ((1, 260), (1, 256))
 MANY_INPUTS = tuple((n, 1) for n in range(511, 521))
 # Those that the generator calls large have more weights, but nothing else is different.
 LARGE = ((9, 32), (1, 4), (8, 31), (2, 1), (7, 17), (6, 10), (5, 32), (4, 5), (3, 20), (9, 9))
-LARGE_FIRST = ((9, 32), (1, 4), (8, 5), (2, 130), (7, 11), (6, 4), (5, 2), (4, 9), (3, 1))
+LARGE_FIRST = ((9, 32), (1, 4), (8, 5), (2, 130), (7, 11), (6, 4), (5, 2), (3, 1))
+# A fraction of less than 8 takes the pass.
+LARGE_FIRST_FRACS = (15, 14, 13, 12, 7, 9, 10, 8)
 
 
 def _layer(
@@ -94,7 +96,8 @@ def _known(rng: np.random.Generator, n: int, *, sigmoid: bool) -> tuple[str, lis
     frac = int(rng.integers(9 if sigmoid else 7, 16 - excess))
     sum_shift = int((8, rng.integers(1, 8), rng.integers(9, 16), 16, 8)[n % 5])
     dz_top = int(plain_delta_top(outputs, sum_shift))
-    dz_in_top = int((32767, 16384, rng.integers(1, 32768), rng.integers(1, 32768))[rng.integers(4)])
+    tops = (32767, 16384, 28671, 16384, 8191, 16384, 100, rng.integers(1, 32768))
+    dz_in_top = int(tops[n % 8])
     layer = (
         f"{n}, {n // 3 % 3}, .inputs = {inputs}, .outputs = {outputs}, .delta_block = {outputs}, "
         f".dz_in_top = {dz_in_top}, .a_in_frac = {frac}, .sum_shift = {sum_shift}"
@@ -130,8 +133,8 @@ def _large_first(rng: np.random.Generator, n: int, shape: tuple[int, int]) -> tu
     """The same of a layer whose inputs may be negative and which passes no deltas on."""
     inputs, outputs = shape
     excess = n % 4
-    frac = int(rng.integers(7, 16 - excess))
-    layer = f"{n}, 0, .inputs = {inputs}, .outputs = {outputs}, .a_in_frac = {frac}"
+    frac = LARGE_FIRST_FRACS[n]
+    layer = f"{34 + n}, 0, .inputs = {inputs}, .outputs = {outputs}, .a_in_frac = {frac}"
     top = (1 << (frac + excess)) - 1
     limits = [
         f"{{{top}, 32767, {shift}, {int(u_frac)}, 0}}"
@@ -171,7 +174,7 @@ def layers(kernels: Collection[str] = KERNELS, *, many_inputs: bool = False) -> 
     first = [_known(rng, n, sigmoid=False) for n in range(15, 24)]
     large = [_large(rng, 24 + n, shape) for n, shape in enumerate(LARGE)]
     outputs = [_known_output(rng, n) for n in range(12)]
-    large_first = [_large_first(rng, 34 + n, shape) for n, shape in enumerate(LARGE_FIRST)]
+    large_first = [_large_first(rng, n, shape) for n, shape in enumerate(LARGE_FIRST)]
     several = [limits for _, limits in known + first + large + large_first]
     known_limits = [limits for eight in several for limits in eight]
     return (
@@ -309,8 +312,8 @@ MUTANTS = {
         ({"update_stochastic", "learn_stochastic"}, "rjmp 39f", "rjmp 38f", 0),
     ],
     FEW: [
-        ({"known_residual", "first_residual"}, '"or r3, r1', '"nop', 0),
-        ({"known_residual", "first_residual"}, '"sbrc r15, 7', '"sbrs r15, 7', 0),
+        ({"known_residual", *FIRST_LARGE}, '"or r3, r1', '"nop', 0),
+        ({"known_residual", "first_residual"}, '"brpl 4f', '"brmi 4f', 0),
         ({"known_stochastic", "first_stochastic"}, '"tst r15', '"cp r15, r15', 0),
         (
             {"known_stochastic", "first_stochastic"},
@@ -353,7 +356,6 @@ MUTANTS = {
     ],
     LARGE_STEP: [
         (FIRST_LARGE, '"r2", "r2", "r8"', '"r2", "r2", "r9"', 0),
-        (FIRST_LARGE, '"or r3, r1', '"nop', 0),
         (FIRST_LARGE, '"ldi r17, 0xFF', '"ldi r17, 0xFE', 0),
         (FIRST_LARGE, '"ldi r16, 0x7F', '"ldi r16, 0x7E', 0),
         (FIRST_LARGE, '"rjmp 42f', '"rjmp 43f', 0),

@@ -195,8 +195,27 @@ def test_a_step_that_some_data_makes_too_long_is_missed(
 def test_corners_have_every_network_that_fits_and_leave_out_what_does_not(tool: Tool) -> None:
     for name in ("avr-gcc", *SIMULATORS["avr-gcc"]):
         tool(name)
-    found = {row.net for row in corners.measure(only="uno ") if row.update == "residual"}
+    rows = corners.measure(only="uno ")
+    found = {row.net for row in rows if row.update == "residual"}
     assert found == {"2-2-1", "1-10-1", "4-8-3", "4-16-3", "13-8-3"}
+    assert [row for row in rows if row.missed] == []
+
+
+def test_no_data_makes_a_step_of_a_large_network_too_long(tool: Tool) -> None:
+    for name in ("avr-gcc", *SIMULATORS["avr-gcc"]):
+        tool(name)
+    rows = corners.measure(only="mega2560 64-32-10 training")
+    assert [row.missed for row in rows] == [(), ()]
+
+
+def test_a_step_that_varies_names_what_varies_in_it(tool: Tool) -> None:
+    for name in ("avr-gcc", *SIMULATORS["avr-gcc"]):
+        tool(name)
+    inlined, called = (
+        corners.measure(only=f"uno {net} training, residual")[0] for net in ("2-2-1", "4-16-3")
+    )
+    assert inlined.varies == ("net_train",)
+    assert called.varies == ("bp_avr_pass24",)
 
 
 def test_a_benchmark_of_no_row_says_so(capsys: pytest.CaptureFixture[str]) -> None:

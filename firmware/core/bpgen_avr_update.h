@@ -267,10 +267,7 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "mov r22, r4\n\t"                                                                              \
     "sbrs r5, 5\n\t"                                                                               \
     "rjmp 3f\n\t"                                                                                  \
-    "ld r20, X+\n\t"                                                                               \
-    "ld r21, X+\n\t"                                                                               \
-    "ld r18, X+\n\t"                                                                               \
-    "ld r19, X+\n"                                                                                 \
+    BP_AVR_PAIR(BP_AVR_LOAD_U)                                                                     \
     "2:\n\t"                                                                                       \
     BP_AVR_SAVE_A##bits                                                                            \
     "movw r26, r14\n\t"                                                                            \
@@ -294,18 +291,15 @@ void bp_descent(int16_t *g, const int16_t *dz, uint16_t mantissa, size_t n)
     "3:\n\t"                                                                                       \
     "sbrs r5, 7\n\t"                                                                               \
     "rjmp 5f\n\t"                                                                                  \
-    BP_AVR_RESCALE_DOWN("r20", "r21")                                                              \
-    BP_AVR_RESCALE_DOWN("r18", "r19")                                                              \
+    BP_AVR_PAIR(BP_AVR_RESCALE_DOWN)                                                               \
     "rjmp 2b\n"                                                                                    \
     "5:\n\t"                                                                                       \
     "sbrc r5, 6\n\t"                                                                               \
     "rjmp 6f\n\t"                                                                                  \
-    BP_AVR_RESCALE_UP("r20", "r21")                                                                \
-    BP_AVR_RESCALE_UP("r18", "r19")                                                                \
+    BP_AVR_PAIR(BP_AVR_RESCALE_UP)                                                                 \
     "rjmp 2b\n"                                                                                    \
     "6:\n\t"                                                                                       \
-    BP_AVR_RESCALE_FAR_UP("r20", "r21")                                                            \
-    BP_AVR_RESCALE_FAR_UP("r18", "r19")                                                            \
+    BP_AVR_PAIR(BP_AVR_RESCALE_FAR_UP)                                                             \
     "rjmp 2b\n"                                                                                    \
     BP_AVR_RARE_BIASES##bits                                                                       \
     BP_AVR_RARE##bits

@@ -96,21 +96,16 @@ BP_AVR_INLINE uint16_t bp_avr_dither_after(uint16_t low, uint16_t inputs, uint16
     "rjmp 1f\n"                                                                                    \
     "3:\n\t"                                                                                       \
     "brpl 4f\n\t"                                                                                  \
-    BP_AVR_RESCALE_DOWN("r20", "r21")                                                              \
-    BP_AVR_RESCALE_DOWN("r18", "r19")                                                              \
+    BP_AVR_PAIR(BP_AVR_RESCALE_DOWN)                                                               \
     "rjmp 2f\n"                                                                                    \
     "4:\n\t"                                                                                       \
-    BP_AVR_RESCALE_UP("r20", "r21")                                                                \
-    BP_AVR_RESCALE_UP("r18", "r19")                                                                \
+    BP_AVR_PAIR(BP_AVR_RESCALE_UP)                                                                 \
     "rjmp 2f\n"                                                                                    \
     "1:\n\t"                                                                                       \
     "mov r22, r3\n\t"                                                                              \
     "tst r15\n\t"                                                                                  \
     "brne 3b\n\t"                                                                                  \
-    "ld r20, X+\n\t"                                                                               \
-    "ld r21, X+\n\t"                                                                               \
-    "ld r18, X+\n\t"                                                                               \
-    "ld r19, X+\n"                                                                                 \
+    BP_AVR_PAIR(BP_AVR_LOAD_U)                                                                     \
     "2:\n\t"                                                                                       \
     BP_AVR_FEW_WEIGHTS##bits(product, "r4")                                                        \
     ".if %[outputs] > 1\n\t"                                                                       \

@@ -197,12 +197,10 @@
     "brne 1f\n\t"                                                                                  \
     "%~jmp %x[deltas]\n"                                                                           \
     "3:\n\t"                                                                                       \
-    BP_AVR_RESCALE_DOWN("r20", "r21")                                                              \
-    BP_AVR_RESCALE_DOWN("r18", "r19")                                                              \
+    BP_AVR_PAIR(BP_AVR_RESCALE_DOWN)                                                               \
     "rjmp 2f\n"                                                                                    \
     "4:\n\t"                                                                                       \
-    BP_AVR_RESCALE_UP("r20", "r21")                                                                \
-    BP_AVR_RESCALE_UP("r18", "r19")                                                                \
+    BP_AVR_PAIR(BP_AVR_RESCALE_UP)                                                                 \
     "rjmp 2f\n"                                                                                    \
     "1:\n\t"                                                                                       \
     "ldd r26, Y+%[a]\n\t"                                                                          \
@@ -212,10 +210,7 @@
     "tst r16\n\t"                                                                                  \
     "brmi 3b\n\t"                                                                                  \
     "brne 4b\n\t"                                                                                  \
-    "ld r20, X+\n\t"                                                                               \
-    "ld r21, X+\n\t"                                                                               \
-    "ld r18, X+\n\t"                                                                               \
-    "ld r19, X+\n"                                                                                 \
+    BP_AVR_PAIR(BP_AVR_LOAD_U)                                                                     \
     "2:\n\t"                                                                                       \
     "std Y+%[a], r26\n\t"                                                                          \
     "std Y+%[a]+1, r27\n\t"                                                                        \

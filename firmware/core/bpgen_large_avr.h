@@ -149,10 +149,7 @@
     "mov r22, r3\n\t"                                                                              \
     "tst r13\n\t"                                                                                  \
     "brne 37f\n\t"                                                                                 \
-    "ld r20, X+\n\t"                                                                               \
-    "ld r21, X+\n\t"                                                                               \
-    "ld r18, X+\n\t"                                                                               \
-    "ld r19, X+\n"                                                                                 \
+    BP_AVR_PAIR(BP_AVR_LOAD_U)                                                                     \
     "36:\n\t"                                                                                      \
     "movw r6, r26\n\t"                                                                             \
     "movw r26, r14\n\t"                                                                            \
@@ -161,12 +158,10 @@
     "rjmp 31b\n"                                                                                   \
     "37:\n\t"                                                                                      \
     "brpl 38f\n\t"                                                                                 \
-    BP_AVR_RESCALE_DOWN("r20", "r21")                                                              \
-    BP_AVR_RESCALE_DOWN("r18", "r19")                                                              \
+    BP_AVR_PAIR(BP_AVR_RESCALE_DOWN)                                                               \
     "rjmp 36b\n"                                                                                   \
     "38:\n\t"                                                                                      \
-    BP_AVR_RESCALE_UP("r20", "r21")                                                                \
-    BP_AVR_RESCALE_UP("r18", "r19")                                                                \
+    BP_AVR_PAIR(BP_AVR_RESCALE_UP)                                                                 \
     "rjmp 36b\n"                                                                                   \
     "9:\n\t"                                                                                       \
     "movw r28, r4\n\t"                                                                             \

@@ -291,9 +291,9 @@ MUTANTS = {
         ({"update_stochastic", "first_stochastic"}, "hi8(40503)", "hi8(40247)", 0),
         ({"learn_residual", "learn_stochastic"}, '"mov " u_high ", r0', '"mov " u_high ", r1', 0),
         ({"known_residual", "known_stochastic"}, '"mul r16, " u_high', '"mul r17, " u_high', 0),
+        ({"update_residual", *FIRST_LARGE}, '"ld " u_low ", X+', '"ld r20, X+', 0),
     ],
     UPDATE: [
-        ({"update_residual", "update_stochastic"}, '"ld r20, X+', '"ld r21, X+', 0),
         ({"update_residual"}, '"sbrc r5, 3', '"sbrs r5, 3', 0),
         ({"update_residual", "update_stochastic"}, '"sbrs r5, 5', '"sbrc r5, 5', 0),
         ({"update_residual", "update_stochastic"}, '"sbrs r5, 7', '"sbrc r5, 7', 0),

@@ -477,8 +477,8 @@ LARGE_FIRST_LAYERS(FIRST_LARGE)
     }
 KNOWN_OUTPUTS(OUTPUT)
 
-/* Many times each: a layer has one alignment a time. It has eight limits, four for each shift. Large
- * first layers take the four of their usual shift, so that few rounds reach all three loops.
+/* Many times each: a layer has one alignment a time. It has eight limits, four for each shift.
+ * Large first layers take the four of their usual shift, so that few rounds reach all three loops.
  */
 #define KNOWN_ROUNDS 24
 #define CHECK(n, kind, one, first, several)                                                        \

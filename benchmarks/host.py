@@ -44,7 +44,7 @@ MIN_OVER_TORCH = 5.0
 MIN_OVER_FANN = 2.0
 # Batch size, epochs, and the least that bpgen's float trainer must be over scikit-learn's. 200 is
 # what scikit-learn takes by itself; there the pass that measures ranges after each epoch, which
-# scikit-learn does not make, is half of the work, and no goal is set.
+# scikit-learn does not make, is two fifths of the work, and no goal is set.
 BATCHES: tuple[tuple[int, int, float | None], ...] = ((32, 20, 1.0), (200, 50, None))
 
 NETS: tuple[tuple[tuple[int, ...], Callable[[], Dataset]], ...] = (

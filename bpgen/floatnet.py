@@ -104,7 +104,10 @@ def activate(kind: str, z: FloatArray) -> FloatArray:
     """
     if kind == "sigmoid":
         with np.errstate(over="ignore"):
-            return 1.0 / (1.0 + np.exp(-z))
+            y = np.asarray(np.exp(-z))
+        y += 1.0
+        np.divide(1.0, y, out=y)
+        return y
     if kind == "tanh":
         return np.tanh(z)
     if kind == "tanh_opt":
@@ -195,7 +198,8 @@ class FloatNet:
         z: list[FloatArray] = []
         a = [x]
         for w, b, kind in zip(self.w, self.b, self.activations, strict=True):
-            z.append(a[-1] @ w.T + b)
+            z.append(a[-1] @ w.T)
+            z[-1] += b
             a.append(activate(kind, z[-1]))
         return Forward(z, a)
 

@@ -30,6 +30,9 @@ from bpgen.floatnet import (
 
 RUNNING_MEAN_DECAY = 0.99
 
+# Samples that are measured at once: what a layer makes of them stays in the processor's cache.
+MEASURED_SAMPLES = 512
+
 
 @dataclass(frozen=True)
 class Training:
@@ -201,6 +204,7 @@ class _Run:
         self.net = net
         self.x = x
         self.t = t
+        self.x_peak, self.t_peak = _peak(x), _peak(t)
         self.training = training
         self.batch_size = len(x) if training.batch_size is None else training.batch_size
         self.vw = [np.zeros_like(w) for w in net.w]
@@ -224,17 +228,22 @@ class _Run:
     def measure(self, ranges: Ranges) -> float:
         """Widen ranges by the state of the run and return the mean loss; nan once diverged."""
         net = self.net
-        w = [_peak(w, b) for w, b in zip(net.w, net.b, strict=True)]
-        forward = net.forward(self.x)
-        dz = net.backward(forward.a, self.t, self._terms())
-        ranges.a = _widened(ranges.a, [_peak(a) for a in forward.a])
-        ranges.z = _widened(ranges.z, [_peak(z) for z in forward.z])
+        terms = self._terms()
+        losses = np.empty(len(self.x))
+        for start in range(0, len(self.x), MEASURED_SAMPLES):
+            part = slice(start, start + MEASURED_SAMPLES)
+            forward = net.forward(self.x[part])
+            dz = net.backward(forward.a, self.t[part], terms)
+            ranges.a = _widened(ranges.a, [self.x_peak, *map(_peak, forward.a[1:])])
+            ranges.z = _widened(ranges.z, [*map(_peak, forward.z)])
+            ranges.dz = _widened(ranges.dz, [*map(_peak, dz)])
+            losses[part] = net.losses(forward.a[-1], self.t[part])
+        w = [float(np.maximum(_peak(w), _peak(b))) for w, b in zip(net.w, net.b, strict=True)]
         ranges.w = _widened(ranges.w, w)
-        ranges.dz = _widened(ranges.dz, [_peak(dz) for dz in dz])
-        ranges.t = _peak(self.t)
+        ranges.t = self.t_peak
         if not all(map(math.isfinite, w)):
             return math.nan
-        return float(net.losses(forward.a[-1], self.t).mean())
+        return float(losses.mean())
 
     def _order(self, epoch: int) -> npt.NDArray[np.int64]:
         return sample_order(len(self.x), epoch, self.training.seed, self.training.shuffle)
@@ -309,8 +318,8 @@ def _target_means(net: FloatNet, sparsity: Sparsity) -> list[FloatArray]:
     ]
 
 
-def _peak(*tensors: FloatArray) -> float:
-    return float(np.max([np.abs(tensor).max() for tensor in tensors]))
+def _peak(tensor: FloatArray) -> float:
+    return max(float(tensor.max()), -float(tensor.min()))
 
 
 def _widened(before: list[float], seen: list[float]) -> list[float]:

@@ -256,6 +256,17 @@ def test_ranges_are_magnitudes() -> None:
     assert log.ranges.t == 50.0
 
 
+@pytest.mark.parametrize("peak", [0, 511, 512, 1023, 1024, 1100])
+def test_ranges_and_loss_are_of_every_sample(peak: int) -> None:
+    net = FloatNet([np.full((1, 1), 1.0)], [np.zeros(1)], ("linear",), "squared_error")
+    x, t = np.zeros((1101, 1)), np.zeros((1101, 1))
+    x[peak] = -1.0
+    log = train(net, x, t, Training(1e-9, epochs=1, batch_size=None))
+    ranges = log.ranges
+    assert [ranges.a, ranges.z, ranges.dz] == [[1.0, 1.0], [1.0], [1.0]]
+    assert log.loss == pytest.approx([0.5 / 1101])
+
+
 def test_ranges_of_deltas_include_the_sparsity_term() -> None:
     x, t = data(36)
     plain, sparse = (

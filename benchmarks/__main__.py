@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks import boards, bound, host, lut, parity, speed, wire
 from benchmarks.speed import by_function, corners, formats
 from benchmarks.tables import MAX_SAMPLES, end_progress, put_block
+from bpgen.errors import BpgenError
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -63,6 +64,9 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parsed = parser.parse_args(arguments)
     if parsed.command == "parity" and not any(parsed.only in t.name for t in parity.TASKS):
         parser.error(f"no task has {parsed.only!r} in its name")
+    into = getattr(parsed, "into", None)
+    if into is not None and not into.is_file():
+        parser.error(f"there is no file {into} to put tables into: name docs/speed.md")
     return parsed
 
 
@@ -132,6 +136,15 @@ def _speed(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one benchmark and print it; 1 when a target is missed, 2 when nothing was measured."""
     parsed = _arguments(arguments)
+    try:
+        return _run(parsed)
+    except BpgenError as error:
+        end_progress()
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _run(parsed: argparse.Namespace) -> int:
     parts, text = _measure(parsed)
     end_progress()
     if not any(rows for name, rows in parts.items() if name != "notes"):

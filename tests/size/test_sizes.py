@@ -225,6 +225,25 @@ def test_a_benchmark_of_no_row_says_so(capsys: pytest.CaptureFixture[str]) -> No
     assert captured.err == "nothing to measure has 'nonsense' in board, net and mode\n"
 
 
+def test_a_benchmark_of_a_board_without_a_profile_says_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["speed", "--profile", "bluepill"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "there is no profile of bluepill: choose uno or mega2560\n"
+
+
+def test_tables_for_a_file_that_is_missing_are_not_measured(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["speed", "--into", str(tmp_path / "speed.md")])
+    captured = capsys.readouterr()
+    assert captured.err.endswith("to put tables into: name docs/speed.md\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 ONE = ("uno", "4-16-3", "residual", "2994", "392", "488", "92", "10489.50", "25838.00")
 
 
